@@ -16,7 +16,7 @@ use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
     FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice,
-    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Via, Wanted,
+    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Unattended, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -93,6 +93,13 @@ impl Chance {
             Some(some(self))
         } else {
             None
+        }
+    }
+
+    fn timer(&mut self) -> Unattended {
+        Unattended {
+            profile: self.text(),
+            interval_secs: self.number(),
         }
     }
 
@@ -294,6 +301,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         },
         3 => Command::Status {
             archive: chance.maybe(Chance::text),
+            trust_clock: chance.one_in(2),
         },
         4 => Command::KeyList { archive },
         15 => Command::ArchiveAcknowledge { archive },
@@ -316,6 +324,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),
                 heal: chance.one_in(2),
+                unattended: chance.maybe(Chance::timer),
             }
         }
         7 | 8 => Command::Restore {
@@ -349,6 +358,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             session: None,
             deep: chance.one_in(2),
             budget_bytes: chance.maybe(Chance::number),
+            unattended: chance.maybe(Chance::timer),
         },
         11 => Command::Unlock {
             archive,

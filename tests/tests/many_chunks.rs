@@ -159,6 +159,14 @@ impl Clock for SecondsClock {
         self.wall_nanos()
     }
 
+    fn boottime_nanos(&mut self) -> u64 {
+        self.wall_nanos()
+    }
+
+    fn boot_id(&self) -> [u8; 16] {
+        [1; 16]
+    }
+
     fn cpu_micros(&mut self) -> u64 {
         0
     }

@@ -501,6 +501,54 @@ fn sysusers_and_tmpfiles_make_what_the_units_name() {
     assert_eq!(std::fs::metadata(left).unwrap().uid(), number("wyng-keys"));
 }
 
+/// A time of a unit as seconds.
+fn seconds(text: &str) -> u64 {
+    let unit = text.trim_start_matches(|digit: char| digit.is_ascii_digit());
+    let number: u64 = text.strip_suffix(unit).unwrap().parse().unwrap();
+    let secs = match unit {
+        "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        other => panic!("{other:?}"),
+    };
+    number * secs
+}
+
+#[test]
+fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out() {
+    let timers = [
+        ("wyng-backup@", "daily", Some("1d")),
+        ("wyng-verify@", "weekly", Some("1w")),
+        ("wyng-status", "*-*-* 12:00", None),
+    ];
+    for (name, calendar, interval) in timers {
+        let timer = text(&format!("{name}.timer"));
+        assert_eq!(setting(&timer, "OnCalendar").join(" "), calendar, "{name}");
+        let [boot] = setting(&timer, "OnBootSec")[..] else {
+            panic!("{name}: no run after a boot")
+        };
+        let [active] = setting(&timer, "OnUnitActiveSec")[..] else {
+            panic!("{name}: no run in a boot of weeks")
+        };
+        // A machine that is on for less has no run under a frozen clock.
+        assert!(seconds(boot) <= 1800, "{name}");
+        let command = text(&format!("{name}.service"));
+        let words = setting(&command, "ExecStart");
+        let given = words
+            .iter()
+            .skip_while(|word| **word != "--interval")
+            .nth(1);
+        assert_eq!(given, interval.as_ref(), "{name}");
+        // It comes after the next calendar event, so that the time of day stays.
+        let every = seconds(interval.unwrap_or("1d"));
+        assert!(
+            seconds(active) > every && seconds(active) <= every * 5 / 4,
+            "{name}"
+        );
+    }
+}
+
 #[test]
 fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
     for name in [

@@ -70,11 +70,14 @@ impl Clock {
         time.saturating_sub(self.now) > AHEAD_SECS
     }
 
-    /// Whether a time was longer ago than the limit, or never.
-    pub(crate) fn is_older(&self, time: Option<i64>, limit_secs: u64) -> bool {
-        time.is_none_or(|time| {
-            self.now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX)
-        })
+    /// An age that the daemon gave, in seconds, as [`age`](Self::age) shows it; `None` is one that
+    /// no clock tells.
+    pub(crate) fn given_age(&self, time: i64, age_secs: Option<u64>) -> String {
+        match age_secs {
+            Some(secs) => duration(i64::try_from(secs).unwrap_or(i64::MAX)),
+            None if self.is_ahead(time) => self.age(time),
+            None => "unknown".to_owned(),
+        }
     }
 }
 

@@ -559,7 +559,9 @@ fn mind_snapshots(
         everywhere: false,
     };
     match &cli.verb {
-        Verb::Status { archive } => snapshots.show(About::Shown(archive.as_deref()), here, report),
+        Verb::Status { archive, .. } => {
+            snapshots.show(About::Shown(archive.as_deref()), here, report)
+        }
         _ if exit != ExitStatus::Done => {}
         Verb::Snapshots(SnapshotsVerb::List { archive, all }) => {
             snapshots.show(

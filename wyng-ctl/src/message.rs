@@ -11,6 +11,7 @@ use wyng_control::{ExitStatus, Failure, Safe};
 
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
+use crate::overdue::Done;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
@@ -110,15 +111,14 @@ impl Message {
     pub(crate) fn of_overdue_backup(
         profile: &str,
         volume: &str,
-        newest: Option<i64>,
+        newest: Option<&Done>,
         limit_secs: u64,
-        clock: &Clock,
     ) -> Self {
-        let when = match newest {
+        let when = match newest.and_then(|newest| newest.age_secs) {
             None => "was never backed up".to_owned(),
-            Some(newest) => format!(
-                "was last backed up {}; the limit is {}",
-                clock.ago(newest),
+            Some(age_secs) => format!(
+                "was last backed up {} ago; the limit is {}",
+                limit(age_secs),
                 limit(limit_secs)
             ),
         };
@@ -166,18 +166,15 @@ impl Message {
     pub(crate) fn of_overdue_verify(
         profile: &str,
         archive: &str,
-        verified: Option<i64>,
+        verified: Option<&Done>,
         limit_secs: u64,
-        clock: &Clock,
     ) -> Self {
-        let when = match verified {
+        let when = match verified.map(|verified| verified.age_secs) {
             None => "was never verified".to_owned(),
-            Some(verified) if clock.is_ahead(verified) => {
-                "was last verified at a time ahead of this machine's clock".to_owned()
-            }
-            Some(verified) => format!(
-                "was last verified completely {}; the limit is {}",
-                clock.ago(verified),
+            Some(None) => "was last verified at a time ahead of this machine's clocks".to_owned(),
+            Some(Some(age_secs)) => format!(
+                "was last verified completely {} ago; the limit is {}",
+                limit(age_secs),
                 limit(limit_secs)
             ),
         };

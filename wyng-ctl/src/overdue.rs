@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What `status` compares with the profiles: the ages of the newest sessions and of the last
-//! verify.
+//! verify. The daemon gives them by both of its clocks; the clock of this program is only shown.
 
 use std::collections::HashMap;
 
@@ -10,15 +10,31 @@ use wyng_control::ToClient;
 use crate::clock::Clock;
 use crate::message::Message;
 
+/// Something that was done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Done {
+    /// When it was done, seconds since 1970 UTC.
+    pub(crate) time: i64,
+    /// The time since then by the clock that says more, seconds; `None`: it is dated ahead of now,
+    /// which counts as never.
+    pub(crate) age_secs: Option<u64>,
+}
+
+impl Done {
+    fn is_over(&self, limit_secs: u64) -> bool {
+        self.age_secs.is_none_or(|age| age > limit_secs)
+    }
+}
+
 /// What the daemon has reported of the archives so far.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     archive: String,
     volume: String,
-    /// Newest session of each archive and volume, seconds since 1970 UTC.
-    newest: HashMap<(String, String), i64>,
-    /// Last complete verify of each archive, seconds since 1970 UTC; 0: never.
-    verified: HashMap<String, i64>,
+    /// Newest session of each archive and volume.
+    newest: HashMap<(String, String), Done>,
+    /// Last complete verify of each archive.
+    verified: HashMap<String, Done>,
 }
 
 impl Watch {
@@ -27,13 +43,22 @@ impl Watch {
         match event {
             ToClient::Archive(archive) => {
                 self.archive.clone_from(&archive.name);
-                self.verified
-                    .insert(archive.name.clone(), archive.verified_time);
+                if archive.verified_time > 0 {
+                    let done = Done {
+                        time: archive.verified_time,
+                        age_secs: archive.verified_age_secs,
+                    };
+                    self.verified.insert(archive.name.clone(), done);
+                }
             }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
             ToClient::Session(session) => {
+                let done = Done {
+                    time: session.session,
+                    age_secs: session.age_secs,
+                };
                 self.newest
-                    .insert((self.archive.clone(), self.volume.clone()), session.session);
+                    .insert((self.archive.clone(), self.volume.clone()), done);
             }
             _ => {}
         }
@@ -55,38 +80,23 @@ impl Watch {
         {
             for volume in &profile.volumes {
                 let limit_secs = profile.backup_overdue_secs;
-                match self
-                    .newest
-                    .get(&(profile.archive.clone(), volume.clone()))
-                    .copied()
-                {
-                    Some(newest) if clock.is_ahead(newest) => {
-                        found.push(Message::of_session_ahead(name, volume, newest, clock))
+                let newest = self.newest.get(&(profile.archive.clone(), volume.clone()));
+                match newest {
+                    Some(newest) if newest.age_secs.is_none() => {
+                        found.push(Message::of_session_ahead(name, volume, newest.time, clock));
                     }
-                    newest if clock.is_older(newest, limit_secs) => {
-                        found.push(Message::of_overdue_backup(
-                            name, volume, newest, limit_secs, clock,
-                        ));
+                    Some(newest) if !newest.is_over(limit_secs) => {}
+                    newest => {
+                        found.push(Message::of_overdue_backup(name, volume, newest, limit_secs));
                     }
-                    _ => {}
                 }
             }
-            let verified = self
-                .verified
-                .get(&profile.archive)
-                .copied()
-                .filter(|time| *time > 0);
+            let verified = self.verified.get(&profile.archive);
             match profile.verify_overdue_secs {
-                Some(limit_secs)
-                    if verified.is_some_and(|time| clock.is_ahead(time))
-                        || clock.is_older(verified, limit_secs) =>
-                {
+                Some(limit_secs) if verified.is_none_or(|done| done.is_over(limit_secs)) => {
+                    let (archive, verified) = (&profile.archive, verified);
                     found.push(Message::of_overdue_verify(
-                        name,
-                        &profile.archive,
-                        verified,
-                        limit_secs,
-                        clock,
+                        name, archive, verified, limit_secs,
                     ));
                 }
                 _ => {}

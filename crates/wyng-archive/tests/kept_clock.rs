@@ -401,7 +401,7 @@ proptest! {
             ),
             Age::Secs(age) => {
                 prop_assert!(i128::from(age) >= i128::from(now.wall_secs) - i128::from(then.wall_secs));
-                prop_assert!(age >= now.kept_secs - then.kept_secs);
+                prop_assert!(age >= now.kept_secs.saturating_sub(then.kept_secs));
             }
         }
     }

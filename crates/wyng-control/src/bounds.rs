@@ -5,7 +5,9 @@
 //! The checks cover size and alphabet, so that no message grows on its way and no failure quotes a
 //! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
-use crate::command::{BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
+use crate::command::{
+    BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS, Unattended,
+};
 use crate::failure::Failure;
 
 /// Maximum length of an archive's name on this machine, bytes.
@@ -63,7 +65,15 @@ impl Command {
                     .as_deref()
                     .map_or(Ok(()), |code| check_word(code, "the recovery sheet's code"))
             }
-            Self::Backup { sources, .. } | Self::Monitor { sources, .. } => check_sources(sources),
+            Self::Backup {
+                sources,
+                unattended,
+                ..
+            } => {
+                check_unattended(unattended.as_ref())?;
+                check_sources(sources)
+            }
+            Self::Monitor { sources, .. } => check_sources(sources),
             Self::List {
                 volume, session, ..
             } => {
@@ -90,8 +100,12 @@ impl Command {
                 }
             }
             Self::Verify {
-                volumes, session, ..
+                volumes,
+                session,
+                unattended,
+                ..
             } => {
+                check_unattended(unattended.as_ref())?;
                 check_volumes(volumes)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
@@ -206,6 +220,10 @@ fn check_word(word: &str, what: &str) -> Result<(), Failure> {
     }
 }
 
+fn check_unattended(unattended: Option<&Unattended>) -> Result<(), Failure> {
+    unattended.map_or(Ok(()), |timer| check_word(&timer.profile, "the profile"))
+}
+
 fn out_of_bounds(setting: &str, allowed: &str) -> Failure {
     Failure::BadSetting {
         setting: setting.to_owned(),
@@ -259,7 +277,10 @@ mod tests {
         for command in [
             create("home", "dir:/mnt/disk", "local"),
             list("home", "vm.img"),
-            Command::Status { archive: None },
+            Command::Status {
+                archive: None,
+                trust_clock: false,
+            },
         ] {
             assert_eq!(command.check_bounds(), Ok(()), "{command:?}");
         }
@@ -290,6 +311,7 @@ mod tests {
             dry_run: false,
             live: false,
             heal: false,
+            unattended: None,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

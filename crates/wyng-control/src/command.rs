@@ -92,6 +92,16 @@ pub struct HoldOff {
     pub secs: u64,
 }
 
+/// A run of a profile that a timer started.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Unattended {
+    /// The profile's name.
+    pub profile: String,
+    /// Time between two runs of the profile, seconds. A run is left out if the one before began
+    /// less than half of it ago.
+    pub interval_secs: u64,
+}
+
 /// One command of the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
@@ -173,6 +183,8 @@ pub enum Command {
         /// Also sends again what `verify` reported as damaged in so large a part of the store that
         /// it does not count as lost.
         heal: bool,
+        /// A timer started it; `None`: a person did.
+        unattended: Option<Unattended>,
     },
     /// Collects the changes and renews the base snapshots. Asks for each source.
     Monitor {
@@ -234,11 +246,15 @@ pub enum Command {
         deep: bool,
         /// Maximum number of bytes to read, beginning with the pack that was read longest ago.
         budget_bytes: Option<u64>,
+        /// A timer started it; `None`: a person did.
+        unattended: Option<Unattended>,
     },
     /// Shows the state of one archive or of all.
     Status {
         /// The archive's name; `None`: all archives.
         archive: Option<String>,
+        /// A person has looked at the clock of this machine, and accepts its present time.
+        trust_clock: bool,
     },
     /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not
     /// require the passphrase.
@@ -357,7 +373,10 @@ impl Command {
                 | Self::ArchiveNames
                 | Self::ArchiveShow { .. }
                 | Self::List { .. }
-                | Self::Status { .. }
+                | Self::Status {
+                    trust_clock: false,
+                    ..
+                }
                 | Self::KeyList { .. }
                 | Self::RecoverySheet { .. }
                 | Self::Snapshots { clean: false, .. }
@@ -368,9 +387,9 @@ impl Command {
     pub fn archive(&self) -> Option<&str> {
         match self {
             Self::ArchiveList | Self::ArchiveNames | Self::QubesCheck { .. } => None,
-            Self::Status { archive } | Self::Lock { archive } | Self::Snapshots { archive, .. } => {
-                archive.as_deref()
-            }
+            Self::Status { archive, .. }
+            | Self::Lock { archive }
+            | Self::Snapshots { archive, .. } => archive.as_deref(),
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }
             | Self::ArchiveTakeOver { archive }

@@ -269,12 +269,20 @@ pub struct ArchiveSummary {
     pub generation: u64,
     /// Time of that commit, seconds since 1970 UTC.
     pub committed_time: i64,
-    /// Time of the newest commit whose session keys were all derived and compared, seconds since
-    /// 1970 UTC; 0 if there is none.
+    /// When the session keys were last all derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
+    /// The time since then, seconds, by the clock that says more; `None`: never, or at a time ahead
+    /// of now.
+    pub keys_proven_age_secs: Option<u64>,
     /// Earliest of the times at which each pack was last read and found intact, seconds since 1970
     /// UTC; 0 before the first verify.
     pub verified_time: i64,
+    /// The greatest time since a pack was last read and found intact, seconds, by the clock that
+    /// says more; `None`: never, or at a time ahead of now.
+    pub verified_age_secs: Option<u64>,
+    /// How far this machine's wall clock has parted from the kernel's count since a person last
+    /// looked, seconds; positive if the wall clock is ahead.
+    pub clock_skew_secs: i64,
     /// Size of a chunk, bytes.
     pub chunk_size_bytes: u32,
     /// Size of a pack, bytes.
@@ -322,6 +330,9 @@ pub struct VolumePlace {
 pub struct SessionLine {
     /// The time that names it, seconds since 1970 UTC.
     pub session: i64,
+    /// The time since it was made, seconds, by the clock that says more; `None`: at a time ahead of
+    /// now.
+    pub age_secs: Option<u64>,
     /// Generation of the commit that added it.
     pub generation: u64,
     /// The session's tags.

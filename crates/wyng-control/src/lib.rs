@@ -33,7 +33,7 @@ pub use bounds::{
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
     BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice,
-    UNLOCK_MAX_SECS,
+    UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,

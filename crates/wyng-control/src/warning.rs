@@ -5,6 +5,9 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+/// Difference of the clocks up to which it is no jump, seconds.
+const JUMP_MIN_SECS: u64 = 3600;
+
 /// What a user must know although the command succeeded. `Display` says what happened.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Warning {
@@ -34,6 +37,19 @@ pub enum Warning {
         /// The last generation before the lost commits.
         generation: u64,
     },
+    /// The wall clock of this machine jumped since a person last looked.
+    ClockJumped {
+        /// How far it has parted from the kernel's count within boots, seconds; positive if the
+        /// wall clock is ahead. At most an hour if it only went back over a restart.
+        ahead_secs: i64,
+    },
+    /// The state directory's kept clock was missing or damaged, and starts anew.
+    ClockLost,
+    /// A timer's run is left out, because the one before began too short a time ago.
+    TooSoon {
+        /// Time until a timer's run may begin, seconds.
+        left_secs: u64,
+    },
 }
 
 impl Warning {
@@ -44,6 +60,9 @@ impl Warning {
             Self::NewestDamaged { .. } => "newest-damaged",
             Self::SlotNotListed { .. } => "slot-not-listed",
             Self::HistoryGap { .. } => "history-gap",
+            Self::ClockJumped { .. } => "clock-jumped",
+            Self::ClockLost => "clock-lost",
+            Self::TooSoon { .. } => "too-soon",
         }
     }
 
@@ -61,6 +80,15 @@ impl Warning {
             }
             Self::HistoryGap { .. } => {
                 "If two machines write to this archive, compare `wyng-ctl list ARCHIVE` with what you expect."
+            }
+            Self::ClockJumped { .. } => {
+                "Compare the clock with another one. If it is right, or the jump was yours, run `wyng-ctl status --trust-clock`; otherwise find out who sets it."
+            }
+            Self::ClockLost => {
+                "Nothing. Waiting times take as long as if the machine had been off since the last command."
+            }
+            Self::TooSoon { .. } => {
+                "Nothing; the timer comes again. Without --interval the run begins now."
             }
         }
     }
@@ -94,6 +122,44 @@ impl fmt::Display for Warning {
                     "commits after generation {generation} are lost, so hashes do not prove that the newest state descends from it"
                 )
             }
+            Self::ClockJumped { ahead_secs } => match ahead_secs.unsigned_abs() {
+                secs if secs <= JUMP_MIN_SECS => {
+                    to.write_str("the clock of this machine went back while it was off")
+                }
+                secs => {
+                    let way = if *ahead_secs < 0 { "back" } else { "forward" };
+                    write!(
+                        to,
+                        "the clock of this machine jumped {way} by {}",
+                        spelled(secs)
+                    )
+                }
+            },
+            Self::ClockLost => to.write_str(
+                "the kept clock in the state directory was missing or damaged, and starts anew",
+            ),
+            Self::TooSoon { left_secs } => write!(
+                to,
+                "this run is left out: the profile's last one began too short a time ago, and the next may begin in {}",
+                spelled(*left_secs)
+            ),
         }
     }
+}
+
+/// A time in the largest unit of which it has at least two.
+fn spelled(secs: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [
+        (365 * 86_400, "years"),
+        (86_400, "days"),
+        (3600, "hours"),
+        (60, "minutes"),
+    ];
+    UNITS
+        .iter()
+        .find(|(length, _)| secs >= length.saturating_mul(2))
+        .map_or_else(
+            || format!("{secs} seconds"),
+            |(length, name)| format!("{} {name}", secs.checked_div(*length).unwrap_or(secs)),
+        )
 }

@@ -3,11 +3,13 @@
 //! nothing itself.
 
 use wyng_archive::format::{SlotKind, SlotLabel};
+use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, look, restore, verify};
+use super::{admin, backup, kept, look, restore, verify};
 use crate::state::{ArchiveFolder, Origins};
+use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Files, Parts, Secrets, World};
 
 /// The errno of a read-only file system, `EROFS`.
@@ -37,6 +39,33 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
             errno: READ_ONLY,
         });
     }
+    let clock = kept::begin(world, !works_read_only(&command))?;
+    let outcome = report_clock(world, &command, clock).and_then(|()| carry_out(world, command));
+    kept::observe_clock(world);
+    outcome
+}
+
+/// Reports that the wall clock jumped, where a person looks or a backup is dated by it. A person
+/// may accept it first.
+fn report_clock<P: Parts>(
+    world: &mut World<P>,
+    command: &Command,
+    mut clock: KeptClock,
+) -> Result<(), Failure> {
+    match command {
+        Command::Backup { .. } => {}
+        Command::Status { trust_clock, .. } => {
+            kept::warn_of_loss(world)?;
+            if *trust_clock {
+                clock = kept::trust_clock(world, clock)?;
+            }
+        }
+        _ => return Ok(()),
+    }
+    kept::warn_of_jump(&mut world.client, &clock)
+}
+
+fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
     match command {
         Command::ArchiveCreate { .. }
         | Command::ArchiveOpen { .. }
@@ -63,7 +92,7 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
             volume,
             session,
         } => look::sessions(world, &archive, volume.as_deref(), session.as_ref()),
-        Command::Status { archive } => look::status(world, archive.as_deref()),
+        Command::Status { archive, .. } => look::status(world, archive.as_deref()),
         Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
         Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
         Command::QubesCheck { vias } => look::check_far_ends(world, vias),
@@ -148,6 +177,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             dry_run,
             live,
             heal,
+            unattended,
         } => {
             let request = backup::BackupRequest {
                 archive,
@@ -158,7 +188,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 heal,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
-            backup::back_up(world, &request)
+            let timer = unattended.as_ref().filter(|_| !dry_run);
+            let back_up = |world: &mut World<P>| backup::back_up(world, &request);
+            unless_too_soon(world, &request.archive, Run::Backup, timer, back_up)
         }
         Command::Monitor { archive, sources } => {
             backup::monitor(world, &backup::MonitorRequest { archive, sources })
@@ -217,6 +249,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             session,
             deep,
             budget_bytes,
+            unattended,
         } => {
             let request = verify::VerifyRequest {
                 archive,
@@ -225,7 +258,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 deep,
                 budget_bytes,
             };
-            verify::verify(world, &request)
+            let verify = |world: &mut World<P>| verify::verify(world, &request);
+            let timer = unattended.as_ref();
+            unless_too_soon(world, &request.archive, Run::Verify, timer, verify)
         }
         _ => Err(internal("a command that is not about volumes")),
     }

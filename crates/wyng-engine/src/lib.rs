@@ -11,6 +11,8 @@
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
 //!   over an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
 //!   reaches into a wing past its door.
+//! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a timer's
+//!   run comes too soon.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -21,6 +23,7 @@ pub mod backup;
 pub mod bits;
 pub mod cache;
 mod command;
+mod kept;
 pub mod look;
 pub mod naming;
 pub mod outcome;
@@ -29,8 +32,10 @@ pub mod restore;
 pub mod room;
 pub mod state;
 pub mod store;
+mod unattended;
 pub mod verify;
 pub mod world;
 
 pub use admin::named_archive;
 pub use command::run;
+pub use kept::observe_clock;

@@ -14,6 +14,8 @@ pub struct MemoryFiles {
     plug: Plug,
     files: BTreeMap<String, File>,
     links: BTreeMap<String, String>,
+    /// The directory can only be read.
+    pub only_looks: bool,
 }
 
 struct File {
@@ -37,7 +39,12 @@ impl MemoryFiles {
             .into_iter()
             .map(|(name, bytes)| (name, durable(bytes)))
             .collect();
-        Self { plug, files, links }
+        Self {
+            plug,
+            files,
+            links,
+            only_looks: false,
+        }
     }
 
     /// What a kill leaves of them; `chance` decides what survives of the rest.
@@ -62,12 +69,17 @@ impl MemoryFiles {
 }
 
 impl Files for MemoryFiles {
+    fn only_looks(&self) -> bool {
+        self.only_looks
+    }
+
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Failure> {
         self.plug.step();
         Ok(self.files.get(name).map(|file| file.bytes.clone()))
     }
 
     fn replace(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        assert!(!self.only_looks, "a look replaces {name}");
         self.plug.change();
         self.files.insert(
             name.to_owned(),

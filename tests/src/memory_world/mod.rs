@@ -2,6 +2,7 @@
 //! A world in memory that ends at a counted call, and forgets what was not durable: the engine's
 //! own code runs over it.
 
+mod clock;
 mod files;
 mod person;
 mod plug;
@@ -13,8 +14,9 @@ use std::ops::{Deref, DerefMut};
 
 use wyng_control::{BackupSource, Failure};
 use wyng_engine::archive::Archive;
-use wyng_engine::world::{Clock, Parts, Random, World};
+use wyng_engine::world::{Parts, Random, World};
 
+pub use clock::MachineClock;
 pub use files::MemoryFiles;
 pub use person::{MemoryClient, MemorySecrets};
 pub use plug::{Killed, Plug};
@@ -38,7 +40,7 @@ pub struct Durable {
 pub struct InMemory;
 
 impl Parts for InMemory {
-    type Clock = CountedClock;
+    type Clock = MachineClock;
     type Random = SeededRandom;
     type Files = MemoryFiles;
     type Store = MemoryStore;
@@ -72,7 +74,7 @@ impl MemoryWorld {
     pub fn new(durable: Durable, seed: u64) -> Self {
         let plug = Plug::default();
         let world = World {
-            clock: CountedClock(1_900_000_000_000_000_000 + seed * 1_000_000_000),
+            clock: MachineClock::after(seed),
             random: SeededRandom(
                 blake3::Hasher::new()
                     .update(&seed.to_le_bytes())
@@ -132,24 +134,6 @@ impl MemoryWorld {
     /// The archive of this name, as a command opens it.
     pub fn open_archive(&mut self, name: &str) -> Result<Archive, Failure> {
         Archive::open(&mut self.world.files, &mut self.world.secrets, name)
-    }
-}
-
-/// Each look at it is a millisecond later than the one before, nanoseconds since 1970.
-pub struct CountedClock(u64);
-
-impl Clock for CountedClock {
-    fn wall_nanos(&mut self) -> u64 {
-        self.0 += 1_000_000;
-        self.0
-    }
-
-    fn monotonic_nanos(&mut self) -> u64 {
-        self.wall_nanos()
-    }
-
-    fn cpu_micros(&mut self) -> u64 {
-        0
     }
 }
 

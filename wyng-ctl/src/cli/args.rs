@@ -115,6 +115,9 @@ pub(crate) enum Verb {
     Status {
         /// Name of the archive [default: all]
         archive: Option<String>,
+        /// Accept the present time of this machine's clock after a jump: it is no longer reported
+        #[arg(long)]
+        trust_clock: bool,
     },
     /// Follow the running daemon's commands until none is left
     Watch,
@@ -386,6 +389,10 @@ pub(crate) struct BackupArgs {
     /// more than 60 % are left
     #[arg(long, requires = "profile")]
     pub(crate) unattended: bool,
+    /// Leave the backup out if the profile's last one with --interval began less than half of TIME
+    /// ago; the packaged timer is daily, and says 1d
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = parse_secs)]
+    pub(super) interval: Option<u64>,
     /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
     pub(crate) power_supplies: PathBuf,
@@ -491,4 +498,8 @@ pub(crate) struct VerifyArgs {
     /// Take archive and budget from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with = "volumes")]
     pub(super) profile: Option<String>,
+    /// Leave the verify out if the profile's last one with --interval began less than half of TIME
+    /// ago; the packaged timer is weekly, and says 1w
+    #[arg(long, value_name = "TIME", requires = "profile", value_parser = parse_secs)]
+    pub(super) interval: Option<u64>,
 }

@@ -95,7 +95,7 @@ impl Cli {
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
-            | Verb::Status { archive }
+            | Verb::Status { archive, .. }
             | Verb::Lock { archive }
             | Verb::Snapshots(
                 SnapshotsVerb::List { archive, .. } | SnapshotsVerb::Clean { archive, .. },
@@ -175,7 +175,7 @@ impl Cli {
     pub(crate) fn asks_about_all(&self) -> bool {
         let of_all = matches!(
             &self.verb,
-            Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None }
+            Verb::Archive(ArchiveVerb::List) | Verb::Status { archive: None, .. }
         );
         of_all && self.options.state_dir.is_none()
     }

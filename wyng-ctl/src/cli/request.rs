@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The message to the daemon that each command becomes.
 
-use wyng_control::{BackupSource, Command, ToDaemon, Via};
+use wyng_control::{BackupSource, Command, ToDaemon, Unattended, Via};
 
 use super::args::{
     ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
@@ -31,6 +31,7 @@ impl Cli {
                 dry_run: backup.dry_run,
                 live: backup.live,
                 heal: backup.heal,
+                unattended: timer(backup.profile.as_deref(), backup.interval),
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
@@ -64,6 +65,7 @@ impl Cli {
                 session: verify.session.clone(),
                 deep: verify.deep,
                 budget_bytes: verify.budget,
+                unattended: timer(verify.profile.as_deref(), verify.interval),
             },
             Verb::Unlock { archive, secs } => Command::Unlock {
                 archive: named(archive),
@@ -72,12 +74,24 @@ impl Cli {
             Verb::Lock { archive } => Command::Lock {
                 archive: archive.clone(),
             },
-            Verb::Status { archive } => Command::Status {
+            Verb::Status {
+                archive,
+                trust_clock,
+            } => Command::Status {
                 archive: archive.clone(),
+                trust_clock: *trust_clock,
             },
         };
         Some(ToDaemon::Start(command))
     }
+}
+
+/// What the daemon needs to know of a timer. Without an interval it leaves no run out.
+fn timer(profile: Option<&str>, interval_secs: Option<u64>) -> Option<Unattended> {
+    Some(Unattended {
+        profile: profile?.to_owned(),
+        interval_secs: interval_secs?,
+    })
 }
 
 impl ArchiveVerb {

@@ -20,6 +20,9 @@ use crate::output::{Output, has_colours};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, hex, session_name, show_bytes};
 
+/// Minimum difference between the wall clock and the kernel's count that is shown, seconds.
+const SKEW_SHOWN_SECS: u64 = 600;
+
 /// Shows results as they arrive.
 pub(super) struct Human {
     quiet: bool,
@@ -308,10 +311,12 @@ impl Human {
                 archive.volume_count.to_string().into(),
                 column_bytes(archive.stored_bytes).into(),
                 self.ago(archive.committed_time),
-                if verified > 0 {
-                    self.ago(verified)
-                } else {
-                    Cell::new("never".into(), State::Warning)
+                match (verified, archive.verified_age_secs) {
+                    (0, _) => Cell::new("never".into(), State::Warning),
+                    (time, Some(age)) => {
+                        format!("{} ago", self.clock.given_age(time, Some(age))).into()
+                    }
+                    (time, None) => Cell::new(self.clock.given_age(time, None), State::Warning),
                 },
                 plain(&archive.store_url).into(),
             ]);
@@ -319,11 +324,11 @@ impl Human {
         }
         let verified = match verified {
             0 => "never verified".to_owned(),
-            time => format!(
-                "all verified since {} ({})",
-                self.clock.local(time),
-                self.clock.ago(time)
-            ),
+            time => {
+                let age = self.clock.given_age(time, archive.verified_age_secs);
+                let ago = archive.verified_age_secs.map_or("", |_| " ago");
+                format!("all verified since {} ({age}{ago})", self.clock.local(time))
+            }
         };
         let mut lines = vec![
             format!("{}  {}", plain(&archive.name), plain(&archive.store_url)),
@@ -335,6 +340,14 @@ impl Human {
                 self.clock.ago(archive.committed_time),
             ),
         ];
+        if archive.clock_skew_secs.unsigned_abs() >= SKEW_SHOWN_SECS {
+            let skew = archive.clock_skew_secs;
+            let way = if skew < 0 { "behind" } else { "ahead of" };
+            lines.push(format!(
+                "  this machine's clock is {} {way} its own count since a person last looked",
+                duration(skew.saturating_abs()),
+            ));
+        }
         if self.kind != Kind::Status || self.verbose {
             lines.push(format!(
                 "  id {}, generation {}, {} of {}, chunks of {}, zstd {}, through {}",
@@ -402,7 +415,13 @@ impl Human {
             self.clock.local(session.session),
         );
         let (age, size, notes) = (
-            self.age(session.session),
+            Cell::new(
+                self.clock.given_age(session.session, session.age_secs),
+                match session.age_secs {
+                    Some(_) => State::Plain,
+                    None => State::Warning,
+                },
+            ),
             column_bytes(session.size_bytes),
             self.notes(session),
         );
@@ -452,7 +471,7 @@ impl Human {
                 session.damaged && session.acknowledged,
                 "damaged, acknowledged",
             ),
-            (self.clock.is_ahead(session.session), "ahead of the clock"),
+            (session.age_secs.is_none(), "ahead of the clock"),
             (session.live, "live"),
         ];
         let words = words
@@ -465,7 +484,7 @@ impl Human {
         let state = match () {
             () if session.damaged && !session.acknowledged => State::Bad,
             () if session.damaged => State::Warning,
-            () if self.clock.is_ahead(session.session) => State::Warning,
+            () if session.age_secs.is_none() => State::Warning,
             () => State::Plain,
         };
         Cell::new(notes.join(", "), state)

@@ -410,13 +410,19 @@ What a person must know although the command did what it was asked to. With `--j
                 generation: 1,
             },
             Warning::HistoryGap { generation: 1 },
+            Warning::ClockJumped { ahead_secs: 7200 },
+            Warning::ClockLost,
+            Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
             match warning {
                 Warning::OlderOpened { .. }
                 | Warning::NewestDamaged { .. }
                 | Warning::SlotNotListed { .. }
-                | Warning::HistoryGap { .. } => {}
+                | Warning::HistoryGap { .. }
+                | Warning::ClockJumped { .. }
+                | Warning::ClockLost
+                | Warning::TooSoon { .. } => {}
             }
         }
         all.iter()
@@ -451,9 +457,9 @@ What a person must know although the command did what it was asked to. With `--j
             Message::usage("what", "As the text says."),
             Message::of_mistake(path, &mistake),
             Message::of_unusable_volume("vm", path, "is a folder"),
-            Message::of_overdue_backup("PROFILE", "vm", None, 86_400, &clock),
+            Message::of_overdue_backup("PROFILE", "vm", None, 86_400),
             Message::of_session_ahead("PROFILE", "vm", i64::from(u32::MAX), &clock),
-            Message::of_overdue_verify("PROFILE", "home", None, 86_400, &clock),
+            Message::of_overdue_verify("PROFILE", "home", None, 86_400),
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_lost_target(path),
@@ -557,7 +563,10 @@ What a person must know although the command did what it was asked to. With `--j
             generation: 7,
             committed_time: 1_795_416_190,
             keys_proven_time: 0,
+            keys_proven_age_secs: None,
             verified_time: 1_795_416_191,
+            verified_age_secs: Some(60),
+            clock_skew_secs: -5,
             chunk_size_bytes: 131_072,
             pack_size_bytes: 16_777_216,
             zstd_level: 3,
@@ -570,6 +579,7 @@ What a person must know although the command did what it was asked to. With `--j
         };
         let session = SessionLine {
             session: 1_795_416_190,
+            age_secs: Some(61),
             generation: 7,
             tags: vec!["before".into()],
             size_bytes: 4096,

@@ -30,8 +30,14 @@ pub(super) struct ArchiveFields {
     committed_time: i64,
     #[serde(rename = "verified", serialize_with = "time_or_never")]
     verified_time: i64,
+    #[serde(rename = "verified_age_seconds")]
+    verified_age_secs: Option<u64>,
     #[serde(rename = "keys_proven", serialize_with = "time_or_never")]
     keys_proven_time: i64,
+    #[serde(rename = "keys_proven_age_seconds")]
+    keys_proven_age_secs: Option<u64>,
+    #[serde(rename = "clock_skew_seconds")]
+    clock_skew_secs: i64,
     chunk_size_bytes: u32,
     pack_size_bytes: u32,
     zstd_level: i8,
@@ -50,6 +56,8 @@ pub(super) struct ArchiveFields {
 struct SessionFields {
     #[serde(serialize_with = "time")]
     session: i64,
+    #[serde(rename = "age_seconds")]
+    age_secs: Option<u64>,
     generation: u64,
     tags: Vec<String>,
     size_bytes: u64,

@@ -102,6 +102,9 @@ impl Door {
         match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
+            Command::Status {
+                trust_clock: true, ..
+            } => denied("trust this machine's clock"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -249,7 +252,10 @@ mod tests {
             Command::QubesCheck {
                 vias: vec![Via::Ssh("backup".into())],
             },
-            Command::Status { archive: None },
+            Command::Status {
+                archive: None,
+                trust_clock: false,
+            },
         ];
         let denied = [
             open("home", Some("dir:/root"), Some("ssh:backup")),
@@ -263,6 +269,10 @@ mod tests {
             },
             Command::ArchiveTakeOver {
                 archive: "home".into(),
+            },
+            Command::Status {
+                archive: None,
+                trust_clock: true,
             },
         ];
         for command in &allowed {

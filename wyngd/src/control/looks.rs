@@ -33,11 +33,7 @@ impl Control {
         let uid = self.clients.get(&id).and_then(Client::uid);
         self.journal.begun(&look.about(), uid);
         self.looks.running = Some(look);
-        if matches!(command, Command::Status { .. }) {
-            for line in self.unenforced.clone() {
-                self.tell(id, ToClient::Unenforced(line))?;
-            }
-        }
+        self.tell_unenforced(id, &command)?;
         self.reader.send(
             &ControlToReader::Start {
                 command,
@@ -45,6 +41,16 @@ impl Control {
             },
             &[],
         )
+    }
+
+    /// Tells the client of a `status` which protections are not in force.
+    pub(super) fn tell_unenforced(&mut self, id: u64, command: &Command) -> Result<(), Fatal> {
+        if matches!(command, Command::Status { .. }) {
+            for line in self.unenforced.clone() {
+                self.tell(id, ToClient::Unenforced(line))?;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn hear_reader(&mut self) -> Result<(), Fatal> {

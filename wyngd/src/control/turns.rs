@@ -84,6 +84,7 @@ impl Control {
         };
         if is_first_turn {
             self.journal.begun(&job.about(), uid);
+            self.tell_unenforced(id, &command)?;
         }
         self.turns.job = Some(job);
         for watcher in self.watchers() {

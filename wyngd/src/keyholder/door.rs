@@ -9,7 +9,7 @@ use std::time::Duration;
 use wyng_archive::crypto::wiping_stack;
 use wyng_jail::{PathAccess, inherited};
 
-use super::real_world::{RealWorld, StateFiles};
+use super::real_world::{KernelClock, RealWorld, StateFiles};
 use super::sealed::Sealed;
 use crate::ipc::{
     ControlToKeyholder, Fatal, KeyholderToControl, KeyholderToTransport, TransportToKeyholder,
@@ -29,6 +29,7 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
             .extra()
             .ok_or(Fatal::Gone("the state directory"))?,
     )?);
+    let clock = KernelClock::start();
     let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
         .map(|folder| Sealed::read(Path::new(&folder)))
         .unwrap_or_default();
@@ -59,12 +60,12 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     )?;
     let mut world = RealWorld::new(
         (control, volumes, transport),
-        files,
+        (clock, files),
         sealed,
         Duration::from_secs(stall_secs),
     );
     loop {
-        let command = world.next_command()?;
+        let command = world.next_command(daemon)?;
         let exit = wiping_stack(|| wyng_engine::run(&mut world.world, command));
         world.done(exit)?;
     }

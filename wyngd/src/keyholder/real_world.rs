@@ -19,7 +19,7 @@ mod stream;
 mod targets;
 mod volumes;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wyng_control::{Command, ExitStatus};
 
@@ -34,7 +34,11 @@ pub use self::secrets::PersonsSecrets;
 pub use self::volumes::{OpenVolumes, VolumesWire};
 use super::sealed::Sealed;
 use crate::ipc::Fatal;
+use crate::roles::Daemon;
 use wyng_engine::world::{Parts, World};
+
+/// Time between two observations of the kept clock while no command comes.
+const OBSERVED_EVERY: Duration = Duration::from_secs(3600);
 
 /// The parts that meet the machine.
 pub struct RealParts;
@@ -54,6 +58,8 @@ pub struct RealWorld {
     /// What a command meets.
     pub world: World<RealParts>,
     control: SharedControl,
+    /// When the kept clock was last observed between two commands.
+    observed: Option<Instant>,
 }
 
 impl RealWorld {
@@ -61,14 +67,14 @@ impl RealWorld {
     /// `client_patience` is given up.
     pub fn new(
         wires: (ControlWire, VolumesWire, TransportWire),
-        files: StateFiles,
+        (clock, files): (KernelClock, StateFiles),
         sealed: Sealed,
         client_patience: Duration,
     ) -> Self {
         let (control, volumes, transport) = wires;
         let control = SharedControl::new(control, files.only_reading());
         let world = World {
-            clock: KernelClock::start(),
+            clock,
             random: KernelRandom,
             files,
             store: FarEnds::new(control.clone(), transport),
@@ -76,14 +82,33 @@ impl RealWorld {
             secrets: PersonsSecrets::new(control.clone(), sealed),
             client: ClientOfCommand::new(control.clone()),
         };
-        Self { world, control }
+        Self {
+            world,
+            control,
+            observed: None,
+        }
     }
 
-    /// Waits for the next command.
-    pub fn next_command(&mut self) -> Result<Command, Fatal> {
-        let command = self.control.with(|control| control.next_command())?;
-        self.world.files.look_whether_writable();
-        Ok(command)
+    /// Waits for the next command. The keyholder of a service observes the kept clock meanwhile, at
+    /// once and then every hour: time that no command saw would be credited too low after a boot.
+    pub fn next_command(&mut self, daemon: Daemon) -> Result<Command, Fatal> {
+        loop {
+            let observed = self.observed;
+            let until = (daemon == Daemon::Service).then(|| {
+                observed.map_or(Duration::ZERO, |at| {
+                    OBSERVED_EVERY.saturating_sub(at.elapsed())
+                })
+            });
+            let command = self.control.with(|control| control.next_command(until))?;
+            self.world.files.look_whether_writable();
+            match command {
+                Some(command) => return Ok(command),
+                None => {
+                    wyng_engine::observe_clock(&mut self.world);
+                    self.observed = Some(Instant::now());
+                }
+            }
+        }
     }
 
     /// Ends a command: closes what it held, and reports its exit status. If it has given its turn

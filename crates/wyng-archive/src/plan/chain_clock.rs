@@ -9,8 +9,8 @@
 
 use super::kept_clock::KeptClock;
 
-/// The offset that a ledger stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The offset that a ledger stores. The default is bound to no clock, and begins at 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ChainClock {
     /// The chain's kept clock when it was last bound to the machine's, seconds.
     pub chain_secs: u64,

@@ -11,12 +11,14 @@ use wyng_archive::format::{
     ArchiveSettings, Commit, CommitStamp, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot,
     is_chunk_size, is_pack_size,
 };
+use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_config::without_credentials;
 use wyng_control::{Asked, Failure, Via, is_archive_name};
 use wyng_wire::{BlobName, Service};
 
 use crate::archive::{SlotPlan, SlotTrial, new_slot, slot_params, slot_ref};
 use crate::cache::Cache;
+use crate::kept::local_clock;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::store::{put_blob, seal_commit};
@@ -96,7 +98,7 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
         Ok(made)
     });
     match pushed {
-        Ok(made) => push(&mut world.files, &mut world.store, request, &folder, &made),
+        Ok(made) => push(world, request, &folder, &made),
         Err(failure) => {
             folder.forget(&mut world.files, &request.name)?;
             Err(failure)
@@ -173,7 +175,7 @@ fn resume<P: Parts>(
         )?,
         connected => connected?,
     }
-    push(&mut world.files, &mut world.store, request, folder, made)
+    push(world, request, folder, made)
 }
 
 /// Draws every secret, and writes everything that the store is to get into the state directory.
@@ -231,24 +233,31 @@ fn make<P: Parts>(
 }
 
 /// Pushes the slot and the first commit, and completes the state directory.
-fn push(
-    files: &mut impl Files,
-    store: &mut impl Store,
+fn push<P: Parts>(
+    world: &mut World<P>,
     request: &CreateRequest,
     folder: &ArchiveFolder,
     made: &Made,
 ) -> Result<(), Failure> {
     let slot = made.slot.encode();
     let address = without_credentials(&request.store);
-    put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)?;
+    put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)?;
     // A store that does not notice a second put could not tell two writers apart.
-    if put_or_find(store, slot_name(FIRST_SLOT), &slot, &address)? != Kept::Same {
+    if put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)? != Kept::Same {
         return Err(Failure::StoreNotExclusive { store: address });
     }
-    put_or_find(store, made.commit_name, &made.commit.bytes, &address)?;
-    store.finish_push()?;
+    put_or_find(
+        &mut world.store,
+        made.commit_name,
+        &made.commit.bytes,
+        &address,
+    )?;
+    world.store.finish_push()?;
 
+    let files = &mut world.files;
+    let local = local_clock(files, &mut world.clock)?;
     let mut ledger = Ledger::default();
+    ledger.chain = ChainClock::adopt(0, &local);
     ledger.set_pending(made.commit.clone());
     ledger.commit_pending(0);
     ledger.write(files, folder)?;

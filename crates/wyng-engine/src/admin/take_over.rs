@@ -2,10 +2,12 @@
 //! Becoming the archive's writer, by a commit that changes nothing but who writes. The previous
 //! writer finds the name of its next commit taken.
 
+use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_control::Failure;
 use wyng_wire::Service;
 
 use crate::archive::Archive;
+use crate::kept::{kept_of_commit, local_clock};
 use crate::pool::Pool;
 use crate::store::{commit_change, settle_pending};
 use crate::world::{Client, Parts, Store, World};
@@ -32,6 +34,12 @@ pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failu
         // Nobody has asked for an older generation yet.
         Some(passed) if !passed.requested => archive.may_write()?,
         _ => {}
+    }
+    // Another machine continued the chain until now: what this one counted meanwhile is no part of
+    // it.
+    if archive.may_write().is_err() {
+        let local = local_clock(&mut world.files, &mut world.clock)?;
+        archive.ledger.chain = ChainClock::adopt(kept_of_commit(&archive.head), &local);
     }
     for _ in 0..COMMITS_MAX {
         if archive.may_write().is_ok() {

@@ -59,8 +59,14 @@ pub fn named_archive(
 pub fn key_check<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let data_key = archive.unlock(world)?;
-    if let Some(fault) =
-        keys_of(&mut world.files, &mut world.client, &mut archive, &data_key)?.fault
+    if let Some(fault) = keys_of(
+        &mut world.files,
+        &mut world.clock,
+        &mut world.client,
+        &mut archive,
+        &data_key,
+    )?
+    .fault
     {
         return Err(fault);
     }

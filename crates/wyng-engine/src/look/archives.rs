@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, VolumeEntry};
+use wyng_archive::plan::age::{Age, Moment};
 use wyng_config::without_credentials;
 use wyng_control::{
     ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient,
@@ -12,9 +13,10 @@ use wyng_control::{
 };
 
 use crate::archive::Archive;
+use crate::kept::{local_clock, moment_now, moment_of_session};
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
-use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified_time};
+use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified};
 use crate::world::{Client, Files, Parts, World};
 
 /// Reports an archive: where it is, how large, and when it was last checked.
@@ -26,7 +28,10 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         sum.saturating_add(pack.length_bytes.into())
     });
     let settings = archive.head.settings;
-    let verified_time = verified_time(&mut world.files, &archive, &packs)?;
+    let local = local_clock(&mut world.files, &mut world.clock)?;
+    let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
+    let verified = verified(&mut world.files, &archive, &packs, now)?;
+    let keys_proven = archive.ledger.keys_proven;
     world.client.tell(ToClient::Archive(ArchiveSummary {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
@@ -34,8 +39,11 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         via: archive.toml.via.to_string(),
         generation: archive.head.generation,
         committed_time: archive.head.time,
-        keys_proven_time: archive.ledger.keys_proven_time,
-        verified_time,
+        keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),
+        keys_proven_age_secs: Age::of(keys_proven, now).secs(),
+        verified_time: verified.time,
+        verified_age_secs: verified.age.secs(),
+        clock_skew_secs: local.parted_secs,
         chunk_size_bytes: settings.chunk_size_bytes,
         pack_size_bytes: settings.pack_size_bytes,
         zstd_level: settings.zstd_level,
@@ -74,7 +82,8 @@ pub fn sessions<P: Parts>(
             false => Warning::NewestDamaged { generation, newest },
         }))?;
     }
-    let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
+    let mut seen = Seen::now(world, &mut archive)?;
+    let (mut is_found, mut exit) = (false, ExitStatus::Done);
     for (_, volume) in volumes {
         let sessions = match choice {
             None => archive.sessions(&mut world.files, &volume),
@@ -102,7 +111,7 @@ pub fn sessions<P: Parts>(
                 &mut archive,
                 &volume,
                 session,
-                &mut known,
+                &mut seen,
             )?;
             is_found = true;
         }
@@ -115,17 +124,35 @@ pub fn sessions<P: Parts>(
     }
 }
 
+/// What is needed for each session of an archive.
+struct Seen {
+    /// Whether packs and chunks that were looked at before are damaged.
+    damaged: HashMap<Id, bool>,
+    now: Moment,
+}
+
+impl Seen {
+    /// Nothing was looked at yet.
+    fn now<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<Self, Failure> {
+        Ok(Self {
+            damaged: HashMap::new(),
+            now: moment_now(&mut world.files, &mut world.clock, archive)?,
+        })
+    }
+}
+
 fn report_session(
     files: &mut impl Files,
     client: &mut impl Client,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: SessionEntry,
-    known: &mut HashMap<Id, bool>,
+    seen: &mut Seen,
 ) -> Result<(), Failure> {
-    let damaged = is_damaged(files, archive, &session, known)?;
+    let damaged = is_damaged(files, archive, &session, &mut seen.damaged)?;
     let acknowledged = damaged && is_acknowledged(files, archive, volume, &session)?;
     client.tell(ToClient::Session(SessionLine {
+        age_secs: Age::of(Some(moment_of_session(&session, seen.now)), seen.now).secs(),
         session: session.time,
         generation: session.generation,
         tags: session.tags,
@@ -151,7 +178,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     snapshots_of(world, name)?;
     show(world, name)?;
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    let mut known = HashMap::new();
+    let mut seen = Seen::now(world, &mut archive)?;
     for (_, volume) in archive.volumes(&mut world.files)? {
         world.client.tell(ToClient::Volume(VolumeLine {
             name: volume.name.clone(),
@@ -164,7 +191,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
                 &mut archive,
                 &volume,
                 newest,
-                &mut known,
+                &mut seen,
             )?;
         }
     }

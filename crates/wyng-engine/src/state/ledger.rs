@@ -8,6 +8,8 @@
 mod codec;
 
 use wyng_archive::format::{Malformed, skip_of};
+use wyng_archive::plan::age::Moment;
+use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_control::Failure;
 
 use super::acknowledged::Acknowledged;
@@ -62,8 +64,10 @@ pub struct Ledger {
     spine: Vec<(u64, [u8; 32])>,
     /// A fork was found: nothing is pushed until `archive open`.
     pub stopped: bool,
-    /// When every session key was last derived and compared, seconds since 1970 UTC; 0: never.
-    pub keys_proven_time: i64,
+    /// The kept clock of the chain of commits, as this machine continues it.
+    pub chain: ChainClock,
+    /// When every session key was last derived and compared; `None`: never.
+    pub keys_proven: Option<Moment>,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
@@ -212,7 +216,15 @@ mod tests {
     #[test]
     fn a_ledger_comes_back_as_it_was() {
         let mut ledger = Ledger {
-            keys_proven_time: 7,
+            chain: ChainClock {
+                chain_secs: 9,
+                instance: [1; 16],
+                local_secs: 5,
+            },
+            keys_proven: Some(Moment {
+                wall_secs: 7,
+                kept_secs: 8,
+            }),
             opened: Some((3, 8)),
             head_copy: 2,
             cache: CacheFolder::Second,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The state of this machine, under `archives/ID/`. Losing it loses no data, but without it an old
+//! The state of this machine, under `archives/ID/`, and the kept clock. Losing it loses no data, but without it an old
 //! state of the store cannot be distinguished from the newest.
 //!
 //! Every file here is small, replaced atomically and fsynced, except for the journal, which is
@@ -7,17 +7,21 @@
 
 mod acknowledged;
 mod archives;
+mod clock;
 mod delta;
 mod journal;
 mod ledger;
 mod notes;
 mod origins;
+mod starts;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
+pub use clock::StoredClock;
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};
+pub use starts::Starts;

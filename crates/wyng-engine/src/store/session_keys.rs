@@ -9,8 +9,9 @@ use wyng_archive::format::KeysTree;
 use wyng_control::Failure;
 
 use crate::archive::{Archive, CachedNodes, NodesAtHand, collect, keys_root};
+use crate::kept::moment_now;
 use crate::outcome::{damaged, internal};
-use crate::world::{Client, Files};
+use crate::world::{Client, Clock, Files};
 
 /// Session keys by number.
 pub(crate) struct Keys {
@@ -25,6 +26,7 @@ pub(crate) struct Keys {
 /// what was sealed with them is damaged, and nothing else is.
 pub(crate) fn keys_of(
     files: &mut impl Files,
+    clock: &mut impl Clock,
     client: &mut impl Client,
     archive: &mut Archive,
     data_key: &DataKey,
@@ -56,7 +58,7 @@ pub(crate) fn keys_of(
         }
     }
     if fault.is_none() {
-        archive.ledger.keys_proven_time = archive.head.time;
+        archive.ledger.keys_proven = Some(moment_now(files, clock, archive)?);
         if !files.only_looks() {
             archive.ledger.write(files, &archive.folder)?;
         }

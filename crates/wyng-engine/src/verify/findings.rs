@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use wyng_archive::crypto::{Coder, Id};
 use wyng_archive::format::{PackEntry, PackState};
+use wyng_archive::plan::age::Moment;
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::Failure;
 
@@ -51,11 +52,13 @@ pub(super) struct Findings {
     bad_packs: BTreeSet<u64>,
     /// When each pack was last found right.
     pub times: CheckTimes,
+    /// When this verify began, which is when the packs that it reads count as read.
+    pub now: Moment,
 }
 
 impl Findings {
-    /// Nothing was read yet.
-    pub(super) fn new(archive: &Archive, times: CheckTimes) -> Self {
+    /// Nothing was read yet by the verify that begins `now`.
+    pub(super) fn new(archive: &Archive, times: CheckTimes, now: Moment) -> Self {
         Self {
             problems: Vec::new(),
             objects_checked: 0,
@@ -67,6 +70,7 @@ impl Findings {
             read_packs: 0,
             bad_packs: BTreeSet::new(),
             times,
+            now,
         }
     }
 
@@ -88,9 +92,8 @@ impl Findings {
         });
     }
 
-    /// Notes what was found in a pack that was read at `now`, seconds since 1970 UTC; without
-    /// damage, that it is right.
-    pub(super) fn judge(&mut self, number: u64, pack: &PackEntry, now: i64, damages: Vec<Damage>) {
+    /// Notes what was found in a pack that was read; without damage, that it is right.
+    pub(super) fn judge(&mut self, number: u64, pack: &PackEntry, damages: Vec<Damage>) {
         let counted_as_lost =
             pack.state == PackState::Lost || self.notes.packs.get(&number) == Some(&PackNote::Lost);
         if !counted_as_lost {
@@ -108,7 +111,7 @@ impl Findings {
                 }));
             return;
         }
-        self.times.set(number, now);
+        self.times.set(number, self.now);
         let noted = match pack.state {
             PackState::Lost => self.notes.packs.insert(number, PackNote::Sound),
             PackState::Live | PackState::GivenUp(_) | PackState::Going(_) => {

@@ -16,4 +16,4 @@ mod times;
 pub use acknowledge::acknowledge;
 pub(crate) use acknowledge::{is_acknowledged, known_damage, report_acknowledged};
 pub use run::{VerifyRequest, verify};
-pub use times::verified_time;
+pub use times::{Verified, verified};

@@ -13,7 +13,7 @@ use super::findings::Findings;
 use super::opener::{OpenedPack, Opener};
 use super::scope::Scope;
 use crate::pool::{Pool, Ticket};
-use crate::world::{Client, Clock, Parts, Store, World};
+use crate::world::{Client, Parts, Store, World};
 
 /// Length of the pieces in which a pack is read to compare its hash, so that memory does not grow
 /// with packs.
@@ -30,7 +30,6 @@ pub(super) fn hash_packs<P: Parts>(
     scope: &Scope,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let now = world.clock.wall_secs();
     let order = in_order(scope, findings);
     let total_bytes = bytes_of(&order);
     for (number, pack) in order {
@@ -40,7 +39,7 @@ pub(super) fn hash_packs<P: Parts>(
         }
         let fault = hash_pack(&mut world.store, &pack, findings)?;
         let damage = fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault));
-        findings.judge(number, &pack, now, damage.into_iter().collect());
+        findings.judge(number, &pack, damage.into_iter().collect());
         pack_done(&mut world.client, findings, total_bytes)?;
     }
     Ok(())
@@ -88,7 +87,6 @@ pub(super) fn open_packs<P: Parts>(
     zstd_level: i8,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
-    let now = world.clock.wall_secs();
     let order = in_order(scope, findings);
     let total_bytes = bytes_of(&order);
     let mut pool = Pool::for_machine(zstd_level)?;
@@ -112,7 +110,7 @@ pub(super) fn open_packs<P: Parts>(
                 }
                 Err(fault) => {
                     let damage = Damage::new(Class::Pack, pack.name.0, fault);
-                    findings.judge(number, &pack, now, vec![damage]);
+                    findings.judge(number, &pack, vec![damage]);
                     ahead.let_go(&pack);
                     pack_done(&mut world.client, findings, total_bytes)?;
                 }
@@ -124,7 +122,7 @@ pub(super) fn open_packs<P: Parts>(
             findings
                 .unnamed
                 .extend(opened.unnamed.into_iter().map(|id| (id, number)));
-            findings.judge(number, &pack, now, opened.damages);
+            findings.judge(number, &pack, opened.damages);
             pack_done(&mut world.client, findings, total_bytes)?;
         } else {
             return Ok(());
@@ -206,7 +204,10 @@ fn pack_done(
 
 /// The packs that are to be read, in the order in which they are.
 fn in_order(scope: &Scope, findings: &Findings) -> Vec<(u64, PackEntry)> {
-    let order = findings.times.oldest_first(&scope.needed).into_iter();
+    let order = findings
+        .times
+        .oldest_first(&scope.needed, findings.now)
+        .into_iter();
     order
         .filter_map(|number| Some((number, *scope.packs.get(&number)?)))
         .collect()

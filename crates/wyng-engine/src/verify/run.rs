@@ -20,6 +20,7 @@ use super::problems::{report_lost_keys, report_lost_lists, report_passed_over, r
 use super::scope::{Chosen, Scope};
 use super::times::CheckTimes;
 use crate::archive::Archive;
+use crate::kept::moment_now;
 use crate::outcome::problem_of;
 use crate::store::{Keys, keys_of};
 use crate::world::{Client, Files, Parts, Store, World};
@@ -67,15 +68,21 @@ pub fn verify<P: Parts>(
     archive.connect(&mut world.store, Service::Fetch)?;
     let (opener, key_fault) = match data_key {
         Some(data_key) => {
-            let Keys { keys, fault } =
-                keys_of(&mut world.files, &mut world.client, &mut archive, &data_key)?;
+            let Keys { keys, fault } = keys_of(
+                &mut world.files,
+                &mut world.clock,
+                &mut world.client,
+                &mut archive,
+                &data_key,
+            )?;
             let opener = Opener::new(&mut world.files, &mut archive, keys)?;
             (Some(opener), fault)
         }
         None => (None, None),
     };
     let times = CheckTimes::read(&mut world.files, &archive)?;
-    let mut findings = Findings::new(&archive, times);
+    let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
+    let mut findings = Findings::new(&archive, times, now);
     let read = read_and_compare(world, &mut archive, &scope, opener, &mut findings);
     // What was found before an interruption is noted too.
     findings.keep(&mut world.files, &mut archive)?;

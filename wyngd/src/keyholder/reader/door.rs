@@ -24,6 +24,7 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
             .extra()
             .ok_or(Fatal::Gone("the state directory"))?,
     )?);
+    let clock = KernelClock::start();
     let sealed = std::env::var_os(CREDENTIALS_VARIABLE)
         .map(|folder| Sealed::read(Path::new(&folder)))
         .unwrap_or_default();
@@ -47,7 +48,7 @@ pub fn run(daemon: Daemon) -> Result<(), Fatal> {
     )?;
     let control = SharedControl::new(control);
     let mut world: World<LookingParts> = World {
-        clock: KernelClock::start(),
+        clock,
         random: Nothing,
         files: LookedAtFiles {
             files,

@@ -76,10 +76,21 @@ impl Control {
         }
     }
 
-    /// Waits for the next job.
-    pub(super) fn next_command(&mut self) -> Result<Command, Fatal> {
+    /// Waits for the next job; `None` once `until` has passed without one.
+    pub(super) fn next_command(
+        &mut self,
+        until: Option<Duration>,
+    ) -> Result<Option<Command>, Fatal> {
+        let began = Instant::now();
         loop {
-            let timeout = self.keys.wipe_expired();
+            let left = until.map(|until| until.saturating_sub(began.elapsed()));
+            let left_millis = left.map(|left| u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+            let timeout = self
+                .keys
+                .wipe_expired()
+                .into_iter()
+                .chain(left_millis)
+                .min();
             let unsaid = if self.to_control.is_empty() {
                 PollFlags::empty()
             } else {
@@ -96,6 +107,9 @@ impl Control {
                 self.flush().map_err(|_| Fatal::Gone(self.wire.peer()))?;
             }
             if !says {
+                if left.is_some_and(|left| left < Duration::from_millis(1)) {
+                    return Ok(None);
+                }
                 continue;
             }
             let received = self.wire.receive()?;
@@ -114,7 +128,7 @@ impl Control {
                     self.prompts.begin(turn, pipe);
                     self.client_uid = uid;
                     self.cancelled = None;
-                    return Ok(command);
+                    return Ok(Some(command));
                 }
                 ControlToKeyholder::Lock { archive } => {
                     self.lock(archive.as_deref())

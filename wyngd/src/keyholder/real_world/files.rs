@@ -13,7 +13,7 @@ use wyng_control::Failure;
 use wyng_engine::world::Files;
 
 /// Maximum length of a file that is read or written whole, bytes. The ledger and the times of
-/// checks take 16 bytes a pack: enough for 16 million packs, which hold 256 TiB at the default
+/// checks take 24 bytes a pack: enough for 11 million packs, which hold 170 TiB at the default
 /// size.
 const WHOLE_MAX_BYTES: u64 = 256 << 20;
 const FILE_MODE: Mode = Mode::RUSR.union(Mode::WUSR);

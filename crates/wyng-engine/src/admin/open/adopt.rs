@@ -4,16 +4,19 @@
 
 use wyng_archive::crypto::slot_name;
 use wyng_archive::format::Slot;
+use wyng_archive::plan::chain_clock::ChainClock;
+use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_archive::{Class, Fault};
 use wyng_control::{Failure, Problem, ToClient, Warning};
 
 use super::head::report_damaged;
 use super::view::{View, Wanted, look_below};
 use crate::archive::{StoredSlot, read_slot, slot_hash};
+use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{ArchiveToml, CacheFolder, Ledger, to_hex};
 use crate::store::{OldCache, rebuild};
-use crate::world::{Client, Clock, Files, Parts, Random, Secrets, Store, World};
+use crate::world::{Client, Files, Parts, Random, Secrets, Store, World};
 
 /// The state that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +75,8 @@ pub(super) fn adopt<P: Parts>(
     let (folder, generation) = (view.here.folder.clone(), view.head.found.known.generation);
     let passed_over = view.head.passed_over;
     let old_cache = ledger.cache;
-    settle(&mut ledger, view, world.clock.wall_secs());
+    let local = local_clock(&mut world.files, &mut world.clock)?;
+    settle(&mut ledger, view, &local);
     ledger.cache = cache;
     // From here on the new state counts.
     ledger.write(&mut world.files, &folder)?;
@@ -252,8 +256,8 @@ fn live_slots(
     Ok((live, problems))
 }
 
-/// Brings the ledger to the new head, at `now`, seconds since 1970 UTC.
-fn settle(ledger: &mut Ledger, view: View, now: i64) {
+/// Brings the ledger to the new head. `local` has observed the present.
+fn settle(ledger: &mut Ledger, view: View, local: &KeptClock) {
     let generation = view.head.found.known.generation;
     // A pending commit that follows the head and has no rival is kept, with its journal: the next
     // run pushes it. Any other pending commit became part of this history, or lost its place to one
@@ -275,7 +279,14 @@ fn settle(ledger: &mut Ledger, view: View, now: i64) {
     );
     ledger.head_copy = view.head.copy;
     ledger.passed_over = view.head.passed_over;
+    let now = local.last.wall_secs;
     ledger.opened = view.slot.map(|slot| (slot, now)).or(ledger.opened);
+    // The time since another head was made is not credited; the time since this machine adopted
+    // the same head was counted.
+    if !is_same_head {
+        let head_secs = kept_of_commit(&view.head.found.commit);
+        ledger.chain = ChainClock::adopt(head_secs, local);
+    }
     ledger.adopt(view.head.found.known, view.spine, view.read);
     if let Some(pending) = pending {
         ledger.set_pending(pending);

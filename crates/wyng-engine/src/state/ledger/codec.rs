@@ -3,14 +3,18 @@
 //!
 //! ```text
 //!   0 │ "wyngledg"                                                    │
-//!   8 │ format = 1 u32                │ flags u32                     │
-//!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never         │
-//!  24 │ newest generation passed over u64; zero without flag 4        │
-//!  32 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
-//!  40 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
-//!  48 │ count of known commits u32    │ 1 if one is pending u32       │
-//!  56 │ count of the spine u32        │ count of the notes u32        │
-//!  64 │ the spine, descending: generation u64 ‖ hash (32)             │
+//!   8 │ format = 2 u32                │ flags u32                     │
+//!  16 │ keys proven at: seconds since 1970 UTC, i64                   │
+//!  24 │ the same by the chain's kept clock u64; both 0 without flag 32│
+//!  32 │ the chain's kept clock when it was bound, seconds u64         │
+//!  40 │ this machine's kept clock at that moment, seconds u64         │
+//!  48 │ the instance of this machine's kept clock (16)                │
+//!  64 │ newest generation passed over u64; zero without flag 4        │
+//!  72 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
+//!  80 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
+//!  88 │ count of known commits u32    │ 1 if one is pending u32       │
+//!  96 │ count of the spine u32        │ count of the notes u32        │
+//! 104 │ the spine, descending: generation u64 ‖ hash (32)             │
 //!     │ the notes of damage (notes.rs)                                │
 //!     │ what was acknowledged of the damage (acknowledged.rs)         │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
@@ -18,20 +22,23 @@
 //!     │ H of all before                                               │
 //! ```
 //! Flags: 1: stopped; 2: the cache is in the second folder; 4: newer generations were passed over;
-//! 8: one of them is sound; 16: a person asked for the older one.
+//! 8: one of them is sound; 16: a person asked for the older one; 32: the keys were proven.
 
 use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer};
+use wyng_archive::plan::age::Moment;
+use wyng_archive::plan::chain_clock::ChainClock;
 
 use super::{KEPT_COMMITS, KnownCommit, Ledger, PassedOver};
 use crate::state::{Acknowledged, CacheFolder, Notes};
 
 const MAGIC: &[u8; 8] = b"wyngledg";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FLAG_STOPPED: u32 = 1;
 const FLAG_SECOND_CACHE: u32 = 2;
 const FLAG_PASSED_OVER: u32 = 4;
 const FLAG_PASSED_SOUND: u32 = 8;
 const FLAG_PASSED_REQUESTED: u32 = 16;
+const FLAG_KEYS_PROVEN: u32 = 32;
 /// Maximum length of the spine: a generation has 64 bits, and each step clears one.
 const SPINE_MAX: usize = 64;
 
@@ -51,16 +58,23 @@ impl Ledger {
                 self.passed_over.is_some_and(|passed| passed.requested),
                 FLAG_PASSED_REQUESTED,
             ),
+            (self.keys_proven.is_some(), FLAG_KEYS_PROVEN),
         ];
         let flags = flags
             .into_iter()
             .filter(|(set, _)| *set)
             .fold(0, |flags, (_, flag)| flags | flag);
+        writer.bytes(MAGIC).u32(FORMAT).u32(flags);
+        let proven = self.keys_proven.unwrap_or(Moment {
+            wall_secs: 0,
+            kept_secs: 0,
+        });
         writer
-            .bytes(MAGIC)
-            .u32(FORMAT)
-            .u32(flags)
-            .i64(self.keys_proven_time);
+            .i64(proven.wall_secs)
+            .u64(proven.kept_secs)
+            .u64(self.chain.chain_secs)
+            .u64(self.chain.local_secs)
+            .bytes(&self.chain.instance);
         writer.u64(self.passed_over.map_or(0, |passed| passed.newest));
         let (slot, opened_time) = self.opened.unwrap_or((0, 0));
         writer
@@ -95,7 +109,8 @@ impl Ledger {
         }
         let flags = reader.u32()?;
         let of_passed = FLAG_PASSED_SOUND | FLAG_PASSED_REQUESTED;
-        let all = FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | of_passed;
+        let all =
+            FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | FLAG_KEYS_PROVEN | of_passed;
         let has = |flag: u32| flags & flag != 0;
         if flags & !all != 0 || has(of_passed) && !has(FLAG_PASSED_OVER) {
             return Err(Malformed("flags"));
@@ -105,7 +120,17 @@ impl Ledger {
         } else {
             CacheFolder::First
         };
-        let keys_proven_time = reader.i64()?;
+        let proven = Moment {
+            wall_secs: reader.i64()?,
+            kept_secs: reader.u64()?,
+        };
+        let keys_proven = has(FLAG_KEYS_PROVEN).then_some(proven);
+        let (chain_secs, local_secs) = (reader.u64()?, reader.u64()?);
+        let chain = ChainClock {
+            chain_secs,
+            instance: reader.array()?,
+            local_secs,
+        };
         let newest = reader.u64()?;
         let (sound, requested) = (has(FLAG_PASSED_SOUND), has(FLAG_PASSED_REQUESTED));
         let passed_over = has(FLAG_PASSED_OVER).then_some(PassedOver {
@@ -149,7 +174,8 @@ impl Ledger {
             pending,
             spine,
             stopped,
-            keys_proven_time,
+            chain,
+            keys_proven,
             opened,
             head_copy,
             passed_over,
