@@ -275,6 +275,11 @@ pub struct ArchiveSummary {
     /// Earliest of the times at which each pack was last read and found intact, seconds since 1970
     /// UTC; 0 before the first verify.
     pub verified_time: i64,
+    /// Time of the last rehearsal that restored a session and found it right, seconds since 1970
+    /// UTC; 0 if there was none.
+    pub rehearsed_time: i64,
+    /// How much of the archive is proven.
+    pub proof: ProofSummary,
     /// Size of a chunk, bytes.
     pub chunk_size_bytes: u32,
     /// Size of a pack, bytes.
@@ -291,6 +296,20 @@ pub struct ArchiveSummary {
     pub hold_off_runs: u32,
     /// Hold-off, seconds.
     pub hold_off_secs: u64,
+}
+
+/// How much of an archive is proven: read back whole and right, at least a day after it was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ProofSummary {
+    /// Length of the proven packs, bytes.
+    pub proven_bytes: u64,
+    /// Length of those among them that only the VM that pushed them has read back, bytes.
+    pub by_pusher_bytes: u64,
+    /// Length of all packs that the archive needs, bytes.
+    pub total_bytes: u64,
+    /// Age of the oldest pack that is not proven, since its push, seconds; `None` if all are
+    /// proven, or if that age is not known.
+    pub oldest_unproven_secs: Option<u64>,
 }
 
 /// A volume in a list.

@@ -481,8 +481,8 @@ pub(crate) struct VerifyArgs {
     /// Also open every chunk; requires the passphrase
     #[arg(long)]
     pub(super) deep: bool,
-    /// Read packs of at most this total size, beginning with the pack that was read longest ago;
-    /// commits and slots are read in addition, and a pack larger than the rest of SIZE is skipped
+    /// Read packs of at most this total size: one half those whose proof is the oldest, the other
+    /// half those that were never read; commits and slots are read in addition
     #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     pub(super) budget: Option<u64>,
     /// Take archive and budget from this profile

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, ToClient, Unenforced,
-    VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, KeySlot, Problem, ProofSummary, RestoreReport, SessionLine,
+    ToClient, Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -18,7 +18,7 @@ use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
 use crate::plain::plain;
-use crate::quantity::{column_bytes, hex, session_name, show_bytes};
+use crate::quantity::{column_bytes, hex, session_name, show_bytes, show_share};
 
 /// Shows results as they arrive.
 pub(super) struct Human {
@@ -335,6 +335,14 @@ impl Human {
                 self.clock.ago(archive.committed_time),
             ),
         ];
+        lines.push(format!(
+            "  {}; {}",
+            proven(&archive.proof),
+            match archive.rehearsed_time {
+                0 => "never rehearsed".to_owned(),
+                time => format!("last rehearsal {}", self.clock.ago(time)),
+            }
+        ));
         if self.kind != Kind::Status || self.verbose {
             lines.push(format!(
                 "  id {}, generation {}, {} of {}, chunks of {}, zstd {}, through {}",
@@ -770,4 +778,28 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
 fn counted(count: impl TryInto<u64>, thing: &str) -> String {
     let count: u64 = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How much of an archive is proven, in words.
+fn proven(proof: &ProofSummary) -> String {
+    if proof.total_bytes == 0 {
+        return "nothing to prove yet".to_owned();
+    }
+    let share = |part| show_share(part, proof.total_bytes);
+    let mut words = format!("{} proven", share(proof.proven_bytes));
+    if proof.by_pusher_bytes > 0 {
+        let by_pusher = share(proof.by_pusher_bytes);
+        words.push_str(&format!(" ({by_pusher} only by the VM that pushed it)"));
+    }
+    match proof.oldest_unproven_secs {
+        Some(secs) => {
+            let age = duration(i64::try_from(secs).unwrap_or(i64::MAX));
+            words.push_str(&format!(", the oldest unproven part is {age} old"));
+        }
+        None if proof.proven_bytes < proof.total_bytes => {
+            words.push_str(", the age of the oldest unproven part is not known");
+        }
+        None => {}
+    }
+    words
 }

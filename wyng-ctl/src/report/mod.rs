@@ -557,6 +557,13 @@ What a person must know although the command did what it was asked to. With `--j
             committed_time: 1_795_416_190,
             keys_proven_time: 0,
             verified_time: 1_795_416_191,
+            rehearsed_time: 1_795_416_192,
+            proof: wyng_control::ProofSummary {
+                proven_bytes: 2_000_000,
+                by_pusher_bytes: 500_000,
+                total_bytes: 3_000_000,
+                oldest_unproven_secs: Some(90_000),
+            },
             chunk_size_bytes: 131_072,
             pack_size_bytes: 16_777_216,
             zstd_level: 3,

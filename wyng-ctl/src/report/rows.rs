@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
-    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary,
     RecoverySheet, RestoreReport, SessionLine, Unenforced, VerifyReport, VolumeReport,
 };
 
@@ -32,6 +32,10 @@ pub(super) struct ArchiveFields {
     verified_time: i64,
     #[serde(rename = "keys_proven", serialize_with = "time_or_never")]
     keys_proven_time: i64,
+    #[serde(rename = "rehearsed", serialize_with = "time_or_never")]
+    rehearsed_time: i64,
+    #[serde(flatten, serialize_with = "proof")]
+    proof: ProofSummary,
     chunk_size_bytes: u32,
     pack_size_bytes: u32,
     zstd_level: i8,
@@ -279,6 +283,15 @@ impl ProfileRow {
     }
 }
 
+/// How much of an archive is proven.
+#[derive(Serialize)]
+struct ProofRow {
+    proven_share: Option<f64>,
+    proven_by_pusher_share: Option<f64>,
+    #[serde(rename = "oldest_unproven")]
+    oldest_unproven_secs: Option<u64>,
+}
+
 /// The name of a method, in JSON and for users.
 pub(super) fn method_name(method: Method) -> &'static str {
     match method {
@@ -304,6 +317,23 @@ fn time_or_never<S: Serializer>(time: &i64, to: S) -> Result<S::Ok, S::Error> {
 
 fn seconds<S: Serializer>(micros: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(std::time::Duration::from_micros(*micros).as_secs_f64())
+}
+
+fn proof<S: Serializer>(proof: &ProofSummary, to: S) -> Result<S::Ok, S::Error> {
+    ProofRow {
+        proven_share: share(proof.proven_bytes, proof.total_bytes),
+        proven_by_pusher_share: share(proof.by_pusher_bytes, proof.total_bytes),
+        oldest_unproven_secs: proof.oldest_unproven_secs,
+    }
+    .serialize(to)
+}
+
+/// A part of a whole, rounded down to 0.0001, so that 1 is the whole; `None` of nothing.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    let parts = u128::from(part)
+        .saturating_mul(10_000)
+        .checked_div(whole.into())?;
+    Some(f64::from(u32::try_from(parts).ok()?) / 10_000.0)
 }
 
 fn method<S: Serializer>(method: &Method, to: S) -> Result<S::Ok, S::Error> {

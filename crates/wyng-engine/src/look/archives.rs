@@ -5,16 +5,18 @@ use std::collections::HashMap;
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, VolumeEntry};
+use wyng_archive::plan::age::Age;
+use wyng_archive::plan::proof::Share;
 use wyng_config::without_credentials;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient,
-    VolumeLine, VolumePlace, Warning,
+    ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice, SessionLine,
+    ToClient, VolumeLine, VolumePlace, Warning,
 };
 
 use crate::archive::Archive;
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
-use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified_time};
+use crate::verify::{Proven, is_acknowledged, known_damage, proven, report_acknowledged};
 use crate::world::{Client, Files, Parts, World};
 
 /// Reports an archive: where it is, how large, and when it was last checked.
@@ -26,7 +28,10 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         sum.saturating_add(pack.length_bytes.into())
     });
     let settings = archive.head.settings;
-    let verified_time = verified_time(&mut world.files, &archive, &packs)?;
+    let Proven {
+        share,
+        verified_wall,
+    } = proven(&mut world.files, &mut world.clock, &archive, &packs)?;
     world.client.tell(ToClient::Archive(ArchiveSummary {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
@@ -35,7 +40,9 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         generation: archive.head.generation,
         committed_time: archive.head.time,
         keys_proven_time: archive.ledger.keys_proven_time,
-        verified_time,
+        verified_time: verified_wall,
+        rehearsed_time: archive.ledger.rehearsed_time,
+        proof: proof_summary(&share),
         chunk_size_bytes: settings.chunk_size_bytes,
         pack_size_bytes: settings.pack_size_bytes,
         zstd_level: settings.zstd_level,
@@ -46,6 +53,19 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         hold_off_secs: settings.hold_off_secs,
     }))?;
     Ok(ExitStatus::Done)
+}
+
+fn proof_summary(share: &Share) -> ProofSummary {
+    let oldest_unproven_secs = match share.oldest_unproven {
+        Some(Age::Secs(secs)) => Some(secs),
+        Some(Age::Never) | None => None,
+    };
+    ProofSummary {
+        proven_bytes: share.proven_bytes,
+        by_pusher_bytes: share.by_pusher_bytes,
+        total_bytes: share.total_bytes,
+        oldest_unproven_secs,
+    }
 }
 
 /// Reports the sessions of an archive, or of one volume; with `choice` only the session of each

@@ -64,6 +64,8 @@ pub struct Ledger {
     pub stopped: bool,
     /// When every session key was last derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
+    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0: never.
+    pub rehearsed_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
@@ -213,6 +215,7 @@ mod tests {
     fn a_ledger_comes_back_as_it_was() {
         let mut ledger = Ledger {
             keys_proven_time: 7,
+            rehearsed_time: 9,
             opened: Some((3, 8)),
             head_copy: 2,
             cache: CacheFolder::Second,

@@ -12,6 +12,7 @@ mod journal;
 mod ledger;
 mod notes;
 mod origins;
+mod proofs;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
@@ -21,3 +22,5 @@ pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};
+pub(crate) use proofs::kept_now;
+pub use proofs::{PackProof, Proofs, StayingVm};

@@ -16,7 +16,7 @@ use super::tools::Tools;
 use crate::archive::{Archive, Uncommitted};
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
-use crate::state::{JournalVolume, KnownCommit};
+use crate::state::{JournalVolume, KnownCommit, PackProof, Proofs, StayingVm, kept_now};
 use crate::world::{Clock, Parts, Random, World};
 
 /// What a commit adds to the archive.
@@ -155,7 +155,10 @@ fn finish<P: Parts>(
     )?;
     archive.ledger.set_pending(pending);
     archive.ledger.write(&mut world.files, &archive.folder)?;
+    let new_packs = archive.head.next_pack()..commit.next_pack();
     push_pending(&mut world.files, &mut world.store, archive)?;
+    let pushed = PackProof::of_pushed(kept_now(&mut world.clock), StayingVm::of(&archive.toml.via));
+    Proofs::note_new(&mut world.files, &archive.folder, new_packs, pushed)?;
     archive.uncommitted = Uncommitted::default();
     archive
         .cache

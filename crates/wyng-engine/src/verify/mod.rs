@@ -9,11 +9,11 @@ mod head;
 mod opener;
 mod packs;
 mod problems;
+mod proving;
 mod run;
 mod scope;
-mod times;
 
 pub use acknowledge::acknowledge;
 pub(crate) use acknowledge::{is_acknowledged, known_damage, report_acknowledged};
+pub(crate) use proving::{Proven, proven};
 pub use run::{VerifyRequest, verify};
-pub use times::verified_time;

@@ -17,8 +17,8 @@ use super::head;
 use super::opener::Opener;
 use super::packs;
 use super::problems::{report_lost_keys, report_lost_lists, report_passed_over, report_problems};
+use super::proving::Proving;
 use super::scope::{Chosen, Scope};
-use super::times::CheckTimes;
 use crate::archive::Archive;
 use crate::outcome::problem_of;
 use crate::store::{Keys, keys_of};
@@ -34,8 +34,8 @@ pub struct VerifyRequest {
     pub session: Option<SessionChoice>,
     /// Opens every record too.
     pub deep: bool,
-    /// No further pack is read once this many bytes would be exceeded; slots and commits always
-    /// are.
+    /// Packs of at most this many bytes are read, half of them for the oldest proofs and half for
+    /// what has none; slots and commits are read in addition.
     pub budget_bytes: Option<u64>,
 }
 
@@ -74,8 +74,8 @@ pub fn verify<P: Parts>(
         }
         None => (None, None),
     };
-    let times = CheckTimes::read(&mut world.files, &archive)?;
-    let mut findings = Findings::new(&archive, times);
+    let proving = Proving::begin(&mut world.files, &mut world.clock, &archive, &scope.packs)?;
+    let mut findings = Findings::new(&archive, proving);
     let read = read_and_compare(world, &mut archive, &scope, opener, &mut findings);
     // What was found before an interruption is noted too.
     findings.keep(&mut world.files, &mut archive)?;
