@@ -49,6 +49,7 @@ fn backup(sources: Vec<BackupSource>) -> Command {
         dry_run: false,
         live: false,
         heal: false,
+        verify: false,
     }
 }
 

@@ -316,6 +316,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),
                 heal: chance.one_in(2),
+                verify: chance.one_in(2),
             }
         }
         7 | 8 => Command::Restore {

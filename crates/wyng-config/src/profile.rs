@@ -23,6 +23,8 @@ pub struct Profile {
     pub live: bool,
     /// Whether an unchanged volume gets no session.
     pub skip_unchanged: bool,
+    /// Whether a backup reads back what it sent.
+    pub verify: bool,
     /// Maximum age of a volume's newest session before a backup is overdue, seconds.
     pub backup_overdue_secs: u64,
     /// Maximum time since a blob was read before a verify is overdue, seconds; `None`: never
@@ -41,6 +43,8 @@ pub(crate) struct WrittenProfile {
     live: bool,
     #[serde(default)]
     skip_unchanged: bool,
+    #[serde(default)]
+    verify: bool,
     backup_overdue: Option<Spanned<String>>,
     verify_overdue: Option<Spanned<String>>,
     verify_budget: Option<Spanned<String>>,
@@ -96,6 +100,7 @@ impl WrittenProfile {
             volumes,
             live: self.live,
             skip_unchanged: self.skip_unchanged,
+            verify: self.verify,
             backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
             verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
             verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,

@@ -285,6 +285,7 @@ mod tests {
             dry_run: false,
             live: false,
             heal: false,
+            verify: false,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

@@ -171,6 +171,8 @@ pub enum Command {
         /// Also sends again what `verify` reported as damaged in so large a part of the store that
         /// it does not count as lost.
         heal: bool,
+        /// A far end that is started anew reads back what the run sent.
+        verify: bool,
     },
     /// Collects the changes and renews the base snapshots. Asks for each source.
     Monitor {

@@ -146,6 +146,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             dry_run,
             live,
             heal,
+            verify,
         } => {
             let request = backup::BackupRequest {
                 archive,
@@ -154,6 +155,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 dry_run,
                 live,
                 heal,
+                verify,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
             backup::back_up(world, &request)

@@ -379,6 +379,9 @@ pub(crate) struct BackupArgs {
     /// that it does not count as lost
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) heal: bool,
+    /// Read back what was sent, by a far end that is started anew once the store has everything
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) verify: bool,
     /// Defer the backup with status 7 while the machine is on battery, for at most three days if
     /// more than 60 % are left
     #[arg(long, requires = "profile")]

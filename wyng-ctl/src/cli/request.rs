@@ -31,6 +31,7 @@ impl Cli {
                 dry_run: backup.dry_run,
                 live: backup.live,
                 heal: backup.heal,
+                verify: backup.verify,
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),

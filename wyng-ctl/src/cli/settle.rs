@@ -156,6 +156,7 @@ impl Cli {
                     backup.sources = profile.volumes.iter().map(OsString::from).collect();
                     backup.live |= profile.live;
                     backup.skip_unchanged |= profile.skip_unchanged;
+                    backup.verify |= profile.verify && !backup.dry_run;
                 }
             }
             Verb::Diff(diff) => {

@@ -300,6 +300,9 @@ pub(super) struct Backup {
     pub(super) volumes: Vec<BackedUpRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_bytes: Option<u64>,
+    /// What `--verify` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_back: Option<Verify>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_bytes: Option<u64>,
 }
@@ -314,6 +317,9 @@ impl Backup {
             } => {
                 self.sent_bytes = Some(*sent_bytes);
                 self.peak_rss_bytes = Some(*peak_rss_bytes);
+            }
+            ToClient::Problem(_) | ToClient::Verified(_) => {
+                self.read_back.get_or_insert_default().take(event);
             }
             _ => {}
         }

@@ -576,7 +576,9 @@ impl Human {
     fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {
         self.flush(output);
         let read = show_bytes(verified.read_bytes);
-        let checked = if self.checks_part {
+        let checked = if self.kind == Kind::Backup {
+            format!("{read} read back")
+        } else if self.checks_part {
             format!("{read} checked")
         } else {
             format!("all {read} checked")

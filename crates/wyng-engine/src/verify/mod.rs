@@ -16,4 +16,5 @@ mod scope;
 pub use acknowledge::acknowledge;
 pub(crate) use acknowledge::{is_acknowledged, known_damage, report_acknowledged};
 pub(crate) use proving::{Proven, proven};
+pub(crate) use run::read_back;
 pub use run::{VerifyRequest, verify};
