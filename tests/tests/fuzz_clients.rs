@@ -319,7 +319,11 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 verify: chance.one_in(2),
             }
         }
-        7 | 8 => Command::Restore {
+        7 => Command::Rehearse {
+            archive: known(),
+            volume: chance.maybe(Chance::text),
+        },
+        8 => Command::Restore {
             archive: known(),
             volumes: if chance.one_in(3) {
                 vec![chance.text()]

@@ -2,6 +2,7 @@
 //! `[profiles.NAME]`: an archive, volumes and options under one name.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -32,6 +33,8 @@ pub struct Profile {
     pub verify_overdue_secs: Option<u64>,
     /// Maximum that one `verify` reads, bytes; `None`: everything.
     pub verify_budget_bytes: Option<u64>,
+    /// The folder to which a rehearsal restores, absolute.
+    pub scratch: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -48,6 +51,7 @@ pub(crate) struct WrittenProfile {
     backup_overdue: Option<Spanned<String>>,
     verify_overdue: Option<Spanned<String>>,
     verify_budget: Option<Spanned<String>>,
+    scratch: Option<Spanned<String>>,
 }
 
 impl WrittenProfile {
@@ -95,6 +99,17 @@ impl WrittenProfile {
         let budget = self
             .verify_budget
             .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        let scratch = match &self.scratch {
+            Some(path) if !path.as_ref().starts_with('/') => {
+                found.note(
+                    path,
+                    "scratch is not an absolute path".to_owned(),
+                    "Begin it with a slash, for instance \"/var/tmp\".",
+                );
+                None
+            }
+            scratch => scratch.as_ref().map(|path| PathBuf::from(path.as_ref())),
+        };
         Some(Profile {
             archive: self.archive.into_inner(),
             volumes,
@@ -104,6 +119,7 @@ impl WrittenProfile {
             backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
             verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
             verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
+            scratch,
         })
     }
 }

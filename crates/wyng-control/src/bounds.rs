@@ -72,6 +72,7 @@ impl Command {
                 check_volumes(volumes)?;
                 check_session(session)
             }
+            Self::Rehearse { volume, .. } => volume.as_deref().map_or(Ok(()), check_volume),
             Self::Diff {
                 volume,
                 session,

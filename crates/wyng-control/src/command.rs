@@ -207,6 +207,14 @@ pub enum Command {
         /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
     },
+    /// Restores a random session to a target that gets no name, to see that it can be restored. Asks
+    /// for the passphrase and for the target.
+    Rehearse {
+        /// The archive's name.
+        archive: String,
+        /// The volume; `None`: one at random.
+        volume: Option<String>,
+    },
     /// Compares a session with another one, or with the volume as it is. Asks for the volume.
     Diff {
         /// The archive's name.
@@ -331,6 +339,7 @@ impl Command {
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
             Self::Restore { .. } => "restore",
+            Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
             Self::Status { .. } => "status",
@@ -381,6 +390,7 @@ impl Command {
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
             | Self::Restore { archive, .. }
+            | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }
             | Self::Unlock { archive, .. }

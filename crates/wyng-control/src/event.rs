@@ -84,7 +84,14 @@ pub enum ToClient {
         /// The number of the question for the target or source.
         item: u32,
     },
-    /// `restore`: one volume is complete.
+    /// `rehearse`: this session is being restored to scratch.
+    Rehearsing {
+        /// The volume's name.
+        volume: String,
+        /// The time that names the session, seconds since 1970 UTC.
+        session: i64,
+    },
+    /// `restore`, `rehearse`: one volume is complete.
     Restored(RestoreReport),
     /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target,
     /// `(begin, end)` in bytes, ascending; at most 1000.

@@ -46,6 +46,7 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         Command::Backup { .. }
         | Command::Monitor { .. }
         | Command::Restore { .. }
+        | Command::Rehearse { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
         Command::KeyList { .. }
@@ -189,6 +190,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 origins,
             };
             restore::restore(world, &request)
+        }
+        Command::Rehearse { archive, volume } => {
+            restore::rehearse(world, &archive, volume.as_deref())
         }
         Command::Diff {
             archive,

@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
+    /// Restore a random session to scratch, compare it, and remove it
+    Rehearse(RehearseArgs),
     /// Compare a session with another one, or with the volume as it is
     Diff(DiffArgs),
     /// Check that the store is complete and undamaged
@@ -450,6 +452,21 @@ pub(crate) struct RestoreArgs {
     /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// Name of the archive; a profile names it too
+    pub(super) archive: Option<String>,
+    /// Volume whose session is restored [default: one at random]
+    pub(super) volume: Option<String>,
+    /// Folder with room for the session; its file never gets a name [default: as configured, else
+    /// the state folder with --standalone, else /var/tmp]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Take archive and scratch folder from this profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
 }
 
 #[derive(Debug, Args)]

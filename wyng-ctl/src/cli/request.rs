@@ -51,6 +51,10 @@ impl Cli {
                 dry_run: restore.dry_run,
                 around_damage: restore.around_damage,
             },
+            Verb::Rehearse(rehearse) => Command::Rehearse {
+                archive: named(&rehearse.archive),
+                volume: rehearse.volume.clone(),
+            },
             Verb::Diff(diff) => Command::Diff {
                 archive: named(&diff.archive),
                 volume: diff.volume.clone().unwrap_or_default(),

@@ -291,6 +291,7 @@ impl Human {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
             ToClient::Monitored(_)
+            | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
             | ToClient::Acknowledged { .. } => false,
@@ -522,7 +523,11 @@ impl Human {
             show_bytes(volume.written_bytes),
             show_bytes(volume.fetched_bytes),
         );
-        let line = if self.dry_run {
+        let line = if self.kind == Kind::Rehearse {
+            format!(
+                "{name}  {session}  restored to scratch and right: {written} written, {fetched} fetched"
+            )
+        } else if self.dry_run {
             let lost = if volume.lost_bytes > 0 {
                 format!("; {} are lost", show_bytes(volume.lost_bytes))
             } else {
@@ -659,6 +664,11 @@ impl Human {
                 } else {
                     String::new()
                 }
+            )],
+            ToClient::Rehearsing { volume, session } => vec![format!(
+                "{}  {}  is being restored to scratch",
+                plain(volume),
+                session_name(*session)
             )],
             ToClient::Lost { volume, ranges } => {
                 let volume = plain(volume);

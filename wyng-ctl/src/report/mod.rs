@@ -620,6 +620,10 @@ What a person must know although the command did what it was asked to. With `--j
                 method: Method::ThinDelta,
                 changed_bytes: 14,
             }),
+            ToClient::Rehearsing {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+            },
             ToClient::Restored(RestoreReport {
                 item: 0,
                 name: "vm".into(),
@@ -728,7 +732,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 31] = [
+    const EVERY_COMMAND: [&[&str]; 32] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -750,6 +754,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],
+        &["rehearse", "home"],
         &["verify", "home"],
         &["status"],
         &["watch"],

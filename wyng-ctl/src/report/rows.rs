@@ -266,6 +266,7 @@ pub(super) struct ProfileRow {
     backup_overdue_secs: u64,
     verify_overdue_secs: Option<u64>,
     verify_budget_bytes: Option<u64>,
+    scratch: Option<PathBuf>,
 }
 
 impl ProfileRow {
@@ -281,6 +282,7 @@ impl ProfileRow {
             backup_overdue_secs: profile.backup_overdue_secs,
             verify_overdue_secs: profile.verify_overdue_secs,
             verify_budget_bytes: profile.verify_budget_bytes,
+            scratch: profile.scratch.clone(),
         }
     }
 }

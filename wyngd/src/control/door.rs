@@ -153,6 +153,7 @@ impl Door {
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }
+            | Command::Rehearse { .. }
             | Command::Diff { .. }
             | Command::Verify { .. }
             | Command::Status { .. }

@@ -10,6 +10,7 @@ mod estimate;
 mod plan;
 mod read_back;
 mod reading;
+mod rehearse;
 mod replace;
 mod run;
 mod stream;
@@ -20,4 +21,5 @@ mod walk;
 
 pub use diff::{DiffRequest, compare};
 pub use plan::RestoreRequest;
+pub use rehearse::rehearse;
 pub use run::restore;
