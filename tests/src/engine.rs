@@ -68,6 +68,7 @@ pub fn back_up_committing_after(
         dry_run,
         live,
         heal,
+        verify: false,
         commit_after_bytes,
     };
     match backup::back_up(world, &request)? {

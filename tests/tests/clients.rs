@@ -50,6 +50,7 @@ fn backup(sources: Vec<BackupSource>) -> Command {
         live: false,
         heal: false,
         unattended: None,
+        verify: false,
     }
 }
 

@@ -139,6 +139,7 @@ fn backup(unattended: Option<Unattended>) -> Command {
         dry_run: false,
         live: false,
         heal: false,
+        verify: false,
         unattended,
     }
 }
@@ -194,7 +195,10 @@ fn ten_years_before_between_and_within_runs_give_the_kept_clock_nothing() {
             machine.chain_secs() - begin.0,
             machine.clock.true_secs() - begin.1,
         );
-        assert!((passed - 60..=passed + 60).contains(&kept), "{kept} s in {passed} s");
+        assert!(
+            (passed - 60..=passed + 60).contains(&kept),
+            "{kept} s in {passed} s"
+        );
         machine.clock.reboot(HOUR);
         machine.clock.jump(jump);
         let before = machine.chain_secs();
@@ -217,7 +221,11 @@ fn a_wall_clock_stepped_by_23_hours_for_months_is_a_jump_and_no_time() {
     assert!((120 * HOUR..=120 * HOUR + 600).contains(&kept), "{kept} s");
     let status = machine.status();
     assert!(is_jump(&status.warnings));
-    assert!(status.skew_secs >= 120 * 23 * 3600 - 60, "{}", status.skew_secs);
+    assert!(
+        status.skew_secs >= 120 * 23 * 3600 - 60,
+        "{}",
+        status.skew_secs
+    );
 }
 
 #[test]
@@ -244,7 +252,10 @@ fn what_was_done_at_a_time_ahead_of_now_counts_as_never() {
     machine.clock.jump(-72 * YEAR);
     machine.clock.pass(DAY);
     let status = machine.status();
-    assert_eq!((status.session_age_secs, status.verified_age_secs), (None, None));
+    assert_eq!(
+        (status.session_age_secs, status.verified_age_secs),
+        (None, None)
+    );
 }
 
 #[test]
@@ -291,7 +302,10 @@ fn a_thousand_restarts_with_the_wall_clock_pushed_speed_the_kept_clock_fourfold_
         machine.clock.true_secs() - begin.1,
     );
     assert!(kept <= 4 * passed, "{kept} s in {passed} s");
-    assert!(kept >= 3 * passed, "the bound is reached: {kept} s in {passed} s");
+    assert!(
+        kept >= 3 * passed,
+        "the bound is reached: {kept} s in {passed} s"
+    );
 }
 
 #[test]
@@ -303,7 +317,10 @@ fn a_night_asleep_counts_and_is_no_jump() {
     machine.clock.suspend(8 * HOUR);
     assert_eq!(machine.back_up(), []);
     let gained = machine.chain_secs() - before;
-    assert!((8 * HOUR - 60..=8 * HOUR + 60).contains(&gained), "{gained} s");
+    assert!(
+        (8 * HOUR - 60..=8 * HOUR + 60).contains(&gained),
+        "{gained} s"
+    );
 }
 
 #[test]
@@ -400,14 +417,21 @@ fn a_new_machine_brings_no_time_of_its_own_into_the_chain() {
     new.clock = world.clock.clone();
     new.durable = world.end();
     new.run(verify());
-    assert!(new.local().kept_secs >= 500 * DAY, "what the machine itself counted");
+    assert!(
+        new.local().kept_secs >= 500 * DAY,
+        "what the machine itself counted"
+    );
     assert!(new.chain_secs() < 60, "{} s", new.chain_secs());
     new.clock.pass(DAY);
     let (exit, told) = new.run(Command::ArchiveTakeOver {
         archive: "home".into(),
     });
     assert_eq!(exit, ExitStatus::Done, "{told:?}");
-    assert!(new.chain_secs() < 60, "{} s after the take-over", new.chain_secs());
+    assert!(
+        new.chain_secs() < 60,
+        "{} s after the take-over",
+        new.chain_secs()
+    );
 }
 
 #[test]
@@ -452,7 +476,10 @@ fn a_state_directory_whose_clock_cannot_be_stored_still_restores() {
     machine.clock.pass(DAY);
     let exit = wyng_engine::run(&mut world, status(false));
     assert_eq!(exit, ExitStatus::Done, "{:?}", world.client.told);
-    assert!(world.end().files["clock"] == clock, "a look changes no file");
+    assert!(
+        world.end().files["clock"] == clock,
+        "a look changes no file"
+    );
     let exit = wyng_engine::run(&mut world, status(true));
     let Some(ToClient::Failed(Failure::StateIo { .. })) = world.client.told.last() else {
         panic!("{exit:?}: {:?}", world.client.told)

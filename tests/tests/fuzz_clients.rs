@@ -325,9 +325,14 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 live: chance.one_in(2),
                 heal: chance.one_in(2),
                 unattended: chance.maybe(Chance::timer),
+                verify: chance.one_in(2),
             }
         }
-        7 | 8 => Command::Restore {
+        7 => Command::Rehearse {
+            archive: known(),
+            volume: chance.maybe(Chance::text),
+        },
+        8 => Command::Restore {
             archive: known(),
             volumes: if chance.one_in(3) {
                 vec![chance.text()]

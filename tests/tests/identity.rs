@@ -446,7 +446,7 @@ fn an_opening_keeps_since_when_the_store_was_verified() {
             .end()
             .files
             .iter()
-            .find(|(name, _)| name.ends_with("/checked"))
+            .find(|(name, _)| name.ends_with("/proofs"))
             .map(|(_, times)| times.clone())
     };
     let before = checked(&world).unwrap();

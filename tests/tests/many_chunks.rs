@@ -71,6 +71,7 @@ fn back_up(world: &mut World<Computed>) {
         dry_run: false,
         live: false,
         heal: false,
+        verify: false,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(

@@ -71,6 +71,7 @@ impl Scene {
                 dry_run,
                 live,
                 heal,
+                verify: false,
                 commit_after_bytes,
             };
             assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));

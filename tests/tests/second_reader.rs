@@ -879,6 +879,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         dry_run: false,
         live: false,
         heal: false,
+        verify: false,
         commit_after_bytes: 128 << 10,
     };
     let mut cut = MemoryWorld::new(world.end(), 2);

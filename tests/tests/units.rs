@@ -14,10 +14,11 @@ use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
-const EXPOSED_MOST: [(&str, u32); 5] = [
+const EXPOSED_MOST: [(&str, u32); 6] = [
     ("wyngd.service", 20),
     ("wyng-backup@.service", 10),
     ("wyng-verify@.service", 10),
+    ("wyng-rehearse@.service", 10),
     ("wyng-status.service", 10),
     ("wyng-notify@.service", 10),
 ];
@@ -550,10 +551,30 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
 }
 
 #[test]
+fn nothing_enables_a_rehearsal_by_itself() {
+    let files = wyng_tests::sandbox::files_below(&shipped());
+    let enablers = files.iter().filter(|file| {
+        let name = file.file_name().unwrap().to_string_lossy();
+        let text = std::fs::read_to_string(file).unwrap();
+        let enables = |line: &str| line.starts_with("enable ") || line.starts_with("Also=");
+        !name.starts_with("wyng-rehearse@")
+            && text
+                .lines()
+                .any(|line| enables(line) && line.contains("rehearse"))
+    });
+    assert_eq!(enablers.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
+    assert_eq!(
+        setting(&text("wyng-rehearse@.timer"), "WantedBy"),
+        ["timers.target"]
+    );
+}
+
+#[test]
 fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
     for name in [
         "wyng-backup@.timer",
         "wyng-verify@.timer",
+        "wyng-rehearse@.timer",
         "wyng-status.timer",
     ] {
         let timer = text(name);

@@ -217,6 +217,7 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
         live: false,
         heal: false,
         unattended: None,
+        verify: false,
     };
     let client = RawClient::start(&sandbox.path("socket"), backup);
     client.hear_question();

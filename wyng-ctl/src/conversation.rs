@@ -16,8 +16,10 @@ use wyng_control::{
 };
 use wyng_origin::Machine;
 
-use crate::cli::{ArchiveVerb, BackupArgs, Cli, RestoreArgs, SnapshotsVerb, Verb};
-use crate::client::{Client, ClientError, Reach};
+use crate::cli::{
+    ArchiveVerb, BackupArgs, Cli, Options, RehearseArgs, RestoreArgs, SnapshotsVerb, Verb,
+};
+use crate::client::{self, Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::defaults::default_archive;
@@ -164,6 +166,9 @@ impl<'a> Conversation<'a> {
         let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore, config)?,
+            Verb::Rehearse(rehearse) => {
+                Targets::new(scratch_of(rehearse, &cli.options), Existing::Stays)
+            }
             _ => Targets::new(Destination::Stdout, Existing::Stays),
         };
         let mut signals = Signals::hear().map_err(|error| Message::of_unheard_signals(&error))?;
@@ -663,6 +668,15 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
         Existing::Stays
     };
     Ok(Targets::new(destination, existing))
+}
+
+/// Where a rehearsal restores to.
+fn scratch_of(rehearse: &RehearseArgs, options: &Options) -> Destination {
+    Destination::Scratch(match &rehearse.scratch {
+        Some(folder) => folder.clone(),
+        None if options.standalone => client::state_dir(options),
+        None => PathBuf::from("/var/tmp"),
+    })
 }
 
 /// The question before a file or device is changed in place.

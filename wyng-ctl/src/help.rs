@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 22] = [
+const PAGES: [Page; 23] = [
     Page {
         path: "",
         usage: None,
@@ -226,6 +226,17 @@ const PAGES: [Page; 22] = [
         ],
     },
     Page {
+        path: "rehearse",
+        usage: None,
+        examples: &[
+            ("one session of any volume and any age", "rehearse home"),
+            (
+                "of one volume, where there is more room",
+                "rehearse home vm.img --scratch /mnt/disk",
+            ),
+        ],
+    },
+    Page {
         path: "verify",
         usage: None,
         examples: &[
@@ -234,7 +245,10 @@ const PAGES: [Page; 22] = [
                 "verify home",
             ),
             ("also open every chunk", "verify home --deep"),
-            ("a limited amount at a time", "verify home --budget 20G"),
+            (
+                "a limited amount each night: what was never read, and what was read longest ago",
+                "verify home --budget 20G",
+            ),
         ],
     },
     Page {
@@ -404,6 +418,7 @@ mod tests {
             &["backup"][..],
             &["archive", "create"],
             &["restore"],
+            &["rehearse"],
             &["verify"],
         ] {
             let help = super::command()

@@ -2,6 +2,7 @@
 //! `[profiles.NAME]`: an archive, volumes and options under one name.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -23,6 +24,8 @@ pub struct Profile {
     pub live: bool,
     /// Whether an unchanged volume gets no session.
     pub skip_unchanged: bool,
+    /// Whether a backup reads back what it sent.
+    pub verify: bool,
     /// Maximum age of a volume's newest session before a backup is overdue, seconds.
     pub backup_overdue_secs: u64,
     /// Maximum time since a blob was read before a verify is overdue, seconds; `None`: never
@@ -30,6 +33,8 @@ pub struct Profile {
     pub verify_overdue_secs: Option<u64>,
     /// Maximum that one `verify` reads, bytes; `None`: everything.
     pub verify_budget_bytes: Option<u64>,
+    /// The folder to which a rehearsal restores, absolute.
+    pub scratch: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -41,9 +46,12 @@ pub(crate) struct WrittenProfile {
     live: bool,
     #[serde(default)]
     skip_unchanged: bool,
+    #[serde(default)]
+    verify: bool,
     backup_overdue: Option<Spanned<String>>,
     verify_overdue: Option<Spanned<String>>,
     verify_budget: Option<Spanned<String>>,
+    scratch: Option<Spanned<String>>,
 }
 
 impl WrittenProfile {
@@ -91,14 +99,27 @@ impl WrittenProfile {
         let budget = self
             .verify_budget
             .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        let scratch = match &self.scratch {
+            Some(path) if !path.as_ref().starts_with('/') => {
+                found.note(
+                    path,
+                    "scratch is not an absolute path".to_owned(),
+                    "Begin it with a slash, for instance \"/var/tmp\".",
+                );
+                None
+            }
+            scratch => scratch.as_ref().map(|path| PathBuf::from(path.as_ref())),
+        };
         Some(Profile {
             archive: self.archive.into_inner(),
             volumes,
             live: self.live,
             skip_unchanged: self.skip_unchanged,
+            verify: self.verify,
             backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
             verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
             verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
+            scratch,
         })
     }
 }

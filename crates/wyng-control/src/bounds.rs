@@ -86,6 +86,7 @@ impl Command {
                 check_volumes(volumes)?;
                 check_session(session)
             }
+            Self::Rehearse { volume, .. } => volume.as_deref().map_or(Ok(()), check_volume),
             Self::Diff {
                 volume,
                 session,
@@ -312,6 +313,7 @@ mod tests {
             live: false,
             heal: false,
             unattended: None,
+            verify: false,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

@@ -185,6 +185,8 @@ pub enum Command {
         heal: bool,
         /// A timer started it; `None`: a person did.
         unattended: Option<Unattended>,
+        /// A far end that is started anew reads back what the run sent.
+        verify: bool,
     },
     /// Collects the changes and renews the base snapshots. Asks for each source.
     Monitor {
@@ -218,6 +220,14 @@ pub enum Command {
         dry_run: bool,
         /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
+    },
+    /// Restores a random session to a target that gets no name, to see that it can be restored. Asks
+    /// for the passphrase and for the target.
+    Rehearse {
+        /// The archive's name.
+        archive: String,
+        /// The volume; `None`: one at random.
+        volume: Option<String>,
     },
     /// Compares a session with another one, or with the volume as it is. Asks for the volume.
     Diff {
@@ -347,6 +357,7 @@ impl Command {
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
             Self::Restore { .. } => "restore",
+            Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
             Self::Status { .. } => "status",
@@ -400,6 +411,7 @@ impl Command {
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
             | Self::Restore { archive, .. }
+            | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }
             | Self::Unlock { archive, .. }

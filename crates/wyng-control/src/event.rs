@@ -69,7 +69,7 @@ pub enum ToClient {
         name: String,
     },
     /// `archive list`, `archive show`, `archive create`, `archive open`.
-    Archive(ArchiveSummary),
+    Archive(Box<ArchiveSummary>),
     /// `list`: a volume; its sessions follow, oldest first.
     Volume(VolumeLine),
     /// `list`: a session of the last volume.
@@ -84,7 +84,14 @@ pub enum ToClient {
         /// The number of the question for the target or source.
         item: u32,
     },
-    /// `restore`: one volume is complete.
+    /// `rehearse`: this session is being restored to scratch.
+    Rehearsing {
+        /// The volume's name.
+        volume: String,
+        /// The time that names the session, seconds since 1970 UTC.
+        session: i64,
+    },
+    /// `restore`, `rehearse`: one volume is complete.
     Restored(RestoreReport),
     /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target,
     /// `(begin, end)` in bytes, ascending; at most 1000.
@@ -283,6 +290,11 @@ pub struct ArchiveSummary {
     /// How far this machine's wall clock has parted from the kernel's count since a person last
     /// looked, seconds; positive if the wall clock is ahead.
     pub clock_skew_secs: i64,
+    /// Time of the last rehearsal that restored a session and found it right, seconds since 1970
+    /// UTC; 0 if there was none.
+    pub rehearsed_time: i64,
+    /// How much of the archive is proven.
+    pub proof: ProofSummary,
     /// Size of a chunk, bytes.
     pub chunk_size_bytes: u32,
     /// Size of a pack, bytes.
@@ -301,6 +313,20 @@ pub struct ArchiveSummary {
     pub hold_off_secs: u64,
     /// Minimum age of a session that a prune removes, seconds.
     pub minimum_age_secs: u64,
+}
+
+/// How much of an archive is proven: read back whole and right, at least a day after it was pushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ProofSummary {
+    /// Length of the proven packs, bytes.
+    pub proven_bytes: u64,
+    /// Length of those among them that only the VM that pushed them has read back, bytes.
+    pub by_pusher_bytes: u64,
+    /// Length of all packs that the archive needs, bytes.
+    pub total_bytes: u64,
+    /// Age of the oldest pack that is not proven, since its push, seconds; `None` if all are
+    /// proven, or if that age is not known.
+    pub oldest_unproven_secs: Option<u64>,
 }
 
 /// A volume in a list.

@@ -37,8 +37,8 @@ pub use command::{
 };
 pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
-    RecoverySheet, RestoreReport, SessionLine, SlotKind, TargetKind, ToClient, Unenforced,
-    VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
+    ProofSummary, RecoverySheet, RestoreReport, SessionLine, SlotKind, TargetKind, ToClient,
+    Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};

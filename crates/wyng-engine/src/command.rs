@@ -75,6 +75,7 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Backup { .. }
         | Command::Monitor { .. }
         | Command::Restore { .. }
+        | Command::Rehearse { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
         Command::KeyList { .. }
@@ -178,6 +179,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             live,
             heal,
             unattended,
+            verify,
         } => {
             let request = backup::BackupRequest {
                 archive,
@@ -186,6 +188,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 dry_run,
                 live,
                 heal,
+                verify,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
             let timer = unattended.as_ref().filter(|_| !dry_run);
@@ -221,6 +224,9 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 origins,
             };
             restore::restore(world, &request)
+        }
+        Command::Rehearse { archive, volume } => {
+            restore::rehearse(world, &archive, volume.as_deref())
         }
         Command::Diff {
             archive,

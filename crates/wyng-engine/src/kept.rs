@@ -16,16 +16,15 @@ use crate::state::StoredClock;
 use crate::world::{Client, Clock, Files, Parts, Random, World};
 
 /// The chain's kept clock as a commit has it, seconds.
-pub(crate) fn kept_of_commit(_commit: &Commit) -> u64 {
-    0
+pub(crate) fn kept_of_commit(commit: &Commit) -> u64 {
+    commit.stamp.stamp.kept_secs
 }
 
-/// When a session's run began. The kept time of a session is not stored: by that clock it counts as
-/// made now.
-pub(crate) fn moment_of_session(session: &SessionEntry, now: Moment) -> Moment {
+/// When a session's run began.
+pub(crate) fn moment_of_session(session: &SessionEntry) -> Moment {
     Moment {
         wall_secs: session.time,
-        kept_secs: now.kept_secs,
+        kept_secs: session.kept_secs,
     }
 }
 

@@ -33,6 +33,8 @@ pub struct MemoryStore {
     pub lose_far_end_at: Option<u64>,
     /// The far end says of every name that a blob lies under it.
     pub shows_everything: bool,
+    /// The names of the blobs of which something was asked for, in order.
+    pub read: Vec<[u8; 32]>,
 }
 
 impl MemoryStore {
@@ -52,6 +54,7 @@ impl MemoryStore {
             services: Vec::new(),
             lose_far_end_at: None,
             shows_everything: false,
+            read: Vec::new(),
         }
     }
 
@@ -173,6 +176,7 @@ impl Store for MemoryStore {
         length_bytes: u32,
     ) -> Result<(), Failure> {
         self.plug.step();
+        self.read.push(name.0);
         self.asked.push_back((
             name,
             usize::try_from(offset_bytes).unwrap(),

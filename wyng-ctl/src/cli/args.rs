@@ -106,6 +106,8 @@ pub(crate) enum Verb {
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
+    /// Restore a random session to scratch, compare it, and remove it
+    Rehearse(RehearseArgs),
     /// Compare a session with another one, or with the volume as it is
     Diff(DiffArgs),
     /// Check that the store is complete and undamaged
@@ -385,6 +387,9 @@ pub(crate) struct BackupArgs {
     /// that it does not count as lost
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) heal: bool,
+    /// Read back what was sent, by a far end that is started anew once the store has everything
+    #[arg(long, conflicts_with = "dry_run")]
+    pub(super) verify: bool,
     /// Defer the backup with status 7 while the machine is on battery, for at most three days if
     /// more than 60 % are left
     #[arg(long, requires = "profile")]
@@ -460,6 +465,21 @@ pub(crate) struct RestoreArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RehearseArgs {
+    /// Name of the archive; a profile names it too
+    pub(super) archive: Option<String>,
+    /// Volume whose session is restored [default: one at random]
+    pub(super) volume: Option<String>,
+    /// Folder with room for the session; its file never gets a name [default: as configured, else
+    /// the state folder with --standalone, else /var/tmp]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Take archive and scratch folder from this profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
     /// Name of the archive
     pub(super) archive: Option<String>,
@@ -491,8 +511,8 @@ pub(crate) struct VerifyArgs {
     /// Also open every chunk; requires the passphrase
     #[arg(long)]
     pub(super) deep: bool,
-    /// Read packs of at most this total size, beginning with the pack that was read longest ago;
-    /// commits and slots are read in addition, and a pack larger than the rest of SIZE is skipped
+    /// Read packs of at most this total size: one half those whose proof is the oldest, the other
+    /// half those that were never read; commits and slots are read in addition
     #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     pub(super) budget: Option<u64>,
     /// Take archive and budget from this profile

@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     List,
     /// `restore`.
     Restore,
+    /// `rehearse`.
+    Rehearse,
     /// `diff`.
     Diff,
     /// `verify`.
@@ -87,6 +89,7 @@ impl Kind {
             Self::Monitor => "monitor",
             Self::List => "list",
             Self::Restore => "restore",
+            Self::Rehearse => "rehearse",
             Self::Diff => "diff",
             Self::Verify => "verify",
             Self::Status => "status",
@@ -147,6 +150,7 @@ impl Cli {
             Verb::Monitor(_) => Kind::Monitor,
             Verb::List(_) => Kind::List,
             Verb::Restore(_) => Kind::Restore,
+            Verb::Rehearse(_) => Kind::Rehearse,
             Verb::Diff(_) => Kind::Diff,
             Verb::Verify(_) => Kind::Verify,
             Verb::Status { .. } => Kind::Status,

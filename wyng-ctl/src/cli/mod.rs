@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 
 use crate::passphrase::{NoPassphrase, Origin};
 pub(crate) use args::{
-    ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RestoreArgs, SOCKET, Shell,
-    SnapshotsVerb, Verb,
+    ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RehearseArgs, RestoreArgs,
+    SOCKET, Shell, SnapshotsVerb, Verb,
 };
 use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
 pub(crate) use kind::Kind;
@@ -92,6 +92,7 @@ impl Cli {
             | Verb::List(ListArgs { archive, .. })
             | Verb::Monitor(MonitorArgs { archive, .. })
             | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Rehearse(RehearseArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
@@ -126,6 +127,7 @@ impl Cli {
             | Verb::List(ListArgs { archive, .. })
             | Verb::Monitor(MonitorArgs { archive, .. })
             | Verb::Restore(RestoreArgs { archive, .. })
+            | Verb::Rehearse(RehearseArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),

@@ -32,6 +32,7 @@ impl Cli {
                 live: backup.live,
                 heal: backup.heal,
                 unattended: timer(backup.profile.as_deref(), backup.interval),
+                verify: backup.verify,
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
@@ -50,6 +51,10 @@ impl Cli {
                 quick: restore.quick,
                 dry_run: restore.dry_run,
                 around_damage: restore.around_damage,
+            },
+            Verb::Rehearse(rehearse) => Command::Rehearse {
+                archive: named(&rehearse.archive),
+                volume: rehearse.volume.clone(),
             },
             Verb::Diff(diff) => Command::Diff {
                 archive: named(&diff.archive),

@@ -90,6 +90,7 @@ impl Cli {
             | Verb::Snapshots(_)
             | Verb::Status { .. } => true,
             Verb::Verify(verify) => verify.profile.is_some(),
+            Verb::Rehearse(rehearse) => rehearse.profile.is_some(),
             Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
             Verb::Diff(diff) => diff.with == CompareWith::Local && diff.to.is_none(),
             _ => false,
@@ -156,6 +157,7 @@ impl Cli {
                     backup.sources = profile.volumes.iter().map(OsString::from).collect();
                     backup.live |= profile.live;
                     backup.skip_unchanged |= profile.skip_unchanged;
+                    backup.verify |= profile.verify && !backup.dry_run;
                 }
             }
             Verb::Diff(diff) => {
@@ -171,6 +173,13 @@ impl Cli {
                 {
                     verify.archive = Some(profile.archive.clone());
                     verify.budget = verify.budget.or(profile.verify_budget_bytes);
+                }
+            }
+            Verb::Rehearse(rehearse) => {
+                let (name, archive) = (rehearse.profile.as_deref(), rehearse.archive.as_deref());
+                if let Some(profile) = find_profile(name, archive, config)? {
+                    rehearse.archive = Some(profile.archive.clone());
+                    rehearse.scratch = rehearse.scratch.take().or_else(|| profile.scratch.clone());
                 }
             }
             _ => {}

@@ -44,7 +44,7 @@ impl Stopped {
 }
 
 /// What is safe when each command stops halfway: [`Safe::OfCommand`].
-pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 11] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
@@ -74,6 +74,10 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
     (
         &[Stopped::RestoreToStdout],
         "The archive was only read. The volume on standard output is incomplete.",
+    ),
+    (
+        &[Stopped::Command(Kind::Rehearse)],
+        "The archive was only read, and nothing is left of the scratch.",
     ),
     (
         &[Stopped::Command(Kind::Verify)],

@@ -31,6 +31,7 @@ pub(super) enum Found {
     Monitor(Monitor),
     List(List),
     Restore(Restore),
+    Rehearse(Rehearse),
     Diff(Diff),
     Verify(Verify),
     Status(Status),
@@ -62,6 +63,7 @@ impl Found {
             Kind::Monitor => Self::Monitor(Monitor::default()),
             Kind::List => Self::List(List::default()),
             Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
+            Kind::Rehearse => Self::Rehearse(Rehearse::default()),
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
             Kind::Status => Self::Status(Status::default()),
@@ -86,6 +88,7 @@ impl Found {
             Self::Monitor(found) => found.take(event),
             Self::List(found) => found.take(event),
             Self::Restore(found) => found.take(event),
+            Self::Rehearse(found) => found.take(event),
             Self::Diff(found) => found.take(event),
             Self::Verify(found) => found.take(event),
             Self::Status(found) => found.take(event),
@@ -175,7 +178,7 @@ impl Archives {
     fn take(&mut self, event: &ToClient) {
         match event {
             ToClient::Archive(summary) => self.archives.push(Archive {
-                summary: summary.clone(),
+                summary: (**summary).clone(),
                 newest: BTreeMap::new(),
                 acknowledged: Vec::new(),
             }),
@@ -300,6 +303,9 @@ pub(super) struct Backup {
     pub(super) volumes: Vec<BackedUpRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_bytes: Option<u64>,
+    /// What `--verify` found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_back: Option<Verify>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_bytes: Option<u64>,
 }
@@ -314,6 +320,9 @@ impl Backup {
             } => {
                 self.sent_bytes = Some(*sent_bytes);
                 self.peak_rss_bytes = Some(*peak_rss_bytes);
+            }
+            ToClient::Problem(_) | ToClient::Verified(_) => {
+                self.read_back.get_or_insert_default().take(event);
             }
             _ => {}
         }
@@ -415,6 +424,36 @@ impl Restore {
                     None => self.lost.entry(volume.clone()).or_default(),
                 };
                 lost.extend(ranges.iter().map(Range::of));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `rehearse`.
+#[derive(Default, Serialize)]
+pub(super) struct Rehearse {
+    /// The volume and the session that were drawn.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    volume: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    written_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fetched_bytes: Option<u64>,
+}
+
+impl Rehearse {
+    fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Rehearsing { volume, session } => {
+                self.volume = Some(volume.clone());
+                self.session = Some(session_name(*session));
+            }
+            ToClient::Restored(report) => {
+                self.written_bytes = Some(report.written_bytes);
+                self.fetched_bytes = Some(report.fetched_bytes);
             }
             _ => {}
         }

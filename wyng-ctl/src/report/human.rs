@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, SlotKind, ToClient,
-    Unenforced, VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, KeySlot, Problem, ProofSummary, RestoreReport, SessionLine,
+    SlotKind, ToClient, Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -18,7 +18,7 @@ use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
 use crate::plain::plain;
-use crate::quantity::{column_bytes, hex, session_name, show_bytes};
+use crate::quantity::{column_bytes, hex, session_name, show_bytes, show_share};
 
 /// Minimum difference between the wall clock and the kernel's count that is shown, seconds.
 const SKEW_SHOWN_SECS: u64 = 600;
@@ -294,6 +294,7 @@ impl Human {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
             ToClient::Monitored(_)
+            | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
             | ToClient::Acknowledged { .. } => false,
@@ -348,6 +349,14 @@ impl Human {
                 duration(skew.saturating_abs()),
             ));
         }
+        lines.push(format!(
+            "  {}; {}",
+            proven(&archive.proof),
+            match archive.rehearsed_time {
+                0 => "never rehearsed".to_owned(),
+                time => format!("last rehearsal {}", self.clock.ago(time)),
+            }
+        ));
         if self.kind != Kind::Status || self.verbose {
             lines.push(format!(
                 "  id {}, generation {}, {} of {}, chunks of {}, zstd {}, through {}",
@@ -539,7 +548,11 @@ impl Human {
             show_bytes(volume.written_bytes),
             show_bytes(volume.fetched_bytes),
         );
-        let line = if self.dry_run {
+        let line = if self.kind == Kind::Rehearse {
+            format!(
+                "{name}  {session}  restored to scratch and right: {written} written, {fetched} fetched"
+            )
+        } else if self.dry_run {
             let lost = if volume.lost_bytes > 0 {
                 format!("; {} are lost", show_bytes(volume.lost_bytes))
             } else {
@@ -593,7 +606,9 @@ impl Human {
     fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {
         self.flush(output);
         let read = show_bytes(verified.read_bytes);
-        let checked = if self.checks_part {
+        let checked = if self.kind == Kind::Backup {
+            format!("{read} read back")
+        } else if self.checks_part {
             format!("{read} checked")
         } else {
             format!("all {read} checked")
@@ -674,6 +689,11 @@ impl Human {
                 } else {
                     String::new()
                 }
+            )],
+            ToClient::Rehearsing { volume, session } => vec![format!(
+                "{}  {}  is being restored to scratch",
+                plain(volume),
+                session_name(*session)
             )],
             ToClient::Lost { volume, ranges } => {
                 let volume = plain(volume);
@@ -801,4 +821,28 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
 fn counted(count: impl TryInto<u64>, thing: &str) -> String {
     let count: u64 = count.try_into().unwrap_or(u64::MAX);
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How much of an archive is proven, in words.
+fn proven(proof: &ProofSummary) -> String {
+    if proof.total_bytes == 0 {
+        return "nothing to prove yet".to_owned();
+    }
+    let share = |part| show_share(part, proof.total_bytes);
+    let mut words = format!("{} proven", share(proof.proven_bytes));
+    if proof.by_pusher_bytes > 0 {
+        let by_pusher = share(proof.by_pusher_bytes);
+        words.push_str(&format!(" ({by_pusher} only by the VM that pushed it)"));
+    }
+    match proof.oldest_unproven_secs {
+        Some(secs) => {
+            let age = duration(i64::try_from(secs).unwrap_or(i64::MAX));
+            words.push_str(&format!(", the oldest unproven part is {age} old"));
+        }
+        None if proof.proven_bytes < proof.total_bytes => {
+            words.push_str(", the age of the oldest unproven part is not known");
+        }
+        None => {}
+    }
+    words
 }

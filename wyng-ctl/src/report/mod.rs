@@ -567,6 +567,13 @@ What a person must know although the command did what it was asked to. With `--j
             verified_time: 1_795_416_191,
             verified_age_secs: Some(60),
             clock_skew_secs: -5,
+            rehearsed_time: 1_795_416_192,
+            proof: wyng_control::ProofSummary {
+                proven_bytes: 2_000_000,
+                by_pusher_bytes: 500_000,
+                total_bytes: 3_000_000,
+                oldest_unproven_secs: Some(90_000),
+            },
             chunk_size_bytes: 131_072,
             pack_size_bytes: 16_777_216,
             zstd_level: 3,
@@ -603,7 +610,7 @@ What a person must know although the command did what it was asked to. With `--j
             opened_time: i64::from(number) * 1_795_416_192,
         };
         vec![
-            ToClient::Archive(archive),
+            ToClient::Archive(Box::new(archive)),
             ToClient::Volume(VolumeLine {
                 name: "vm".into(),
                 size_bytes: 4096,
@@ -629,6 +636,10 @@ What a person must know although the command did what it was asked to. With `--j
                 method: Method::ThinDelta,
                 changed_bytes: 14,
             }),
+            ToClient::Rehearsing {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+            },
             ToClient::Restored(RestoreReport {
                 item: 0,
                 name: "vm".into(),
@@ -737,7 +748,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 31] = [
+    const EVERY_COMMAND: [&[&str]; 32] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -759,6 +770,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],
+        &["rehearse", "home"],
         &["verify", "home"],
         &["status"],
         &["watch"],

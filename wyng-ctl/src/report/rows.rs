@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
-    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary,
     RecoverySheet, RestoreReport, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeReport,
 };
 
@@ -38,6 +38,10 @@ pub(super) struct ArchiveFields {
     keys_proven_age_secs: Option<u64>,
     #[serde(rename = "clock_skew_seconds")]
     clock_skew_secs: i64,
+    #[serde(rename = "rehearsed", serialize_with = "time_or_never")]
+    rehearsed_time: i64,
+    #[serde(flatten, serialize_with = "proof")]
+    proof: ProofSummary,
     chunk_size_bytes: u32,
     pack_size_bytes: u32,
     zstd_level: i8,
@@ -267,9 +271,11 @@ pub(super) struct ProfileRow {
     volumes: Vec<String>,
     live: bool,
     skip_unchanged: bool,
+    verify: bool,
     backup_overdue_secs: u64,
     verify_overdue_secs: Option<u64>,
     verify_budget_bytes: Option<u64>,
+    scratch: Option<PathBuf>,
 }
 
 impl ProfileRow {
@@ -281,11 +287,22 @@ impl ProfileRow {
             volumes: profile.volumes.clone(),
             live: profile.live,
             skip_unchanged: profile.skip_unchanged,
+            verify: profile.verify,
             backup_overdue_secs: profile.backup_overdue_secs,
             verify_overdue_secs: profile.verify_overdue_secs,
             verify_budget_bytes: profile.verify_budget_bytes,
+            scratch: profile.scratch.clone(),
         }
     }
+}
+
+/// How much of an archive is proven.
+#[derive(Serialize)]
+struct ProofRow {
+    proven_share: Option<f64>,
+    proven_by_pusher_share: Option<f64>,
+    #[serde(rename = "oldest_unproven")]
+    oldest_unproven_secs: Option<u64>,
 }
 
 /// The name of a method, in JSON and for users.
@@ -313,6 +330,23 @@ fn time_or_never<S: Serializer>(time: &i64, to: S) -> Result<S::Ok, S::Error> {
 
 fn seconds<S: Serializer>(micros: &u64, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_f64(std::time::Duration::from_micros(*micros).as_secs_f64())
+}
+
+fn proof<S: Serializer>(proof: &ProofSummary, to: S) -> Result<S::Ok, S::Error> {
+    ProofRow {
+        proven_share: share(proof.proven_bytes, proof.total_bytes),
+        proven_by_pusher_share: share(proof.by_pusher_bytes, proof.total_bytes),
+        oldest_unproven_secs: proof.oldest_unproven_secs,
+    }
+    .serialize(to)
+}
+
+/// A part of a whole, rounded down to 0.0001, so that 1 is the whole; `None` of nothing.
+fn share(part: u64, whole: u64) -> Option<f64> {
+    let parts = u128::from(part)
+        .saturating_mul(10_000)
+        .checked_div(whole.into())?;
+    Some(f64::from(u32::try_from(parts).ok()?) / 10_000.0)
 }
 
 fn method<S: Serializer>(method: &Method, to: S) -> Result<S::Ok, S::Error> {

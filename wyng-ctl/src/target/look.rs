@@ -172,6 +172,26 @@ pub(super) fn at_new_file(
     })
 }
 
+/// Checks the place of scratch. It shares no blocks with an existing file, and whoever wrote more
+/// than is free would fill the disk of others: what compression might save does not count.
+pub(super) fn at_scratch(
+    folder: &Path,
+    size_bytes: u64,
+    base_of: &BaseOf,
+) -> Result<TargetFound, TargetFault> {
+    let place = NewFile {
+        folder: open_folder(folder)?,
+        name: OsString::new(),
+        old: None,
+    };
+    let found = at_new_file(&place, size_bytes, base_of)?;
+    let status = rustix::fs::fstatvfs(&place.folder).map_err(unavailable)?;
+    Ok(TargetFound {
+        free_bytes: (status.f_blocks > 0).then(|| free_bytes(&status)),
+        ..found
+    })
+}
+
 fn free_bytes(status: &StatVfs) -> u64 {
     let blocks = if rustix::process::geteuid().is_root() {
         status.f_bfree
@@ -259,7 +279,7 @@ fn split(path: &Path) -> Result<(PathBuf, OsString), TargetFault> {
     Ok((folder.to_owned(), name.to_owned()))
 }
 
-fn open_folder(folder: &Path) -> Result<OwnedFd, TargetFault> {
+pub(super) fn open_folder(folder: &Path) -> Result<OwnedFd, TargetFault> {
     rustix::fs::openat(
         CWD,
         folder,

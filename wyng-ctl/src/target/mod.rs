@@ -33,6 +33,9 @@ const UNNAMED: &str = "wyng-new";
 /// Suffix of the hidden file that an interrupted restore leaves.
 const PARTIAL: &str = "wyng-partial";
 
+/// The hidden name that scratch has for a moment, if the file system has no files without a name.
+const SCRATCH: &str = "rehearsal";
+
 /// The destination of a restore.
 #[derive(Debug, Clone)]
 pub(crate) enum Destination {
@@ -42,6 +45,8 @@ pub(crate) enum Destination {
     File(PathBuf),
     /// One file a volume in this folder.
     Folder(PathBuf),
+    /// A file in this folder that never gets a name, and is gone with this process.
+    Scratch(PathBuf),
     /// The volumes are changed in place.
     InPlace(Places),
 }
@@ -150,7 +155,7 @@ impl Targets {
     pub(crate) fn spot(&self, volume: &str, origin: Option<&[u8]>) -> Result<Spot, TargetFault> {
         Ok(match &self.destination {
             Destination::Stdout => Spot::named(None),
-            Destination::File(path) => Spot::named(Some(path.clone())),
+            Destination::File(path) | Destination::Scratch(path) => Spot::named(Some(path.clone())),
             Destination::Folder(folder) => Spot::named(Some(folder.join(look::file_name(volume)?))),
             Destination::InPlace(Places {
                 named: Some(path), ..
@@ -216,6 +221,7 @@ impl Targets {
             });
         }
         match &self.destination {
+            Destination::Scratch(folder) => look::at_scratch(folder, size_bytes, base_of),
             // The folder is tried with another new file.
             Destination::Folder(folder)
                 if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) =>
@@ -255,6 +261,9 @@ impl Targets {
                 remembered,
                 ..self.made_in_place(item, target, base_of)
             });
+        }
+        if let Destination::Scratch(folder) = &self.destination {
+            return make_scratch(folder);
         }
         self.make_folder()?;
         let NewFile { folder, name, old } = look::new_file(path, self.existing)?;
@@ -341,7 +350,11 @@ impl Targets {
     }
 
     /// Gives a complete target its name, durably.
+    /// Scratch has served its purpose.
     pub(crate) fn place(&mut self, item: u32) -> Result<(), Errno> {
+        if matches!(self.destination, Destination::Scratch(_)) {
+            return Ok(());
+        }
         let mut target = self.open.remove(&item).ok_or(Errno::BADF)?;
         if let Some(mode) = target.replaces {
             attributes::set_mode(&target.file, mode)?;
@@ -468,6 +481,22 @@ fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString
     } else {
         Ok((file, hidden))
     }
+}
+
+/// A new file without a name. Nothing that this machine has of the volume is offered with it: all of
+/// it must come from the store.
+fn make_scratch(folder: &Path) -> Result<Made, TargetFault> {
+    let folder = look::open_folder(folder)?;
+    let (file, hidden) = make_file(&folder, OsStr::new(SCRATCH)).map_err(look::unavailable)?;
+    if let Some(hidden) = hidden {
+        rustix::fs::unlinkat(&folder, hidden, AtFlags::empty()).map_err(look::unavailable)?;
+    }
+    Ok(Made {
+        form: TargetForm::New,
+        files: vec![file],
+        base: None,
+        remembered: None,
+    })
 }
 
 /// Removes the hidden file of a killed restore. Fails with `EBUSY` while another restore uses it.

@@ -156,6 +156,7 @@ impl Door {
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }
+            | Command::Rehearse { .. }
             | Command::Diff { .. }
             | Command::Verify { .. }
             | Command::Status { .. }

@@ -5,19 +5,48 @@
 //! A reading *proves* a pack if neither the moment nor the reader can be that of the push: what a
 //! VM pushed this morning it may still have in its memory. Any other whole reading only counts as
 //! read. All times are kept times of the chain, in seconds.
+//!
+//! Only a VM that stays from call to call can remember what it pushed: a qube or a host with a name
+//! of its own. A disposable ends with its call, and so does a process of this machine, which is no
+//! VM that may lie. Where one such VM serves an archive alone, its readings are all that there is,
+//! so a reading a day after the push counts for as long as no other far end serves; it is reported
+//! as a proof by the VM that pushed.
 
 use super::age::Age;
 
 /// Minimum time between a push and a reading that proves it, seconds of the kept clock.
 pub const PROOF_AFTER_SECS: u64 = 24 * 3600;
 
-/// Does a whole, sound reading at `read_secs` by `reader` prove what was pushed at `pushed_secs` by
-/// `pusher`? `None`: another machine pushed it, and `pushed_secs` is when this one adopted it.
+/// What a whole, sound reading proves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Nothing: it came too soon after the push.
+    Nothing,
+    /// The VM that pushed the pack can still show it. It may have kept it elsewhere than in the
+    /// store.
+    ByPusher,
+    /// The store has the pack.
+    OfStore,
+}
+
+/// What a whole, sound reading at `read_secs` by `reader` proves of what was pushed at
+/// `pushed_secs` by `pusher`.
 ///
-/// A `V` names a VM for as long as it may remember: a disposable anew each time.
-pub fn proves<V: Eq>(read_secs: u64, reader: &V, pushed_secs: u64, pusher: Option<&V>) -> bool {
-    let passed = read_secs.saturating_sub(pushed_secs);
-    passed >= PROOF_AFTER_SECS && pusher != Some(reader)
+/// A `V` names a VM that stays from call to call; `None` is a reader or a pusher that remembers
+/// nothing: a process of this machine, or a disposable.
+pub fn proves<V: Eq>(
+    read_secs: u64,
+    reader: Option<&V>,
+    pushed_secs: u64,
+    pusher: Option<&V>,
+) -> Proof {
+    if read_secs.saturating_sub(pushed_secs) < PROOF_AFTER_SECS {
+        Proof::Nothing
+    } else if reader.is_some() && reader == pusher {
+        Proof::ByPusher
+    } else {
+        Proof::OfStore
+    }
 }
 
 /// A pack and its newest readings.
@@ -29,18 +58,21 @@ pub struct Readings {
     pub length_bytes: u64,
     /// When it was pushed or adopted.
     pub pushed_secs: u64,
-    /// The newest reading that counted as read.
+    /// The newest reading, whatever it found.
     pub read_secs: Option<u64>,
-    /// The newest reading that proved it.
+    /// The newest reading that proved it; `None` if a later one found damage.
     pub proven_secs: Option<u64>,
+    /// That proof is by the VM that pushed it.
+    pub is_by_pusher: bool,
 }
 
 /// Numbers of the packs that a verify reads, in the order of reading.
 ///
 /// Half of the budget goes to the packs whose proof is the oldest; the other half to those without
-/// one, never read before read, the oldest first. A guest that writes much cannot starve the old.
-/// What one half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each
-/// half reads at least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
+/// one: first those that a reading can prove, never read before read, the oldest first; then those
+/// that were pushed less than a day ago. A guest that writes much cannot starve the old. What one
+/// half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each half reads at
+/// least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
 ///
 /// Takes O(p log p) steps and O(p) memory for p packs.
 pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> {
@@ -51,7 +83,7 @@ pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> 
         return Vec::new();
     }
     proven.sort_by_key(|pack| (pack.proven_secs, pack.number));
-    unproven.sort_by_key(|pack| (pack.read_secs, pack.number));
+    unproven.sort_by_key(|pack| pack.turn(now_secs));
     let (mut proven, mut unproven) = (Queue::new(&proven), Queue::new(&unproven));
     proven.take(budget_bytes / 2);
     unproven.take(budget_bytes.saturating_sub(proven.taken_bytes));
@@ -63,6 +95,15 @@ pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> 
 impl Readings {
     fn proven_at(&self, now_secs: u64) -> Option<u64> {
         self.proven_secs.filter(|proven| *proven <= now_secs)
+    }
+
+    /// The place of a pack without a proof in the order of reading: whether it is too young to be
+    /// proven, the newest reading that could have proven it, and its number. A reading that came too
+    /// soon does not count: behind it, a pack would wait for all that is pushed later.
+    fn turn(&self, now_secs: u64) -> (bool, Option<u64>, u64) {
+        let provable_secs = self.pushed_secs.saturating_add(PROOF_AFTER_SECS);
+        let tried = self.read_secs.filter(|read| *read >= provable_secs);
+        (provable_secs > now_secs, tried, self.number)
     }
 }
 
@@ -104,6 +145,8 @@ impl<'a> Queue<'a> {
 pub struct Share {
     /// Length of the packs that are proven, bytes.
     pub proven_bytes: u64,
+    /// Length of those among them that only the VM that pushed them has proven, bytes.
+    pub by_pusher_bytes: u64,
     /// Length of all packs, bytes.
     pub total_bytes: u64,
     /// Age of the oldest pack that is not proven, since its push; `None` if all are.
@@ -116,6 +159,7 @@ pub struct Share {
 pub fn share(packs: &[Readings], now_secs: u64) -> Share {
     let mut share = Share {
         proven_bytes: 0,
+        by_pusher_bytes: 0,
         total_bytes: 0,
         oldest_unproven: None,
         oldest_proof: None,
@@ -125,6 +169,9 @@ pub fn share(packs: &[Readings], now_secs: u64) -> Share {
         match pack.proven_at(now_secs) {
             Some(proven) => {
                 share.proven_bytes = share.proven_bytes.saturating_add(pack.length_bytes);
+                if pack.is_by_pusher {
+                    share.by_pusher_bytes = share.by_pusher_bytes.saturating_add(pack.length_bytes);
+                }
                 let age = Age::of_kept(Some(proven), now_secs);
                 share.oldest_proof = share.oldest_proof.max(Some(age));
             }
@@ -151,17 +198,38 @@ mod tests {
             pushed_secs: number * DAY,
             read_secs: read_day.map(|day| day * DAY),
             proven_secs: proven_day.map(|day| day * DAY),
+            is_by_pusher: number == 1,
         }
     }
 
     #[test]
-    fn a_reading_soon_after_the_push_or_by_the_vm_that_pushed_proves_nothing() {
+    fn a_reading_soon_after_the_push_proves_nothing_and_one_by_the_pusher_only_that_it_has_it() {
         let pushed = 10 * DAY;
-        assert!(proves(pushed + DAY, &"other", pushed, Some(&"net")));
-        assert!(!proves(pushed + DAY - 1, &"other", pushed, Some(&"net")));
-        assert!(!proves(pushed + 50 * DAY, &"net", pushed, Some(&"net")));
-        assert!(proves(pushed + DAY, &"net", pushed, None));
-        assert!(!proves(pushed - 1, &"other", pushed, None), "ahead of now");
+        let (net, other) = (Some(&"net"), Some(&"other"));
+        assert_eq!(proves(pushed + DAY, other, pushed, net), Proof::OfStore);
+        assert_eq!(proves(pushed + DAY - 1, other, pushed, net), Proof::Nothing);
+        assert_eq!(proves(pushed - 1, other, pushed, None), Proof::Nothing);
+        assert_eq!(proves(pushed + 50 * DAY, net, pushed, net), Proof::ByPusher);
+        assert_eq!(proves(pushed + DAY - 1, net, pushed, net), Proof::Nothing);
+        assert_eq!(proves(pushed + DAY, None, pushed, net), Proof::OfStore);
+        assert_eq!(proves(pushed + DAY, net, pushed, None), Proof::OfStore);
+        let ended: Option<&&str> = None;
+        assert_eq!(proves(pushed + DAY, ended, pushed, None), Proof::OfStore);
+    }
+
+    #[test]
+    fn a_pack_that_a_reading_proves_comes_before_one_that_was_pushed_today() {
+        let today = Readings {
+            pushed_secs: NOW - 60,
+            ..pack(1, None, None)
+        };
+        let read_too_soon = Readings {
+            pushed_secs: 98 * DAY,
+            ..pack(2, Some(98), None)
+        };
+        let found_damaged = pack(3, Some(90), None);
+        let packs = [today, found_damaged, read_too_soon, pack(4, None, None)];
+        assert_eq!(choose(&packs, 1000, NOW), [2, 4, 3, 1]);
     }
 
     #[test]
@@ -229,6 +297,7 @@ mod tests {
         ];
         let share = share(&packs, NOW);
         assert_eq!((share.proven_bytes, share.total_bytes), (20, 50));
+        assert_eq!(share.by_pusher_bytes, 10);
         assert_eq!(share.oldest_unproven, Some(Age::Secs(70 * DAY)));
         assert_eq!(share.oldest_proof, Some(Age::Secs(50 * DAY)));
         assert_eq!(super::share(&[], NOW).oldest_unproven, None);

@@ -91,6 +91,16 @@ macro_rules! far_end_failures {
                for a qube without a GUI domain.",
     }
 
+    /// `backup --verify` could not read back what it sent. `why` and `exit` are those of the failure
+    /// that kept it from that.
+    NotReadBack { why: String, exit: ExitStatus } = {
+        code: "not-read-back", exit: Unreachable,
+        what: ("the backup is complete, but what it sent could not be read back: {why}"),
+        safe: Safe::Always("Every session that was reported is in the archive."),
+        next: "Reading back needs wyng.Fetch: where the policy or the store refuses it, omit \
+               --verify and `verify = true`. Otherwise run `wyng-ctl verify ARCHIVE` later.",
+    }
+
     /// A signal killed the helper.
     FarEndKilled { via: String, signal: u8 } = {
         code: "far-end-killed", exit: Unreachable,

@@ -87,7 +87,11 @@ impl Failure {
     pub fn exit(&self) -> ExitStatus {
         match self {
             // What stopped the command says more than what it left behind.
-            Self::TargetUnfinished { exit, .. } if *exit != ExitStatus::Done => *exit,
+            Self::TargetUnfinished { exit, .. } | Self::NotReadBack { exit, .. }
+                if *exit != ExitStatus::Done =>
+            {
+                *exit
+            }
             _ => self.row().exit,
         }
     }

@@ -82,6 +82,15 @@ macro_rules! volume_failures {
                `wyng-ctl backup ARCHIVE NAME=PATH`.",
     }
 
+    /// The archive, or the volume that was named, has no session that could be restored.
+    NothingToRehearse = {
+        code: "nothing-to-rehearse", exit: Failed,
+        what: ("no intact session was found that a rehearsal could restore"),
+        safe: NOTHING_CHANGED,
+        next: "Back up first, or name another volume; `wyng-ctl status ARCHIVE` names what is \
+               damaged.",
+    }
+
     }};
 }
 

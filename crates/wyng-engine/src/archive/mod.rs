@@ -9,7 +9,7 @@ mod packs;
 mod slots;
 
 pub(crate) use catalog::{session_name, volume_and_session};
-pub(crate) use chain_time::{check_follows, kept_now};
+pub(crate) use chain_time::check_follows;
 pub use known::Archive;
 pub(crate) use known::{Uncommitted, Unlocked, listed, open_commit};
 pub(crate) use nodes::{

@@ -21,6 +21,7 @@ use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
 use crate::state::Said;
 use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
+use crate::verify;
 use crate::world::{Client, Clock, Parts, Store, Volumes, World};
 
 /// Makes one run. A failure of a single volume is reported, and the others go on; a failure that
@@ -35,6 +36,7 @@ pub fn back_up<P: Parts>(
         begin_push(world, &mut archive, request)?;
     }
     let pool = Pool::for_machine(archive.head.settings.zstd_level)?;
+    let before = (archive.head.next_pack(), archive.head.generation);
     let job = Job {
         world,
         archive,
@@ -44,7 +46,9 @@ pub fn back_up<P: Parts>(
     run.heal_metadata()?;
     let failed = back_up_volumes(&mut run, request)?;
     let sent_bytes = run.finish()?;
-    let world = run.job.world;
+    let Job {
+        world, mut archive, ..
+    } = run.job;
     if !request.dry_run {
         world.store.finish_push()?;
     }
@@ -53,7 +57,26 @@ pub fn back_up<P: Parts>(
         sent_bytes,
         peak_rss_bytes,
     })?;
+    if request.verify && !request.dry_run {
+        read_back(world, &mut archive, before)?;
+    }
     Ok(exit_of(&failed, request.sources.len()))
+}
+
+/// Reads back what the run sent after this number of packs and this generation. Whatever keeps it
+/// from being read is reported as that: the sessions are committed.
+fn read_back<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    (first_pack, above): (u64, u64),
+) -> Result<(), Failure> {
+    verify::read_back(world, archive, first_pack, above).map_err(|failure| match failure {
+        found @ (Failure::ProblemsFound { .. } | Failure::MuchDamaged { .. }) => found,
+        failure => Failure::NotReadBack {
+            why: failure.to_string(),
+            exit: failure.exit(),
+        },
+    })
 }
 
 /// Connects to the store, and settles what earlier runs left there.

@@ -22,6 +22,8 @@ pub struct BackupRequest {
     pub live: bool,
     /// Also replaces what a verify found damaged and held back.
     pub heal: bool,
+    /// Reads back what the run sent, by a far end that is started anew.
+    pub verify: bool,
     /// Bytes of packs between two commits: [`COMMIT_AFTER_BYTES`] except in tests.
     pub commit_after_bytes: u64,
 }

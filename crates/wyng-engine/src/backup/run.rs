@@ -12,7 +12,7 @@ use super::job::Job;
 use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
 use super::request::BackupRequest;
-use crate::archive::kept_now;
+use crate::kept::kept_now;
 use crate::state::{Origins, SavedDelta};
 use crate::store::{
     Changes, CommitPoint, FinishedVolume, PackChanges, Packer, commit, plan_healing,
@@ -82,7 +82,7 @@ impl<'w, P: Parts> Run<'w, P> {
             pool,
         } = job;
         let committed = archive.volumes(&mut world.files)?;
-        let kept_secs = kept_now(&mut world.clock, &archive);
+        let kept_secs = kept_now(&mut world.files, &mut world.clock, &mut archive)?;
         let mut times = BTreeSet::new();
         let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
         for (_, volume) in committed

@@ -6,17 +6,18 @@ use std::collections::HashMap;
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, VolumeEntry};
 use wyng_archive::plan::age::{Age, Moment};
+use wyng_archive::plan::proof::Share;
 use wyng_config::without_credentials;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient,
-    VolumeLine, VolumePlace, Warning,
+    ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice, SessionLine,
+    ToClient, VolumeLine, VolumePlace, Warning,
 };
 
 use crate::archive::Archive;
 use crate::kept::{local_clock, moment_now, moment_of_session};
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
-use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified};
+use crate::verify::{Proven, is_acknowledged, known_damage, proven, report_acknowledged};
 use crate::world::{Client, Files, Parts, World};
 
 /// Reports an archive: where it is, how large, and when it was last checked.
@@ -30,9 +31,9 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
     let settings = archive.head.settings;
     let local = local_clock(&mut world.files, &mut world.clock)?;
     let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
-    let verified = verified(&mut world.files, &archive, &packs, now)?;
+    let Proven { share, verified } = proven(&mut world.files, &archive, &packs, now)?;
     let keys_proven = archive.ledger.keys_proven;
-    world.client.tell(ToClient::Archive(ArchiveSummary {
+    world.client.tell(ToClient::Archive(Box::new(ArchiveSummary {
         name: name.to_owned(),
         id: to_hex(&archive.folder.id().0),
         store_url: without_credentials(&archive.toml.store),
@@ -41,9 +42,11 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         committed_time: archive.head.time,
         keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),
         keys_proven_age_secs: Age::of(keys_proven, now).secs(),
-        verified_time: verified.time,
-        verified_age_secs: verified.age.secs(),
+        verified_time: verified.map_or(0, |then| then.wall_secs),
+        verified_age_secs: Age::of(verified, now).secs(),
         clock_skew_secs: local.parted_secs,
+        rehearsed_time: archive.ledger.rehearsed_time,
+        proof: proof_summary(&share),
         chunk_size_bytes: settings.chunk_size_bytes,
         pack_size_bytes: settings.pack_size_bytes,
         zstd_level: settings.zstd_level,
@@ -53,8 +56,21 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         hold_off_runs: settings.hold_off_runs,
         hold_off_secs: settings.hold_off_secs,
         minimum_age_secs: settings.minimum_age_secs,
-    }))?;
+    })))?;
     Ok(ExitStatus::Done)
+}
+
+fn proof_summary(share: &Share) -> ProofSummary {
+    let oldest_unproven_secs = match share.oldest_unproven {
+        Some(Age::Secs(secs)) => Some(secs),
+        Some(Age::Never) | None => None,
+    };
+    ProofSummary {
+        proven_bytes: share.proven_bytes,
+        by_pusher_bytes: share.by_pusher_bytes,
+        total_bytes: share.total_bytes,
+        oldest_unproven_secs,
+    }
 }
 
 /// Reports the sessions of an archive, or of one volume; with `choice` only the session of each
@@ -152,7 +168,7 @@ fn report_session(
     let damaged = is_damaged(files, archive, &session, &mut seen.damaged)?;
     let acknowledged = damaged && is_acknowledged(files, archive, volume, &session)?;
     client.tell(ToClient::Session(SessionLine {
-        age_secs: Age::of(Some(moment_of_session(&session, seen.now)), seen.now).secs(),
+        age_secs: Age::of(Some(moment_of_session(&session)), seen.now).secs(),
         session: session.time,
         generation: session.generation,
         tags: session.tags,

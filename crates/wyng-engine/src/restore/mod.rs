@@ -10,6 +10,7 @@ mod estimate;
 mod plan;
 mod read_back;
 mod reading;
+mod rehearse;
 mod replace;
 mod run;
 mod stream;
@@ -21,4 +22,5 @@ mod wrong_base;
 
 pub use diff::{DiffRequest, compare};
 pub use plan::RestoreRequest;
+pub use rehearse::rehearse;
 pub use run::restore;

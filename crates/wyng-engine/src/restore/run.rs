@@ -77,7 +77,10 @@ pub fn restore<P: Parts>(
 }
 
 /// Asks for the passphrase, unless the data key is kept, and opens the session keys.
-fn openers<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<Openers, Failure> {
+pub(super) fn openers<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<Openers, Failure> {
     let data_key = archive.data_key(world)?;
     let keys = keys_of(
         &mut world.files,

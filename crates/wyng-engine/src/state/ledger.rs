@@ -68,6 +68,8 @@ pub struct Ledger {
     pub chain: ChainClock,
     /// When every session key was last derived and compared; `None`: never.
     pub keys_proven: Option<Moment>,
+    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0: never.
+    pub rehearsed_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
@@ -225,6 +227,7 @@ mod tests {
                 wall_secs: 7,
                 kept_secs: 8,
             }),
+            rehearsed_time: 9,
             opened: Some((3, 8)),
             head_copy: 2,
             cache: CacheFolder::Second,

@@ -13,6 +13,7 @@ mod journal;
 mod ledger;
 mod notes;
 mod origins;
+mod proofs;
 mod starts;
 
 pub use acknowledged::{Acknowledged, SessionKey};
@@ -24,4 +25,5 @@ pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};
+pub use proofs::{PackProof, Proofs, StayingVm};
 pub use starts::Starts;

@@ -13,10 +13,11 @@ use super::pack_changes::PackChanges;
 use super::packer::Packer;
 use super::tables::{FinishedVolume, edit_keys, edit_packs, edit_volumes};
 use super::tools::Tools;
-use crate::archive::{Archive, Uncommitted, kept_now};
+use crate::archive::{Archive, Uncommitted};
+use crate::kept::kept_now;
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
-use crate::state::{JournalVolume, KnownCommit};
+use crate::state::{JournalVolume, KnownCommit, PackProof, Proofs, StayingVm};
 use crate::world::{Clock, Parts, Random, World};
 
 /// What a commit adds to the archive.
@@ -125,6 +126,7 @@ fn finish<P: Parts>(
     state: Commit,
 ) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
+    let kept_secs = kept_now(&mut world.files, &mut world.clock, archive)?;
     let lost = |generation| {
         damaged(&Damage::new(
             Class::Commit,
@@ -141,7 +143,7 @@ fn finish<P: Parts>(
     let commit = Commit {
         generation,
         time: world.clock.wall_secs(),
-        stamp: archive.head.stamp.next(kept_now(&mut world.clock, archive)),
+        stamp: archive.head.stamp.next(kept_secs),
         writer: archive
             .toml
             .writer_id()
@@ -158,7 +160,10 @@ fn finish<P: Parts>(
     )?;
     archive.ledger.set_pending(pending);
     archive.ledger.write(&mut world.files, &archive.folder)?;
+    let new_packs = archive.head.next_pack()..commit.next_pack();
     push_pending(&mut world.files, &mut world.store, archive)?;
+    let pushed = PackProof::of_pushed(kept_secs, StayingVm::of(&archive.toml.via));
+    Proofs::note_new(&mut world.files, &archive.folder, new_packs, pushed)?;
     archive.uncommitted = Uncommitted::default();
     archive
         .cache

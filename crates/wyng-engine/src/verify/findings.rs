@@ -6,11 +6,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use wyng_archive::crypto::{Coder, Id};
 use wyng_archive::format::{PackEntry, PackState};
-use wyng_archive::plan::age::Moment;
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::Failure;
 
-use super::times::CheckTimes;
+use super::proving::Proving;
 use crate::archive::{Archive, Packs};
 use crate::state::{Notes, PackNote};
 use crate::store::read_pack;
@@ -50,15 +49,13 @@ pub(super) struct Findings {
     read_packs: usize,
     /// Those among them that are missing or damaged.
     bad_packs: BTreeSet<u64>,
-    /// When each pack was last found right.
-    pub times: CheckTimes,
-    /// When this verify began, which is when the packs that it reads count as read.
-    pub now: Moment,
+    /// When each pack was read and proven.
+    pub proving: Proving,
 }
 
 impl Findings {
-    /// Nothing was read yet by the verify that begins `now`.
-    pub(super) fn new(archive: &Archive, times: CheckTimes, now: Moment) -> Self {
+    /// Nothing was read yet.
+    pub(super) fn new(archive: &Archive, proving: Proving) -> Self {
         Self {
             problems: Vec::new(),
             objects_checked: 0,
@@ -69,8 +66,7 @@ impl Findings {
             unnamed: HashMap::new(),
             read_packs: 0,
             bad_packs: BTreeSet::new(),
-            times,
-            now,
+            proving,
         }
     }
 
@@ -93,7 +89,13 @@ impl Findings {
     }
 
     /// Notes what was found in a pack that was read; without damage, that it is right.
-    pub(super) fn judge(&mut self, number: u64, pack: &PackEntry, damages: Vec<Damage>) {
+    pub(super) fn judge(
+        &mut self,
+        files: &mut impl Files,
+        number: u64,
+        pack: &PackEntry,
+        damages: Vec<Damage>,
+    ) -> Result<(), Failure> {
         let counted_as_lost =
             pack.state == PackState::Lost || self.notes.packs.get(&number) == Some(&PackNote::Lost);
         if !counted_as_lost {
@@ -109,9 +111,8 @@ impl Findings {
                     damage,
                     pack: Some(number),
                 }));
-            return;
+            return self.proving.note_damage(files, number);
         }
-        self.times.set(number, self.now);
         let noted = match pack.state {
             PackState::Lost => self.notes.packs.insert(number, PackNote::Sound),
             PackState::Live | PackState::GivenUp(_) | PackState::Going(_) => {
@@ -120,6 +121,7 @@ impl Findings {
         };
         self.returned
             .extend((noted == Some(PackNote::Lost)).then_some(number));
+        self.proving.note_sound(files, number)
     }
 
     /// Notes a pack whose length is not that with which it was made. What was read of it may be
@@ -134,7 +136,7 @@ impl Findings {
             self.bad_packs.insert(number);
         }
         self.notes.packs.insert(number, PackNote::Lost);
-        self.times.forget(number);
+        self.proving.disprove(number);
         self.problems.push(Found {
             damage: Damage::new(Class::Pack, pack.name.0, Fault::Length),
             pack: Some(number),
@@ -147,7 +149,7 @@ impl Findings {
         if let Some(number) = self.unnamed.remove(id) {
             self.notes.packs.insert(number, PackNote::Lost);
             self.bad_packs.insert(number);
-            self.times.forget(number);
+            self.proving.disprove(number);
             self.problems.push(Found {
                 damage: Damage::new(Class::Record, id.0, Fault::Id),
                 pack: Some(number),
@@ -199,14 +201,14 @@ impl Findings {
         archive.save_cache(files)
     }
 
-    /// Keeps the times of this verify and what follows from it for the next run, also after an
+    /// Keeps the readings of this verify and what follows from it for the next run, also after an
     /// interruption.
     pub(super) fn keep(
         &mut self,
         files: &mut impl Files,
         archive: &mut Archive,
     ) -> Result<(), Failure> {
-        self.times.write(files, archive)?;
+        self.proving.keep(files)?;
         self.hold_what_is_too_much();
         if self.notes != archive.ledger.notes {
             archive.ledger.notes.take(self.notes.clone());

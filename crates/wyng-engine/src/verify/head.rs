@@ -33,13 +33,14 @@ pub(super) fn check_slots(
     Ok(())
 }
 
-/// Checks every commit from the head down: each one's hash is in the commit after it, and its run
-/// number and kept clock are not above that commit's. One sound
-/// copy is enough; two that authenticate and differ are a fork.
+/// Checks every commit from the head down to the generation after `above`: each one's hash is in the
+/// commit after it, and its run number and kept clock are not above that commit's. One sound copy is
+/// enough; two that authenticate and differ are a fork.
 pub(super) fn check_commits(
     store: &mut impl Store,
     client: &mut impl Client,
     archive: &Archive,
+    above: u64,
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
@@ -48,7 +49,7 @@ pub(super) fn check_commits(
         archive.head.generation,
         archive.ledger.head().map(KnownCommit::hash),
     );
-    while generation > 0 {
+    while generation > above {
         if client.cancelled() {
             return Err(Failure::Interrupted);
         }

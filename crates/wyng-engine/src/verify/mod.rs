@@ -9,11 +9,12 @@ mod head;
 mod opener;
 mod packs;
 mod problems;
+mod proving;
 mod run;
 mod scope;
-mod times;
 
 pub use acknowledge::acknowledge;
 pub(crate) use acknowledge::{is_acknowledged, known_damage, report_acknowledged};
+pub(crate) use proving::{Proven, proven};
+pub(crate) use run::read_back;
 pub use run::{VerifyRequest, verify};
-pub use times::{Verified, verified};

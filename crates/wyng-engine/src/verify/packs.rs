@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading packs until the budget is used up, first those whose last check is longest ago. Bytes
-//! are compared here, or opened by workers, and not kept.
+//! Reading packs, in the order in which they are due. Bytes are compared here, or opened by
+//! workers, and not kept.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,13 +33,14 @@ pub(super) fn hash_packs<P: Parts>(
     let order = in_order(scope, findings);
     let total_bytes = bytes_of(&order);
     for (number, pack) in order {
-        let read_then = findings.read_bytes.saturating_add(pack.length_bytes.into());
-        if scope.budget_bytes.is_some_and(|budget| read_then > budget) {
-            break;
-        }
         let fault = hash_pack(&mut world.store, &pack, findings)?;
         let damage = fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault));
-        findings.judge(number, &pack, damage.into_iter().collect());
+        findings.judge(
+            &mut world.files,
+            number,
+            &pack,
+            damage.into_iter().collect(),
+        )?;
         pack_done(&mut world.client, findings, total_bytes)?;
     }
     Ok(())
@@ -91,7 +92,7 @@ pub(super) fn open_packs<P: Parts>(
     let total_bytes = bytes_of(&order);
     let mut pool = Pool::for_machine(zstd_level)?;
     let opener = Arc::new(opener);
-    let mut ahead = Ahead::new(order, findings.read_bytes, scope.budget_bytes);
+    let mut ahead = Ahead::new(order);
     let mut opening: VecDeque<(u64, PackEntry, Ticket<OpenedPack>)> = VecDeque::new();
     loop {
         ahead.request(&mut world.store)?;
@@ -110,7 +111,7 @@ pub(super) fn open_packs<P: Parts>(
                 }
                 Err(fault) => {
                     let damage = Damage::new(Class::Pack, pack.name.0, fault);
-                    findings.judge(number, &pack, vec![damage]);
+                    findings.judge(&mut world.files, number, &pack, vec![damage])?;
                     ahead.let_go(&pack);
                     pack_done(&mut world.client, findings, total_bytes)?;
                 }
@@ -122,7 +123,7 @@ pub(super) fn open_packs<P: Parts>(
             findings
                 .unnamed
                 .extend(opened.unnamed.into_iter().map(|id| (id, number)));
-            findings.judge(number, &pack, opened.damages);
+            findings.judge(&mut world.files, number, &pack, opened.damages)?;
             pack_done(&mut world.client, findings, total_bytes)?;
         } else {
             return Ok(());
@@ -130,26 +131,21 @@ pub(super) fn open_packs<P: Parts>(
     }
 }
 
-/// Packs that are asked for before they are needed: memory and the budget bound them.
+/// Packs that are asked for before they are needed: memory bounds them.
 struct Ahead {
     left: VecDeque<(u64, PackEntry)>,
     /// Packs whose answers are due, in the order of the questions.
     asked: VecDeque<(u64, PackEntry)>,
-    /// Bytes of all packs that were asked for, and of what was read before.
-    begun_bytes: u64,
     /// Bytes of packs that were asked for and not let go.
     held_bytes: u64,
-    budget_bytes: Option<u64>,
 }
 
 impl Ahead {
-    fn new(order: Vec<(u64, PackEntry)>, read_bytes: u64, budget_bytes: Option<u64>) -> Self {
+    fn new(order: Vec<(u64, PackEntry)>) -> Self {
         Self {
             left: order.into(),
             asked: VecDeque::new(),
-            begun_bytes: read_bytes,
             held_bytes: 0,
-            budget_bytes,
         }
     }
 
@@ -161,7 +157,6 @@ impl Ahead {
             self.left.pop_front();
             store.request(pack.name, 0, pack.length_bytes)?;
             let length = u64::from(pack.length_bytes);
-            self.begun_bytes = self.begun_bytes.saturating_add(length);
             self.held_bytes = self.held_bytes.saturating_add(length);
             self.asked.push_back((number, pack));
         }
@@ -170,9 +165,7 @@ impl Ahead {
 
     fn fits(&self, pack: &PackEntry) -> bool {
         let length = u64::from(pack.length_bytes);
-        self.budget_bytes
-            .is_none_or(|budget| self.begun_bytes.saturating_add(length) <= budget)
-            && (self.held_bytes == 0 || self.held_bytes.saturating_add(length) <= OPENING_MAX_BYTES)
+        self.held_bytes == 0 || self.held_bytes.saturating_add(length) <= OPENING_MAX_BYTES
     }
 
     /// The memory of a pack is free again.
@@ -205,10 +198,10 @@ fn pack_done(
 /// The packs that are to be read, in the order in which they are.
 fn in_order(scope: &Scope, findings: &Findings) -> Vec<(u64, PackEntry)> {
     let order = findings
-        .times
-        .oldest_first(&scope.needed, findings.now)
-        .into_iter();
+        .proving
+        .order(&scope.packs, &scope.needed, scope.budget_bytes);
     order
+        .into_iter()
         .filter_map(|number| Some((number, *scope.packs.get(&number)?)))
         .collect()
 }

@@ -11,18 +11,19 @@ use wyng_wire::Service;
 
 use super::acknowledge::forget_what_healed;
 use super::completeness;
-use super::findings::Findings;
+use super::findings::{Findings, Found};
 use super::foreign::{self, Listing};
 use super::head;
 use super::opener::Opener;
 use super::packs;
-use super::problems::{report_lost_keys, report_lost_lists, report_passed_over, report_problems};
+use super::problems::{
+    Reported, report_lost_keys, report_lost_lists, report_passed_over, report_problems,
+};
+use super::proving::Proving;
 use super::scope::{Chosen, Scope};
-use super::times::CheckTimes;
-use crate::archive::Archive;
-use crate::kept::moment_now;
+use crate::archive::{Archive, Packs};
 use crate::outcome::problem_of;
-use crate::store::{Keys, keys_of};
+use crate::store::{Keys, keys_of, packs_of};
 use crate::world::{Client, Files, Parts, Store, World};
 
 /// What a verify was asked for.
@@ -35,8 +36,8 @@ pub struct VerifyRequest {
     pub session: Option<SessionChoice>,
     /// Opens every record too.
     pub deep: bool,
-    /// No further pack is read once this many bytes would be exceeded; slots and commits always
-    /// are.
+    /// Packs of at most this many bytes are read, half of them for the oldest proofs and half for
+    /// what has none; slots and commits are read in addition.
     pub budget_bytes: Option<u64>,
 }
 
@@ -80,9 +81,13 @@ pub fn verify<P: Parts>(
         }
         None => (None, None),
     };
-    let times = CheckTimes::read(&mut world.files, &archive)?;
-    let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
-    let mut findings = Findings::new(&archive, times, now);
+    let proving = Proving::begin(
+        &mut world.files,
+        &mut world.clock,
+        &mut archive,
+        &scope.packs,
+    )?;
+    let mut findings = Findings::new(&archive, proving);
     let read = read_and_compare(world, &mut archive, &scope, opener, &mut findings);
     // What was found before an interruption is noted too.
     findings.keep(&mut world.files, &mut archive)?;
@@ -105,7 +110,7 @@ fn read_and_compare<P: Parts>(
 ) -> Result<Listing, Failure> {
     if scope.is_whole_archive {
         head::check_slots(&mut world.store, archive, findings)?;
-        head::check_commits(&mut world.store, &mut world.client, archive, findings)?;
+        head::check_commits(&mut world.store, &mut world.client, archive, 0, findings)?;
     }
     let is_deep = opener.is_some();
     match opener {
@@ -159,23 +164,7 @@ fn report<P: Parts>(
         key_fault,
     } = checked;
     let (objects_checked, read_bytes) = (findings.objects_checked, findings.read_bytes);
-    // What is held counts as lost only for saying which sessions need it.
-    let (lost, held) = (
-        archive.ledger.notes.lost_packs(),
-        archive.ledger.notes.held_packs(),
-    );
-    archive
-        .cache
-        .index
-        .set_lost(lost.union(&held).copied().collect());
-    let found = report_problems(
-        &mut world.files,
-        &mut world.client,
-        archive,
-        &scope.packs,
-        findings.problems,
-    )?;
-    archive.cache.index.set_lost(lost);
+    let found = report_found(world, archive, &scope.packs, findings.problems)?;
     forget_what_healed(&mut world.files, archive)?;
     let still_lost = still_lost(&mut world.files, archive, lists_lost);
     let lists = report_lost_lists(&mut world.client, archive, &still_lost)?;
@@ -199,13 +188,87 @@ fn report<P: Parts>(
         problems,
         acknowledged: found.acknowledged.saturating_add(lists.acknowledged),
     }))?;
+    ended(archive, problems).map(|()| ExitStatus::Done)
+}
+
+/// Reports the problems that were found, with the sessions that need what is missing or damaged.
+fn report_found<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    packs: &Packs,
+    problems: Vec<Found>,
+) -> Result<Reported, Failure> {
+    // What is held counts as lost only for saying which sessions need it.
+    let (lost, held) = (
+        archive.ledger.notes.lost_packs(),
+        archive.ledger.notes.held_packs(),
+    );
+    archive
+        .cache
+        .index
+        .set_lost(lost.union(&held).copied().collect());
+    let found = report_problems(
+        &mut world.files,
+        &mut world.client,
+        archive,
+        packs,
+        problems,
+    )?;
+    archive.cache.index.set_lost(lost);
+    Ok(found)
+}
+
+/// How a check ends that found so many problems.
+fn ended(archive: &Archive, problems: u64) -> Result<(), Failure> {
+    let held = archive.ledger.notes.held_packs().len();
     match problems {
-        0 => Ok(ExitStatus::Done),
-        count if held.is_empty() => Err(Failure::ProblemsFound { count }),
-        _ => Err(Failure::MuchDamaged {
-            packs: held.len() as u64,
-        }),
+        0 => Ok(()),
+        count if held == 0 => Err(Failure::ProblemsFound { count }),
+        _ => Err(Failure::MuchDamaged { packs: held as u64 }),
     }
+}
+
+/// Reads back what a run of backup sent: the packs from number `first_pack` on, and the commits
+/// above generation `above`. The far end that pushed has ended, and another one is started.
+///
+/// A pack that is missing or damaged is noted, so that the next run sends it again.
+pub(crate) fn read_back<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    first_pack: u64,
+    above: u64,
+) -> Result<(), Failure> {
+    let packs = packs_of(&mut world.files, archive)?;
+    let scope = Scope {
+        needed: packs
+            .range(first_pack..)
+            .map(|(number, _)| *number)
+            .collect(),
+        packs,
+        sessions: Vec::new(),
+        is_whole_archive: false,
+        budget_bytes: None,
+    };
+    archive.connect(&mut world.store, Service::Fetch)?;
+    let proving = Proving::begin(&mut world.files, &mut world.clock, archive, &scope.packs)?;
+    let mut findings = Findings::new(archive, proving);
+    let (store, client) = (&mut world.store, &mut world.client);
+    let read = head::check_commits(store, client, archive, above, &mut findings)
+        .and_then(|()| packs::hash_packs(world, &scope, &mut findings))
+        .and_then(|()| world.store.finish_fetch());
+    findings.keep(&mut world.files, archive)?;
+    read?;
+    let (objects_checked, read_bytes) = (findings.objects_checked, findings.read_bytes);
+    let found = report_found(world, archive, &scope.packs, findings.problems)?;
+    world.client.tell(ToClient::Verified(VerifyReport {
+        objects_checked,
+        foreign_objects: 0,
+        listed_whole: true,
+        read_bytes,
+        problems: found.new,
+        acknowledged: found.acknowledged,
+    }))?;
+    ended(archive, found.new)
 }
 
 /// The volumes whose session table has not come back with its pack.

@@ -93,7 +93,7 @@ pub(super) struct Scope {
     pub sessions: Vec<NamedSession>,
     /// Slots, commits and the listing of the store are checked too.
     pub is_whole_archive: bool,
-    /// Maximum number of bytes that are read.
+    /// Maximum number of bytes of the packs that are read.
     pub budget_bytes: Option<u64>,
 }
 

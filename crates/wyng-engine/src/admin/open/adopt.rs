@@ -14,7 +14,7 @@ use super::view::{View, Wanted, look_below};
 use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
-use crate::state::{ArchiveToml, CacheFolder, Ledger, to_hex};
+use crate::state::{ArchiveToml, CacheFolder, Ledger, PackProof, Proofs, StayingVm, to_hex};
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Files, Parts, Random, Secrets, Store, World};
 
@@ -74,6 +74,7 @@ pub(super) fn adopt<P: Parts>(
     write_beside(&mut world.files, &mut world.secrets, &view, &toml, &live)?;
     let (folder, generation) = (view.here.folder.clone(), view.head.found.known.generation);
     let passed_over = view.head.passed_over;
+    let next_pack = view.head.found.commit.next_pack();
     let old_cache = ledger.cache;
     let local = local_clock(&mut world.files, &mut world.clock)?;
     settle(&mut ledger, view, &local);
@@ -82,6 +83,8 @@ pub(super) fn adopt<P: Parts>(
     ledger.write(&mut world.files, &folder)?;
     folder.link(&mut world.files, name)?;
     folder.write_slots(&mut world.files, &live)?;
+    let met = PackProof::of_pushed(ledger.chain.now(&local), StayingVm::of(&toml.via));
+    Proofs::note_unknown(&mut world.files, &folder, next_pack, met)?;
     if old_cache != cache {
         world.files.remove(&folder.cache(old_cache))?;
     }

@@ -12,9 +12,10 @@
 //!  64 │ newest generation passed over u64; zero without flag 4        │
 //!  72 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
 //!  80 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
-//!  88 │ count of known commits u32    │ 1 if one is pending u32       │
-//!  96 │ count of the spine u32        │ count of the notes u32        │
-//! 104 │ the spine, descending: generation u64 ‖ hash (32)             │
+//!  88 │ when a rehearsal last succeeded, i64; 0: never                │
+//!  96 │ count of known commits u32    │ 1 if one is pending u32       │
+//! 104 │ count of the spine u32        │ count of the notes u32        │
+//! 112 │ the spine, descending: generation u64 ‖ hash (32)             │
 //!     │ the notes of damage (notes.rs)                                │
 //!     │ what was acknowledged of the damage (acknowledged.rs)         │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
@@ -82,7 +83,8 @@ impl Ledger {
             .u8(slot)
             .u8(self.head_copy)
             .u16(0)
-            .u32(0);
+            .u32(0)
+            .i64(self.rehearsed_time);
         writer
             .u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX))
             .u32(u32::from(self.pending.is_some()));
@@ -141,6 +143,7 @@ impl Ledger {
         let (opened_time, slot, head_copy) = (reader.i64()?, reader.u8()?, reader.u8()?);
         let opened = (opened_time != 0).then_some((slot, opened_time));
         reader.zeros(6, "reserved")?;
+        let rehearsed_time = reader.i64()?;
         let (count, pending) = (reader.u32()?, reader.u32()?);
         if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS + SPINE_MAX)
             || pending > 1
@@ -176,6 +179,7 @@ impl Ledger {
             stopped,
             chain,
             keys_proven,
+            rehearsed_time,
             opened,
             head_copy,
             passed_over,
