@@ -6,7 +6,7 @@
 //! a seed. So its archives differ from those of `wyngd` wherever the format leaves a choice, and a
 //! reader must accept both.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -16,8 +16,8 @@ use wyng_archive::crypto::{
     RecoveryKey, Root, Secret, SessionKey, SlotParams, open_slot, pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, COMMIT_BYTES, Commit, ContentTree, Directory, KeyEntry, KeysTree, Node,
-    PackEntry, PackLayout, PackState, PacksRoot, PacksTree, Place, RecordKind, SessionEntry,
+    ArchiveSettings, COMMIT_BYTES, Commit, CommitStamp, ContentTree, Directory, KeyEntry, KeysTree,
+    Node, PackEntry, PackLayout, PackState, PacksRoot, PacksTree, Place, RecordKind, SessionEntry,
     SessionsTree, Shape, Slot, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot,
     VolumeEntry, VolumeId, VolumesTree, chunk_count, skip_of,
 };
@@ -26,6 +26,9 @@ use zeroize::Zeroizing;
 
 /// Time of a seeded archive's first run, seconds since 1970; later runs follow a minute apart.
 const SEEDED_TIME: i64 = 1_900_000_000;
+
+/// What the kept clock counts between two commits, seconds: every second commit counts as a run.
+const COMMIT_SECS: u64 = 7 * 3600;
 
 /// Why an archive cannot be made or read, as text for a person.
 pub type Problem = Box<dyn std::error::Error>;
@@ -136,6 +139,7 @@ impl ArchiveWriter {
             pack_size_bytes,
             hold_off_runs: u32::try_from(random.below(5))?,
             hold_off_secs: random.below(1_000_000),
+            minimum_age_secs: 604_800,
             zstd_level: [-3, 1, 3, 9][usize::try_from(random.below(4))?],
             shared_domain: if random.coin() {
                 Some(DomainId(random.bytes()))
@@ -170,6 +174,7 @@ impl ArchiveWriter {
             listed.push(SlotRef {
                 number,
                 time,
+                kind,
                 hash: *blake3::hash(&slot.encode()).as_bytes(),
                 label,
             });
@@ -181,7 +186,9 @@ impl ArchiveWriter {
             writer: random.bytes(),
             previous: [0; 32],
             skip: [0; 32],
-            runs: 0,
+            stamp: CommitStamp::first(0),
+            earlier_hold_off: None,
+            floor: None,
             epoch: Epoch(1),
             settings,
             next_slot: u16::try_from(listed.len())?,
@@ -334,13 +341,18 @@ impl ArchiveWriter {
         };
         let (key, envelope) = SessionKey::draw(&self.credential, key_number, &entropy)?;
         let mut volumes = self.volumes()?;
-        let mut time = self.now()?;
+        let mut times = BTreeSet::new();
         for (_, volume) in &volumes {
-            let newest = self
-                .sessions(volume)?
-                .last()
-                .map_or(i64::MIN, |(_, session)| session.time);
-            time = time.max(newest + 1);
+            times.extend(
+                self.sessions(volume)?
+                    .iter()
+                    .map(|(_, session)| session.time),
+            );
+        }
+        // A clock that goes back: the order of sessions is that of their numbers.
+        let mut time = self.now()? - 90 * i64::try_from(self.random.below(3))?;
+        while times.contains(&time) {
+            time += 1;
         }
         let first_pack = self.head.next_pack();
         let mut packs = Packs {
@@ -383,12 +395,13 @@ impl ArchiveWriter {
             let entry = &mut volumes[place].1;
             let session = SessionEntry {
                 time,
+                kept_secs: self.head.stamp.stamp.kept_secs,
                 generation: self.head.generation + 1,
                 size_bytes,
                 added_bytes,
                 chunk_size_bytes: entry.chunk_size_bytes,
                 live,
-                cut_short: false,
+                pinned: tagged && live,
                 domain: entry.domain,
                 root: root.root.unwrap_or(Id::ZERO),
                 settings: Vec::new(),
@@ -433,7 +446,7 @@ impl ArchiveWriter {
         let (packs, tail) = self.finish_packs(packs)?;
         self.commit(|head| Commit {
             time,
-            runs: head.runs + 1,
+            stamp: head.stamp.next(head.stamp.stamp.kept_secs + COMMIT_SECS),
             volumes,
             keys,
             packs,

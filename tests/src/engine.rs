@@ -28,6 +28,7 @@ pub fn create_request() -> admin::CreateRequest {
             zstd_level: 1,
             hold_off_runs: 3,
             hold_off_secs: 0,
+            minimum_age_secs: 604_800,
             shared_domain: false,
             kdf_memory_kib: 64 << 10,
             kdf_passes: 3,

@@ -382,6 +382,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 runs: chance.small(),
                 secs: chance.number(),
             },
+            minimum_age_secs: chance.number(),
             shared_domain: chance.one_in(2),
             kdf_memory_kib: 65_536,
             kdf_passes: 3,

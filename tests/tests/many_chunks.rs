@@ -89,6 +89,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
         zstd_level: 1,
         hold_off_runs: 3,
         hold_off_secs: 0,
+        minimum_age_secs: 604_800,
         shared_domain: false,
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,

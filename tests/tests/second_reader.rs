@@ -174,6 +174,7 @@ impl History {
         commit.slots.push(SlotRef {
             number: 1,
             time: 1_900_000_000,
+            kind: SlotKind::RecoveryKey,
             hash: pack_name(&added).0,
             label: SlotLabel::default(),
         });
@@ -764,6 +765,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         zstd_level: 1,
         hold_off_runs: 3,
         hold_off_secs: 0,
+        minimum_age_secs: 604_800,
         shared_domain: false,
         kdf_memory_kib: 64 << 10,
         kdf_passes: 3,

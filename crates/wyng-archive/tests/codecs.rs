@@ -101,7 +101,7 @@ fn every_decoder(bytes: &[u8]) {
         assert_eq!(slot.encode(), bytes);
     }
     if let Some(generation) = bytes
-        .get(8..16)
+        .get(..8)
         .map(|bytes| u64::from_le_bytes(bytes.try_into().unwrap()))
         && let Ok(commit) = Commit::decode(bytes, generation)
     {

@@ -8,7 +8,8 @@ mod simulation;
 use std::collections::BTreeSet;
 
 use simulation::{Archive, DAY, Figures, Random};
-use wyng_archive::plan::hold_off::{HoldOff, HoldOffs};
+use wyng_archive::format::HoldOff;
+use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::plan::retention::Policy;
 
 /// What is overwritten in a night.

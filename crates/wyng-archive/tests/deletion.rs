@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
+use wyng_archive::format::{CommitStamp, GivenUp, Heirs, HoldOff, PackState, Stamp};
 use wyng_archive::plan::deletion::{Answer, Obstacle, Plan, Services, Situation, gone, plan};
-use wyng_archive::plan::hold_off::{HoldOff, HoldOffs};
-use wyng_archive::plan::pack_life::{GivenUp, Heirs, Pack, State};
-use wyng_archive::plan::stamp::{CommitStamp, Stamp};
+use wyng_archive::plan::hold_off::HoldOffs;
+use wyng_archive::plan::pack_life::Pack;
 use wyng_archive::plan::waiting::commit_due;
 
 const DAY: u64 = 86_400;
@@ -43,10 +43,10 @@ impl Archive {
             heirs: Heirs::new(5, 6),
         };
         let states = [
-            (1, State::GivenUp(given_up)),
-            (5, State::Live),
-            (6, State::Live),
-            (9, State::Live),
+            (1, PackState::GivenUp(given_up)),
+            (5, PackState::Live),
+            (6, PackState::Live),
+            (9, PackState::Live),
         ];
         let read = 107 * DAY + 60;
         Self {
@@ -98,11 +98,12 @@ impl Archive {
 
     fn given_up(&mut self, number: u64, at: Stamp, heirs: Option<Heirs>) {
         let given_up = GivenUp { at, heirs };
-        self.packs.insert(number, pack(State::GivenUp(given_up)));
+        self.packs
+            .insert(number, pack(PackState::GivenUp(given_up)));
     }
 }
 
-fn pack(state: State) -> Pack {
+fn pack(state: PackState) -> Pack {
     Pack {
         length_bytes: 100,
         state,
@@ -132,7 +133,7 @@ fn a_pack_is_marked_when_its_hold_off_and_its_proof_are_done_and_deleted_only_th
         at: GIVEN_UP,
         heirs: Heirs::new(5, 6),
     };
-    archive.packs.insert(1, pack(State::Going(given_up)));
+    archive.packs.insert(1, pack(PackState::Going(given_up)));
     assert_eq!(archive.plan().delete, [1]);
 }
 
@@ -195,21 +196,21 @@ fn an_heir_that_was_given_up_stands_for_its_own_heirs() {
         kept_secs: 101 * DAY,
     };
     archive.given_up(5, later, Heirs::new(7, 8));
-    archive.packs.insert(7, pack(State::Live));
-    archive.packs.insert(8, pack(State::Live));
+    archive.packs.insert(7, pack(PackState::Live));
+    archive.packs.insert(8, pack(PackState::Live));
     archive.read_packs.remove(&5);
     archive.read_packs.insert(8, 107 * DAY + 60);
     assert_eq!(archive.waits(), [proof(0, 1)], "pack 7");
     archive.read_packs.insert(7, 107 * DAY + 60);
     assert_eq!(archive.waits(), []);
-    archive.packs.insert(7, pack(State::Lost));
+    archive.packs.insert(7, pack(PackState::Lost));
     assert_eq!(archive.waits(), [Obstacle::HeirLost { pack: 7 }]);
 }
 
 #[test]
 fn a_pack_whose_heir_is_lost_is_never_deleted() {
     let mut archive = Archive::ready();
-    archive.packs.insert(6, pack(State::Lost));
+    archive.packs.insert(6, pack(PackState::Lost));
     archive.now_kept_secs = u64::MAX;
     assert_eq!(archive.waits(), [Obstacle::HeirLost { pack: 6 }]);
 }
@@ -219,7 +220,7 @@ fn an_heir_keeps_its_entry_while_a_pack_that_waits_names_it() {
     let mut archive = Archive::ready();
     archive.given_up(5, GIVEN_UP, None);
     assert_eq!(archive.plan().mark_going, [1, 5]);
-    archive.packs.insert(6, pack(State::Lost));
+    archive.packs.insert(6, pack(PackState::Lost));
     let plan = archive.plan();
     assert_eq!(plan.mark_going, []);
     assert_eq!(plan.waiting[&5], [Obstacle::HeirOf { pack: 1 }]);
@@ -359,10 +360,10 @@ fn archives() -> impl Strategy<Value = Archive> {
                 });
                 let given_up = GivenUp { at, heirs };
                 let state = match state {
-                    0..=2 => State::Live,
-                    3 | 4 => State::GivenUp(given_up),
-                    _ if run == 0 => State::Lost,
-                    _ => State::Going(given_up),
+                    0..=2 => PackState::Live,
+                    3 | 4 => PackState::GivenUp(given_up),
+                    _ if run == 0 => PackState::Lost,
+                    _ => PackState::Going(given_up),
                 };
                 archive.packs.insert(number, pack(state));
                 archive
@@ -398,7 +399,7 @@ fn archives() -> impl Strategy<Value = Archive> {
 /// Every live pack to which the records of a given-up one may have gone, and no lost one among
 /// them.
 fn final_heirs(archive: &Archive, of: u64) -> Option<BTreeSet<u64>> {
-    let State::GivenUp(given_up) = archive.packs[&of].state else {
+    let PackState::GivenUp(given_up) = archive.packs[&of].state else {
         return Some(BTreeSet::new());
     };
     let mut found = BTreeSet::new();
@@ -407,12 +408,12 @@ fn final_heirs(archive: &Archive, of: u64) -> Option<BTreeSet<u64>> {
     };
     for number in heirs.first..=heirs.last {
         match archive.packs.get(&number).map(|pack| pack.state) {
-            Some(State::Live) => drop(found.insert(number)),
-            Some(State::Lost) => return None,
-            Some(State::GivenUp(_)) => found.extend(final_heirs(archive, number)?),
-            Some(State::Going(going)) => {
+            Some(PackState::Live) => drop(found.insert(number)),
+            Some(PackState::Lost) => return None,
+            Some(PackState::GivenUp(_)) => found.extend(final_heirs(archive, number)?),
+            Some(PackState::Going(going)) => {
                 let mut before = archive.clone();
-                before.packs.insert(number, pack(State::GivenUp(going)));
+                before.packs.insert(number, pack(PackState::GivenUp(going)));
                 found.extend(final_heirs(&before, number)?);
             }
             None => {}
@@ -434,9 +435,9 @@ proptest! {
                 plan.waiting.get(number).is_some_and(|obstacles| !obstacles.is_empty()),
             ];
             let expected = match pack.state {
-                State::Live | State::Lost => 0,
-                State::GivenUp(_) => { prop_assert!(!places[1]); 1 }
-                State::Going(_) => { prop_assert!(!places[0]); 1 }
+                PackState::Live | PackState::Lost => 0,
+                PackState::GivenUp(_) => { prop_assert!(!places[1]); 1 }
+                PackState::Going(_) => { prop_assert!(!places[0]); 1 }
             };
             prop_assert_eq!(places.iter().filter(|place| **place).count(), expected);
         }
@@ -445,7 +446,7 @@ proptest! {
     #[test]
     fn nothing_is_marked_before_its_hold_off_and_everything_it_left_behind_was_read(archive in archives()) {
         for number in archive.plan().mark_going {
-            let State::GivenUp(given_up) = archive.packs[&number].state else { unreachable!() };
+            let PackState::GivenUp(given_up) = archive.packs[&number].state else { unreachable!() };
             prop_assert!(archive.services.delete && archive.services.fetch);
             prop_assert!(archive.head.stamp.run >= given_up.at.run + archive.hold_offs.current.runs);
             prop_assert!(archive.now_kept_secs >= given_up.at.kept_secs + archive.hold_offs.current.secs);
@@ -456,7 +457,7 @@ proptest! {
             let heirs = final_heirs(&archive, number);
             prop_assert!(heirs.is_some(), "an heir is lost");
             for waiting in archive.plan().waiting.keys() {
-                let (State::GivenUp(by) | State::Going(by)) = archive.packs[waiting].state else { unreachable!() };
+                let (PackState::GivenUp(by) | PackState::Going(by)) = archive.packs[waiting].state else { unreachable!() };
                 let named = by.heirs.is_some_and(|heirs| (heirs.first..=heirs.last).contains(&number));
                 prop_assert!(!named, "{waiting} waits and names {number}");
             }

@@ -3,10 +3,10 @@
 //! The true time is known to the simulation alone.
 
 use proptest::prelude::*;
+use wyng_archive::format::CommitStamp;
 use wyng_archive::plan::age::{Age, Moment};
 use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_archive::plan::kept_clock::{KeptClock, Reading};
-use wyng_archive::plan::stamp::CommitStamp;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;

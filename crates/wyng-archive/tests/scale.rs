@@ -13,13 +13,13 @@ use std::convert::Infallible;
 
 use simulation::{Archive, DAY, HOUR, MIB, Random};
 use wyng_archive::crypto::{Credential, Id};
+use wyng_archive::format::{CommitStamp, GivenUp, Heirs, HoldOff, PackState, Stamp};
 use wyng_archive::format::{ContentTree, Node, Shape, depth_for};
 use wyng_archive::plan::compaction::Source;
 use wyng_archive::plan::deletion::{Services, Situation, plan};
-use wyng_archive::plan::hold_off::{HoldOff, HoldOffs};
-use wyng_archive::plan::pack_life::{GivenUp, Heirs, Pack, State};
+use wyng_archive::plan::hold_off::HoldOffs;
+use wyng_archive::plan::pack_life::Pack;
 use wyng_archive::plan::retention::{Candidate, Fate, Policy, judge};
-use wyng_archive::plan::stamp::{CommitStamp, Stamp};
 use wyng_archive::plan::{Editor, Nodes, NodesMut, Root, diff, mark};
 
 /// 1 TiB in chunks of 128 KiB.
@@ -285,7 +285,7 @@ fn deletions_are_planned_over_two_hundred_thousand_packs() {
         // 274 packs a day, of which all but the newest day's were moved once more.
         for _ in 0..274 {
             let heirs = Heirs::new(number / 274 * 274 + 274, number / 274 * 274 + 547);
-            let state = State::GivenUp(GivenUp { at, heirs });
+            let state = PackState::GivenUp(GivenUp { at, heirs });
             let length_bytes = 16 * MIB;
             packs.insert(
                 number,
@@ -301,7 +301,7 @@ fn deletions_are_planned_over_two_hundred_thousand_packs() {
     for number in &live {
         let pack = Pack {
             length_bytes: 16 * MIB,
-            state: State::Live,
+            state: PackState::Live,
         };
         packs.insert(*number, pack);
     }

@@ -20,10 +20,10 @@ use wyng_archive::crypto::{
     pack_name, seal_slot, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, Commit, ContentTree, Directory, DirectoryEntry, FANOUT, HeadCode, KeysTree,
-    Node, PackEntry, PackState, PacksRoot, PacksTree, Place, RecordKind, SessionEntry,
-    SessionsTree, Shape, SlotClear, SlotKind, SlotLabel, SlotRef, Tail, TreeRoot, VolumeEntry,
-    VolumeId, VolumesTree, padme,
+    ArchiveSettings, Commit, CommitStamp, ContentTree, Directory, DirectoryEntry, EarlierHoldOff,
+    FANOUT, Floor, GivenUp, HeadCode, Heirs, HoldOff, KeysTree, Node, PackEntry, PackState,
+    PacksRoot, PacksTree, Place, RecordKind, SessionEntry, SessionsTree, Shape, SlotClear,
+    SlotKind, SlotLabel, SlotRef, Stamp, Tail, TreeRoot, VolumeEntry, VolumeId, VolumesTree, padme,
 };
 use zeroize::Zeroizing;
 
@@ -177,16 +177,23 @@ fn objects(vectors: &mut Vectors) {
         length_bytes: 1 << 24,
         directory_offset_bytes: 15,
         directory_length_bytes: 16,
-        state: PackState::GivenUp(17),
+        state: PackState::GivenUp(GivenUp {
+            at: Stamp {
+                run: 17,
+                kept_secs: 1 << 33,
+            },
+            heirs: Heirs::new(9, 12),
+        }),
     };
     let session = SessionEntry {
         time: 1_800_000_000,
+        kept_secs: 1 << 34,
         generation: 18,
         size_bytes: 1 << 40,
         added_bytes: 19,
         chunk_size_bytes: 1 << 17,
         live: true,
-        cut_short: false,
+        pinned: true,
         domain: DomainId([20; 16]),
         root: Id([21; 32]),
         settings: vec![Id([22; 32])],
@@ -207,6 +214,23 @@ fn objects(vectors: &mut Vectors) {
         leaf::<ContentTree>(3, Id([28; 32])),
     );
     vectors.note("leaf of the pack table, slot 0", leaf::<PacksTree>(0, pack));
+    let going = PackState::Going(GivenUp {
+        at: Stamp {
+            run: 1,
+            kept_secs: 0,
+        },
+        heirs: None,
+    });
+    vectors.note(
+        "leaf of the pack table, slot 31, going without heirs",
+        leaf::<PacksTree>(
+            31,
+            PackEntry {
+                state: going,
+                ..pack
+            },
+        ),
+    );
     vectors.note(
         "leaf of a session table, slot 1",
         leaf::<SessionsTree>(1, session),
@@ -265,13 +289,34 @@ fn objects(vectors: &mut Vectors) {
         writer: [32; 16],
         previous: [33; 32],
         skip: [34; 32],
-        runs: 35,
+        stamp: CommitStamp {
+            stamp: Stamp {
+                run: 35,
+                kept_secs: 1 << 35,
+            },
+            counted_secs: 1 << 34,
+        },
+        earlier_hold_off: Some(EarlierHoldOff {
+            until: Stamp {
+                run: 34,
+                kept_secs: 1 << 33,
+            },
+            hold_off: HoldOff {
+                runs: 30,
+                secs: 2_592_000,
+            },
+        }),
+        floor: Some(Floor {
+            pack: 36,
+            sent_secs: 1 << 34,
+        }),
         epoch: Epoch(1),
         settings: ArchiveSettings {
             chunk_size_bytes: 1 << 17,
             pack_size_bytes: 1 << 24,
             hold_off_runs: 3,
             hold_off_secs: 604_800,
+            minimum_age_secs: 604_801,
             zstd_level: -3,
             shared_domain: Some(DomainId([36; 16])),
         },
@@ -299,12 +344,14 @@ fn objects(vectors: &mut Vectors) {
             SlotRef {
                 number: 3,
                 time: 1_799_999_999,
+                kind: SlotKind::Passphrase,
                 hash: [42; 32],
                 label: SlotLabel::default(),
             },
             SlotRef {
                 number: 4,
                 time: -1,
+                kind: SlotKind::RecoveryKey,
                 hash: [43; 32],
                 label: SlotLabel::new("sheet in the safe ü").unwrap(),
             },

@@ -38,9 +38,13 @@ impl Command {
             Self::ArchiveCreate {
                 store_url,
                 hold_off,
+                minimum_age_secs,
                 ..
             } => {
                 check_store(store_url)?;
+                if *minimum_age_secs > HOLD_OFF_MAX.secs {
+                    return Err(out_of_bounds("the minimum age", "at most 36,525 days"));
+                }
                 let fits = hold_off.runs <= HOLD_OFF_MAX.runs && hold_off.secs <= HOLD_OFF_MAX.secs;
                 if fits {
                     Ok(())
@@ -235,6 +239,7 @@ mod tests {
                 runs: 3,
                 secs: 604_800,
             },
+            minimum_age_secs: 604_800,
             shared_domain: false,
             kdf_memory_kib: 65_536,
             kdf_passes: 3,

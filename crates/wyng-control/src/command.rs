@@ -111,6 +111,8 @@ pub enum Command {
         compression: Compression,
         /// See [`HoldOff`].
         hold_off: HoldOff,
+        /// Minimum age of a session that a prune removes, seconds.
+        minimum_age_secs: u64,
         /// One deduplication domain for all volumes instead of one each.
         shared_domain: bool,
         /// Memory cost of one guess at the passphrase, 64 MiB to 1 GiB.

@@ -291,6 +291,8 @@ pub struct ArchiveSummary {
     pub hold_off_runs: u32,
     /// Hold-off, seconds.
     pub hold_off_secs: u64,
+    /// Minimum age of a session that a prune removes, seconds.
+    pub minimum_age_secs: u64,
 }
 
 /// A volume in a list.
@@ -466,16 +468,27 @@ pub struct VerifyReport {
     pub acknowledged: u64,
 }
 
+/// What opens a key slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum SlotKind {
+    /// A passphrase.
+    Passphrase,
+    /// A recovery key.
+    RecoveryKey,
+    /// A hardware token: a kind that this version cannot open.
+    Token,
+}
+
 /// One key slot.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct KeySlot {
     /// The slot's number.
     pub number: u8,
-    /// The slot is of a recovery key instead of a passphrase.
-    pub recovery_key: bool,
-    /// Memory of Argon2, KiB.
+    /// What opens it.
+    pub kind: SlotKind,
+    /// Memory of Argon2, KiB; 0 for a kind that this version cannot open.
     pub memory_kib: u32,
-    /// Passes of Argon2.
+    /// Passes of Argon2; 0 for a kind that this version cannot open.
     pub passes: u32,
     /// Time of its creation, seconds since 1970 UTC.
     pub made_time: i64,

@@ -37,8 +37,8 @@ pub use command::{
 };
 pub use event::{
     ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
-    RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
-    VolumeLine, VolumePlace, VolumeReport, Wanted,
+    RecoverySheet, RestoreReport, SessionLine, SlotKind, TargetKind, ToClient, Unenforced,
+    VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};
@@ -54,4 +54,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 6;
+pub const CONTROL_VERSION: u32 = 7;

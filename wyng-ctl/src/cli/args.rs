@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use wyng_config::parse_bytes;
+use wyng_config::{parse_bytes, parse_secs};
 use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice, Via};
 
 use super::parse::{
@@ -264,8 +264,11 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "ALGORITHM:LEVEL", default_value = "zstd:3", value_parser = parse_compression)]
     pub(super) compression: Compression,
     /// RUNS,TIME that must both pass before anything is deleted
-    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off, hide = true)]
+    #[arg(long, value_name = "RUNS,TIME", default_value = "3,7d", value_parser = parse_hold_off)]
     pub(super) hold_off: HoldOff,
+    /// Minimum age of a session that a prune removes
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_secs)]
+    pub(super) minimum_age: u64,
     /// Deduplicate across all volumes instead of within each one
     #[arg(long)]
     pub(super) shared_domain: bool,

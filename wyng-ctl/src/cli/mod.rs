@@ -204,6 +204,7 @@ mod tests {
             "--compression lz4:1",
             "--compression zstd:99",
             "--hold-off 3",
+            "--minimum-age 7",
         ] {
             let line = format!("wyng-ctl archive create a --store dir:/x {words}");
             assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{words}");

@@ -173,6 +173,7 @@ impl CreateArgs {
             pack_size_bytes: self.pack_size,
             compression: self.compression,
             hold_off: self.hold_off,
+            minimum_age_secs: self.minimum_age,
             shared_domain: self.shared_domain,
             kdf_memory_kib: u32::try_from(self.kdf_memory / 1024).unwrap_or(u32::MAX),
             kdf_passes: self.kdf_passes,

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, ToClient, Unenforced,
-    VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, SlotKind, ToClient,
+    Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -345,6 +345,12 @@ impl Human {
                 show_bytes(archive.chunk_size_bytes.into()),
                 archive.zstd_level,
                 plain(&archive.via),
+            ));
+            lines.push(format!(
+                "  hold-off {} and {}, minimum age of sessions {}",
+                counted(u64::from(archive.hold_off_runs), "run"),
+                duration(i64::try_from(archive.hold_off_secs).unwrap_or(i64::MAX)),
+                duration(i64::try_from(archive.minimum_age_secs).unwrap_or(i64::MAX)),
             ));
         }
         let shown = !self.quiet || self.kind == Kind::ArchiveShow;
@@ -699,10 +705,10 @@ impl Human {
     }
 
     fn key_slot(&self, slot: &KeySlot) -> String {
-        let kind = if slot.recovery_key {
-            "recovery key"
-        } else {
-            "passphrase"
+        let kind = match slot.kind {
+            SlotKind::Passphrase => "passphrase",
+            SlotKind::RecoveryKey => "recovery key",
+            SlotKind::Token => "hardware token",
         };
         let label = if slot.label.is_empty() {
             String::new()
@@ -715,6 +721,12 @@ impl Human {
             (false, time) => format!("  opened last, {}", session_name(time)),
         };
         let (made, memory_mib) = (session_name(slot.made_time), slot.memory_kib / 1024);
+        if slot.kind == SlotKind::Token {
+            return format!(
+                "slot {}  {kind}{label}  made {made}, of a kind that this version cannot open",
+                slot.number
+            );
+        }
         format!(
             "slot {}  {kind}{label}  made {made}, {memory_mib} MiB, {} passes{opened}",
             slot.number, slot.passes

@@ -353,7 +353,8 @@ mod tests {
     use wyng_config::Mistake;
     use wyng_control::{
         ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-        RestoreReport, Safe, SessionLine, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+        RestoreReport, Safe, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeLine,
+        VolumeReport,
     };
 
     use super::*;
@@ -565,6 +566,7 @@ What a person must know although the command did what it was asked to. With `--j
             stored_bytes: 3_000_000,
             hold_off_runs: 3,
             hold_off_secs: 604_800,
+            minimum_age_secs: 604_800,
         };
         let session = SessionLine {
             session: 1_795_416_190,
@@ -578,7 +580,11 @@ What a person must know although the command did what it was asked to. With `--j
         };
         let slot = |number, opens| KeySlot {
             number,
-            recovery_key: number > 0,
+            kind: if number > 0 {
+                SlotKind::RecoveryKey
+            } else {
+                SlotKind::Passphrase
+            },
             memory_kib: 65_536,
             passes: 3,
             made_time: 1_795_416_190,

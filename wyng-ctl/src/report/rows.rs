@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
     ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-    RecoverySheet, RestoreReport, SessionLine, Unenforced, VerifyReport, VolumeReport,
+    RecoverySheet, RestoreReport, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeReport,
 };
 
 use crate::quantity::{hex, session_name};
@@ -42,6 +42,7 @@ pub(super) struct ArchiveFields {
     stored_bytes: u64,
     hold_off_runs: u32,
     hold_off_secs: u64,
+    minimum_age_secs: u64,
 }
 
 #[derive(Serialize)]
@@ -166,8 +167,8 @@ pub(super) struct ProblemRow(#[serde(with = "ProblemFields")] pub(super) Problem
 #[serde(remote = "KeySlot")]
 struct SlotFields {
     number: u8,
-    #[serde(rename = "kind", serialize_with = "slot_kind")]
-    recovery_key: bool,
+    #[serde(serialize_with = "slot_kind")]
+    kind: SlotKind,
     memory_kib: u32,
     passes: u32,
     #[serde(rename = "made", serialize_with = "time")]
@@ -314,11 +315,11 @@ fn class<S: Serializer>(class: &ObjectClass, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(class.word())
 }
 
-fn slot_kind<S: Serializer>(recovery_key: &bool, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(if *recovery_key {
-        "recovery-key"
-    } else {
-        "passphrase"
+fn slot_kind<S: Serializer>(kind: &SlotKind, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(match kind {
+        SlotKind::Passphrase => "passphrase",
+        SlotKind::RecoveryKey => "recovery-key",
+        SlotKind::Token => "hardware-token",
     })
 }
 

@@ -130,6 +130,7 @@ fn slot_secret(clear: &SlotClear, password: &Password) -> Result<Secret, SlotErr
     let recovery;
     let password = match clear.kind {
         SlotKind::Passphrase => password.0.as_slice(),
+        SlotKind::Token => return Err(SlotError::Refused),
         SlotKind::RecoveryKey => {
             recovery = RecoveryKey::parse(&password.0).map_err(SlotError::RecoveryKey)?;
             recovery.chars()

@@ -4,6 +4,8 @@
 
 use super::bytes::{Malformed, Reader, Writer};
 use super::entries::{PackEntry, Place};
+use super::retention::{CommitStamp, EarlierHoldOff, Floor};
+use super::slot::SlotKind;
 use super::{is_chunk_size, is_pack_size};
 use crate::ids::{DomainId, Epoch, Id};
 
@@ -17,7 +19,14 @@ pub const SLOTS_MAX: usize = 8;
 
 const FLAG_SHARED_DOMAIN: u8 = 1;
 const FLAG_TAIL: u8 = 2;
-const TAIL_BYTES: usize = 96;
+const FLAG_EARLIER_HOLD_OFF: u8 = 4;
+const FLAG_FLOOR: u8 = 8;
+const FLAGS: u8 = FLAG_SHARED_DOMAIN | FLAG_TAIL | FLAG_EARLIER_HOLD_OFF | FLAG_FLOOR;
+const TAIL_BYTES: usize = 8 + PackEntry::BYTES;
+/// Offset of the live slots, bytes. Reserved zeros lie before it.
+const SLOTS_OFFSET: usize = 512;
+/// Length of the reserved zeros before the live slots, bytes.
+const RESERVED_BYTES: usize = 32;
 /// Maximum length of a slot's label, bytes of UTF-8.
 pub const LABEL_MAX_BYTES: usize = 32;
 
@@ -32,6 +41,8 @@ pub struct ArchiveSettings {
     pub hold_off_runs: u32,
     /// Hold-off of packs that were given up, seconds.
     pub hold_off_secs: u64,
+    /// Minimum age of a session that a prune removes, seconds of the kept clock.
+    pub minimum_age_secs: u64,
     /// zstd's level, -7 to 19.
     pub zstd_level: i8,
     /// The common domain of all volumes, if the owner chose one.
@@ -102,6 +113,8 @@ pub struct SlotRef {
     pub number: u8,
     /// Time of creation, seconds since 1970 UTC.
     pub time: i64,
+    /// The kind of secret that opens it.
+    pub kind: SlotKind,
     /// `H` of the slot's bytes.
     pub hash: [u8; 32],
     /// The person's name for the slot.
@@ -121,12 +134,16 @@ pub struct Commit {
     pub previous: [u8; 32],
     /// `H` of commit [`skip_of`]`(generation)`; zero if that is 0.
     pub skip: [u8; 32],
-    /// Number of backup runs so far.
-    pub runs: u64,
+    /// The commit's run number and kept clock.
+    pub stamp: CommitStamp,
     /// The epoch of META.
     pub epoch: Epoch,
     /// The archive's settings.
     pub settings: ArchiveSettings,
+    /// A longer hold-off that was lowered and still holds for what was given up before.
+    pub earlier_hold_off: Option<EarlierHoldOff>,
+    /// The floor under the packs of volumes that were begun and have no session yet.
+    pub floor: Option<Floor>,
     /// The number of the next slot; each number is used once.
     pub next_slot: u16,
     /// The pack table.
@@ -167,19 +184,24 @@ impl Commit {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(COMMIT_PLAIN_BYTES);
         let settings = &self.settings;
-        let flags = if settings.shared_domain.is_some() {
-            FLAG_SHARED_DOMAIN
-        } else {
-            0
-        } | if self.tail.is_some() { FLAG_TAIL } else { 0 };
+        let flags = [
+            (settings.shared_domain.is_some(), FLAG_SHARED_DOMAIN),
+            (self.tail.is_some(), FLAG_TAIL),
+            (self.earlier_hold_off.is_some(), FLAG_EARLIER_HOLD_OFF),
+            (self.floor.is_some(), FLAG_FLOOR),
+        ];
+        let flags = flags
+            .iter()
+            .filter(|(is_set, _)| *is_set)
+            .fold(0, |flags, (_, flag)| flags | flag);
         let [level] = settings.zstd_level.to_le_bytes();
         writer
             .u64(self.generation)
             .i64(self.time)
             .bytes(&self.writer)
             .bytes(&self.previous)
-            .bytes(&self.skip)
-            .u64(self.runs);
+            .bytes(&self.skip);
+        self.stamp.encode(&mut writer);
         writer
             .u32(self.epoch.0)
             .u32(settings.chunk_size_bytes)
@@ -187,11 +209,14 @@ impl Commit {
             .u32(settings.hold_off_runs);
         writer
             .u64(settings.hold_off_secs)
+            .u64(settings.minimum_age_secs)
             .u8(level)
             .u8(flags)
             .u16(self.next_slot);
         writer.u32(u32::try_from(self.slots.len()).unwrap_or(u32::MAX));
         writer.bytes(&settings.shared_domain.map_or([0; 16], |domain| domain.0));
+        EarlierHoldOff::encode(self.earlier_hold_off.as_ref(), &mut writer);
+        Floor::encode(self.floor.as_ref(), &mut writer);
         writer.u64(self.packs.size);
         self.packs.root.unwrap_or(NO_PLACE).encode(&mut writer);
         for tree in [&self.keys, &self.volumes] {
@@ -208,17 +233,9 @@ impl Commit {
                 writer.bytes(&[0; TAIL_BYTES]);
             }
         }
+        writer.zeros_to(SLOTS_OFFSET);
         for slot in &self.slots {
-            let label = slot.label.as_str().as_bytes();
-            writer
-                .u8(slot.number)
-                .u8(u8::try_from(label.len()).unwrap_or(u8::MAX))
-                .bytes(&[0; 6])
-                .i64(slot.time)
-                .bytes(&slot.hash);
-            writer
-                .bytes(label)
-                .bytes(NO_LABEL.get(label.len()..).unwrap_or_default());
+            encode_slot(slot, &mut writer);
         }
         writer.zeros_to(COMMIT_PLAIN_BYTES);
         writer.finish()
@@ -233,22 +250,19 @@ impl Commit {
         if generation == 0 || reader.u64()? != generation {
             return Err(Malformed("a commit of another generation"));
         }
-        let (time, writer, previous, skip, runs) = (
-            reader.i64()?,
-            reader.array()?,
-            reader.array()?,
-            reader.array()?,
-            reader.u64()?,
-        );
+        let (time, writer) = (reader.i64()?, reader.array()?);
+        let (previous, skip) = (reader.array()?, reader.array()?);
+        let stamp = CommitStamp::decode(&mut reader)?;
         let epoch = Epoch(reader.u32()?);
         let (chunk_size_bytes, pack_size_bytes, hold_off_runs, hold_off_secs) =
             (reader.u32()?, reader.u32()?, reader.u32()?, reader.u64()?);
         if !is_chunk_size(chunk_size_bytes) || !is_pack_size(pack_size_bytes, chunk_size_bytes) {
             return Err(Malformed("chunk or pack size"));
         }
+        let minimum_age_secs = reader.u64()?;
         let zstd_level = i8::from_le_bytes(reader.array()?);
         let (flags, next_slot, slot_count) = (reader.u8()?, reader.u16()?, reader.u32()?);
-        if flags > FLAG_SHARED_DOMAIN | FLAG_TAIL {
+        if flags > FLAGS {
             return Err(Malformed("commit flags"));
         }
         let shared_domain = optional(
@@ -257,9 +271,13 @@ impl Commit {
             "shared domain",
         )?
         .map(DomainId);
+        let earlier = flags & FLAG_EARLIER_HOLD_OFF != 0;
+        let earlier_hold_off = EarlierHoldOff::decode(&mut reader, earlier, stamp.stamp)?;
+        let floor = Floor::decode(&mut reader, flags & FLAG_FLOOR != 0)?;
         let packs = decode_packs_root(&mut reader)?;
         let (keys, volumes) = (decode_root(&mut reader)?, decode_root(&mut reader)?);
         let tail = decode_tail(&mut reader, flags & FLAG_TAIL != 0, packs.size)?;
+        reader.zeros(RESERVED_BYTES, "reserved")?;
         let slots = decode_slots(&mut reader, slot_count, next_slot)?;
         reader.zeros(reader.remaining(), "reserved")?;
         let settings = ArchiveSettings {
@@ -267,6 +285,7 @@ impl Commit {
             pack_size_bytes,
             hold_off_runs,
             hold_off_secs,
+            minimum_age_secs,
             zstd_level,
             shared_domain,
         };
@@ -276,9 +295,11 @@ impl Commit {
             writer,
             previous,
             skip,
-            runs,
+            stamp,
             epoch,
             settings,
+            earlier_hold_off,
+            floor,
             next_slot,
             packs,
             keys,
@@ -366,6 +387,20 @@ fn decode_tail(
     }))
 }
 
+fn encode_slot(slot: &SlotRef, writer: &mut Writer) {
+    let label = slot.label.as_str().as_bytes();
+    writer
+        .u8(slot.number)
+        .u8(u8::try_from(label.len()).unwrap_or(u8::MAX))
+        .u8(slot.kind.number())
+        .bytes(&[0; 5])
+        .i64(slot.time)
+        .bytes(&slot.hash);
+    writer
+        .bytes(label)
+        .bytes(NO_LABEL.get(label.len()..).unwrap_or_default());
+}
+
 fn decode_slots(
     reader: &mut Reader<'_>,
     count: u32,
@@ -378,7 +413,8 @@ fn decode_slots(
     let mut slots: Vec<SlotRef> = Vec::with_capacity(count);
     for _ in 0..count {
         let (number, label_bytes) = (reader.u8()?, usize::from(reader.u8()?));
-        reader.zeros(6, "reserved")?;
+        let kind = SlotKind::from_number(reader.u8()?)?;
+        reader.zeros(5, "reserved")?;
         let ascending = slots.last().is_none_or(|last| last.number < number);
         if !ascending || u16::from(number) >= next_slot {
             return Err(Malformed("slot number"));
@@ -398,6 +434,7 @@ fn decode_slots(
         slots.push(SlotRef {
             number,
             time,
+            kind,
             hash,
             label,
         });

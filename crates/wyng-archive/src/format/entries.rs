@@ -5,6 +5,7 @@
 use wyng_wire::BlobName;
 
 use super::bytes::{Malformed, Reader, Writer};
+use super::retention::{GivenUp, PackState};
 use super::{chunk_count, depth_for, is_chunk_size};
 use crate::ids::{DomainId, Epoch, Id};
 
@@ -23,18 +24,7 @@ pub const SETTINGS_MAX: usize = 16;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct VolumeId(pub [u8; 16]);
 
-/// The state of a pack in the archive.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PackState {
-    /// Its records may be used and referenced.
-    Live,
-    /// Unreferenced since this generation; it is deleted when the hold-off has passed.
-    GivenUp(u64),
-    /// It was missing or damaged. It is read only for records that no other pack has.
-    Lost,
-}
-
-/// An entry of the pack table, and the tail in a commit; 88 bytes.
+/// An entry of the pack table, and the tail in a commit; 112 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackEntry {
     /// The hash of its bytes.
@@ -52,6 +42,8 @@ pub struct PackEntry {
 }
 
 impl PackEntry {
+    pub(super) const BYTES: usize = 112;
+
     /// Whether a range lies inside the pack. Checked before anything is read.
     pub fn contains(&self, offset_bytes: u32, length_bytes: u32) -> bool {
         offset_bytes
@@ -60,11 +52,8 @@ impl PackEntry {
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {
-        let (state, generation) = match self.state {
-            PackState::Live => (0, 0),
-            PackState::GivenUp(generation) => (1, generation),
-            PackState::Lost => (2, 0),
-        };
+        let given_up = self.state.given_up();
+        let has_heirs = given_up.is_some_and(|given_up| given_up.heirs.is_some());
         writer
             .bytes(&self.name.0)
             .bytes(&self.directory.0)
@@ -72,23 +61,22 @@ impl PackEntry {
             .u32(self.directory_offset_bytes);
         writer
             .u32(self.directory_length_bytes)
-            .u8(state)
-            .bytes(&[0; 3])
-            .u64(generation);
+            .u8(self.state.number())
+            .u8(u8::from(has_heirs))
+            .bytes(&[0; 2]);
+        match given_up {
+            Some(given_up) => given_up.encode(writer),
+            None => {
+                writer.bytes(&[0; GivenUp::BYTES]);
+            }
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let (name, directory) = (BlobName(reader.array()?), Id(reader.array()?));
         let (length_bytes, directory_offset_bytes, directory_length_bytes) =
             (reader.u32()?, reader.u32()?, reader.u32()?);
-        let state = reader.u8()?;
-        reader.zeros(3, "reserved")?;
-        let state = match (state, reader.u64()?) {
-            (0, 0) => PackState::Live,
-            (1, generation) if generation > 0 => PackState::GivenUp(generation),
-            (2, 0) => PackState::Lost,
-            _ => return Err(Malformed("pack state")),
-        };
+        let state = decode_state(reader)?;
         let entry = Self {
             name,
             directory,
@@ -103,6 +91,22 @@ impl PackEntry {
             Err(Malformed("directory outside of its pack"))
         }
     }
+}
+
+fn decode_state(reader: &mut Reader<'_>) -> Result<PackState, Malformed> {
+    let (state, has_heirs) = (reader.u8()?, reader.u8()?);
+    reader.zeros(2, "reserved")?;
+    let state = match (state, has_heirs) {
+        (1, 0 | 1) => PackState::GivenUp(GivenUp::decode(reader, has_heirs == 1)?),
+        (3, 0 | 1) => PackState::Going(GivenUp::decode(reader, has_heirs == 1)?),
+        (0, 0) => PackState::Live,
+        (2, 0) => PackState::Lost,
+        _ => return Err(Malformed("pack state")),
+    };
+    if state.given_up().is_none() {
+        reader.zeros(GivenUp::BYTES, "a pack that is not given up")?;
+    }
+    Ok(state)
 }
 
 /// The place of a node of the pack table; 48 bytes.
@@ -173,8 +177,11 @@ impl KeyEntry {
 /// An entry of a session table: everything that is needed to restore the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionEntry {
-    /// Start of its run, seconds since 1970 UTC: the session's name.
+    /// Start of its run, seconds since 1970 UTC: the session's name, unique in its volume. It need
+    /// not ascend with the session's number.
     pub time: i64,
+    /// Start of its run by the chain's kept clock, seconds.
+    pub kept_secs: u64,
     /// The generation of the commit that added it.
     pub generation: u64,
     /// Size of the volume, bytes.
@@ -185,8 +192,8 @@ pub struct SessionEntry {
     pub chunk_size_bytes: u32,
     /// Whether the volume was in use: the content is as after a power cut.
     pub live: bool,
-    /// Whether a budget cut the run short.
-    pub cut_short: bool,
+    /// Whether a person pinned it: no prune removes it.
+    pub pinned: bool,
     /// The domain of its content ids.
     pub domain: DomainId,
     /// The root of its content tree; [`Id::ZERO`] if the volume has holes only.
@@ -213,9 +220,10 @@ impl SessionEntry {
     }
 
     pub(super) fn encode(&self, writer: &mut Writer) {
-        let flags = u8::from(self.live) | (u8::from(self.cut_short) << 1);
+        let flags = u8::from(self.live) | (u8::from(self.pinned) << 1);
         writer
             .i64(self.time)
+            .u64(self.kept_secs)
             .u64(self.generation)
             .u64(self.size_bytes)
             .u64(self.added_bytes)
@@ -235,8 +243,8 @@ impl SessionEntry {
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let (time, generation, size_bytes, added_bytes) =
-            (reader.i64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+        let (time, kept_secs) = (reader.i64()?, reader.u64()?);
+        let (generation, size_bytes, added_bytes) = (reader.u64()?, reader.u64()?, reader.u64()?);
         let chunk_size_bytes = reader.u32()?;
         if !is_chunk_size(chunk_size_bytes) {
             return Err(Malformed("chunk size"));
@@ -256,15 +264,16 @@ impl SessionEntry {
         let tags = (0..tag_count)
             .map(|_| decode_tag(reader))
             .collect::<Result<_, _>>()?;
-        let (live, cut_short) = (flags & 1 != 0, flags & 2 != 0);
+        let (live, pinned) = (flags & 1 != 0, flags & 2 != 0);
         let session = Self {
             time,
+            kept_secs,
             generation,
             size_bytes,
             added_bytes,
             chunk_size_bytes,
             live,
-            cut_short,
+            pinned,
             domain,
             root,
             settings,

@@ -13,6 +13,7 @@ mod head_code;
 mod node;
 mod pack;
 mod record;
+mod retention;
 mod slot;
 
 pub use bytes::{Malformed, Reader, Writer};
@@ -24,8 +25,8 @@ pub use directory::{
     DIRECTORY_ENTRY_BYTES, DIRECTORY_PLAIN_MAX_BYTES, Directory, DirectoryEntry, RecordKind,
 };
 pub use entries::{
-    DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, PackState, Place, SETTINGS_MAX,
-    SessionEntry, TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, VolumeId, is_volume_name,
+    DESCRIPTION_MAX_BYTES, KeyEntry, NAME_MAX_BYTES, PackEntry, Place, SETTINGS_MAX, SessionEntry,
+    TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, VolumeId, is_volume_name,
 };
 pub use head_code::{HeadCode, Mistyped};
 pub use node::{
@@ -35,7 +36,12 @@ pub use node::{
 pub use pack::{PACK_SIZE_MAX_BYTES, PACK_SIZE_MIN_BYTES, PackLayout, is_pack_size, padme};
 pub use record::RECORD_OVERHEAD_BYTES;
 pub(crate) use record::{CODING_RAW, CODING_ZSTD, FRAME_HEADER_BYTES, NONCE_BYTES, TAG_BYTES};
-pub use slot::{SLOT_BYTES, SLOT_COMMITTED_BYTES, Slot, SlotClear, SlotKind, SlotParams};
+pub use retention::{
+    CommitStamp, EarlierHoldOff, Floor, GivenUp, Heirs, HoldOff, PackState, Stamp,
+};
+pub use slot::{
+    SLOT_BYTES, SLOT_COMMITTED_BYTES, SLOT_TOKEN_BYTES, Slot, SlotClear, SlotKind, SlotParams,
+};
 
 /// Maximum size of a chunk, bytes.
 pub const CHUNK_SIZE_MAX_BYTES: usize = 1 << 20;

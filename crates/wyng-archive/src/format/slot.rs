@@ -20,8 +20,12 @@ use super::bytes::{Malformed, Reader, Writer};
 use crate::damage::Fault;
 use crate::ids::ArchiveId;
 
-/// Length of a slot, bytes.
+/// Length of a slot that a passphrase or a recovery key opens, bytes, and of the part that every
+/// slot begins with.
 pub const SLOT_BYTES: usize = 224;
+/// Length of a slot that a hardware token opens, bytes: the part that every slot begins with, and
+/// room for what the token needs.
+pub const SLOT_TOKEN_BYTES: usize = 1024;
 /// Length of the clear fields that the commitment covers, bytes.
 pub const SLOT_COMMITTED_BYTES: usize = 80;
 const MAGIC: &[u8; 8] = b"wyngslot";
@@ -71,6 +75,42 @@ pub enum SlotKind {
     Passphrase,
     /// A recovery key, which is printed.
     RecoveryKey,
+    /// A hardware token. This version neither makes such a slot nor opens it; see
+    /// [`SLOT_TOKEN_BYTES`].
+    Token,
+}
+
+impl SlotKind {
+    /// Length of the blob of a slot of this kind, bytes. Its first [`SLOT_BYTES`] are laid out
+    /// alike for all kinds.
+    pub fn blob_bytes(self) -> usize {
+        match self {
+            Self::Passphrase | Self::RecoveryKey => SLOT_BYTES,
+            Self::Token => SLOT_TOKEN_BYTES,
+        }
+    }
+
+    /// Whether this version can open a slot of this kind.
+    pub fn can_open(self) -> bool {
+        self != Self::Token
+    }
+
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Passphrase => 0,
+            Self::RecoveryKey => 1,
+            Self::Token => 2,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Result<Self, Malformed> {
+        match number {
+            0 => Ok(Self::Passphrase),
+            1 => Ok(Self::RecoveryKey),
+            2 => Ok(Self::Token),
+            _ => Err(Malformed("slot kind")),
+        }
+    }
 }
 
 /// The clear fields except for the commitment.
@@ -93,17 +133,13 @@ pub struct SlotClear {
 impl SlotClear {
     /// The encoded fields: bytes 0 to 79 of the slot.
     pub fn encode(&self) -> [u8; SLOT_COMMITTED_BYTES] {
-        let kind = match self.kind {
-            SlotKind::Passphrase => 0,
-            SlotKind::RecoveryKey => 1,
-        };
         let mut writer = Writer::with_capacity(SLOT_COMMITTED_BYTES);
         writer
             .bytes(MAGIC)
             .u16(0)
             .u8(SUITE)
             .u8(self.number)
-            .u8(kind)
+            .u8(self.kind.number())
             .zeros_to(16)
             .bytes(&self.archive.0);
         writer
@@ -127,11 +163,7 @@ impl SlotClear {
             return Err(Malformed("suite"));
         }
         let number = reader.u8()?;
-        let kind = match reader.u8()? {
-            0 => SlotKind::Passphrase,
-            1 => SlotKind::RecoveryKey,
-            _ => return Err(Malformed("slot kind")),
-        };
+        let kind = SlotKind::from_number(reader.u8()?)?;
         reader.zeros(3, "reserved")?;
         let archive = ArchiveId(reader.array()?);
         let (memory_kib, passes) = (reader.u32()?, reader.u32()?);
@@ -205,7 +237,7 @@ impl Slot {
         &self.tag
     }
 
-    /// The slot's 224 bytes.
+    /// The first 224 bytes of the slot, which are all of a slot that this version can open.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::with_capacity(SLOT_BYTES);
         writer
@@ -220,7 +252,7 @@ impl Slot {
         bytes
     }
 
-    /// Decodes a slot. The checksum in its last field tells damage from a wrong passphrase; it is
+    /// Decodes the first 224 bytes of a slot. The checksum in its last field tells damage from a wrong passphrase; it is
     /// no protection against an attacker.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         if bytes.len() != SLOT_BYTES {

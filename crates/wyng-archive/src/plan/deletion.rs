@@ -13,8 +13,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold_off::{HoldOffs, Left};
-use super::pack_life::{GivenUp, Heirs, Pack, State};
-use super::stamp::{CommitStamp, Stamp};
+use super::pack_life::Pack;
+use crate::format::{CommitStamp, GivenUp, Heirs, PackState, Stamp};
 
 /// Time after a refused DELETE before the next is sent, seconds of the kept clock.
 pub const REFUSED_PAUSE_SECS: u64 = 24 * 3600;
@@ -114,9 +114,9 @@ pub fn plan(situation: &Situation<'_>) -> Plan {
     let mut named = Named::default();
     for (number, pack) in situation.packs {
         let (given_up, is_going) = match pack.state {
-            State::GivenUp(given_up) => (given_up, false),
-            State::Going(given_up) => (given_up, true),
-            State::Live | State::Lost => continue,
+            PackState::GivenUp(given_up) => (given_up, false),
+            PackState::Going(given_up) => (given_up, true),
+            PackState::Live | PackState::Lost => continue,
         };
         let mut obstacles = Vec::new();
         if !is_going {
@@ -280,11 +280,11 @@ impl<'a> Proofs<'a> {
             }
             for (number, pack) in situation.packs.range(heirs.first..=heirs.last) {
                 match pack.state {
-                    State::Lost => return Err(*number),
-                    State::GivenUp(given_up) | State::Going(given_up) => {
+                    PackState::Lost => return Err(*number),
+                    PackState::GivenUp(given_up) | PackState::Going(given_up) => {
                         open.extend(given_up.heirs);
                     }
-                    State::Live => {
+                    PackState::Live => {
                         let read = situation.read_packs.get(number);
                         if read.is_none_or(|read| *read <= since)
                             && situation.vital.binary_search(number).is_err()

@@ -6,14 +6,7 @@
 //! compact until the volumes begun have their sessions, or until the minimum age has passed since
 //! the last pack was sent for them: a backup that was given up must not hold packs for ever.
 
-/// The floor as a commit holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Floor {
-    /// The lowest number of a pack sent for a volume that was begun.
-    pub pack: u64,
-    /// Kept clock of the newest commit after which a pack was sent for such a volume, seconds.
-    pub sent_secs: u64,
-}
+use crate::format::Floor;
 
 /// A volume that was begun and has no session from it yet, as the writer's journal knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

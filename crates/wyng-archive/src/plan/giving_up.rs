@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::floor::Floor;
+use crate::format::Floor;
 
 /// What a prune knows of a live pack, after all sessions that stay were marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

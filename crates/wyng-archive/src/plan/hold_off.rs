@@ -2,16 +2,7 @@
 //! The hold-off: how many runs and how much time must pass before something given up is deleted.
 //! Both must pass; neither goes by the wall clock.
 
-use super::stamp::Stamp;
-
-/// A hold-off, as it is stored in a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct HoldOff {
-    /// Runs that must be counted after the commit that gave something up.
-    pub runs: u64,
-    /// Time that must pass after that commit, seconds of the kept clock.
-    pub secs: u64,
-}
+use crate::format::{Commit, EarlierHoldOff, HoldOff, Stamp};
 
 /// What is left of a hold-off. Both are 0 when it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,16 +48,7 @@ pub struct HoldOffs {
     /// For what is given up from now on.
     pub current: HoldOff,
     /// For what was given up at or before a point in time.
-    pub earlier: Option<Earlier>,
-}
-
-/// A hold-off that was lowered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Earlier {
-    /// The commit that lowered it.
-    pub until: Stamp,
-    /// What holds for everything given up until then.
-    pub hold_off: HoldOff,
+    pub earlier: Option<EarlierHoldOff>,
 }
 
 impl HoldOffs {
@@ -75,6 +57,17 @@ impl HoldOffs {
         Self {
             current,
             earlier: None,
+        }
+    }
+
+    /// The hold-offs that a commit states.
+    pub fn of_commit(commit: &Commit) -> Self {
+        Self {
+            current: HoldOff {
+                runs: commit.settings.hold_off_runs.into(),
+                secs: commit.settings.hold_off_secs,
+            },
+            earlier: commit.earlier_hold_off,
         }
     }
 
@@ -99,7 +92,7 @@ impl HoldOffs {
         let is_lower = to.max(before) != to;
         Self {
             current: to,
-            earlier: is_lower.then_some(Earlier {
+            earlier: is_lower.then_some(EarlierHoldOff {
                 until: now,
                 hold_off: before,
             }),
@@ -109,7 +102,7 @@ impl HoldOffs {
     /// Drops an earlier hold-off for which nothing can wait any more.
     #[must_use]
     pub fn settle(self, now: Stamp) -> Self {
-        let holds = |earlier: &Earlier| !earlier.hold_off.left(earlier.until, now).is_over();
+        let holds = |earlier: &EarlierHoldOff| !earlier.hold_off.left(earlier.until, now).is_over();
         Self {
             earlier: self.earlier.filter(holds),
             ..self

@@ -6,27 +6,10 @@
 //! one is counted in 12 hours of the kept clock: otherwise whoever fires timers would let the
 //! hold-off's runs pass in minutes.
 
+use crate::format::{CommitStamp, Stamp};
+
 /// Minimum time between two commits that count as runs, seconds of the kept clock.
 pub const RUN_SPACING_SECS: u64 = 12 * 3600;
-
-/// A point in the time of a chain. The entry of a given-up pack holds that of the commit which gave
-/// the pack up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Stamp {
-    /// Runs counted so far.
-    pub run: u64,
-    /// The chain's kept clock, seconds.
-    pub kept_secs: u64,
-}
-
-/// What a commit carries so that the next one can count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CommitStamp {
-    /// The commit's own point in time.
-    pub stamp: Stamp,
-    /// The kept clock of the newest commit that counted as a run, seconds.
-    pub counted_secs: u64,
-}
 
 /// Why a commit does not follow its predecessor. It is refused, as a rollback is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

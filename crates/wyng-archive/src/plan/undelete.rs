@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::hold_off::HoldOffs;
-use super::pack_life::{Pack, State};
-use super::stamp::Stamp;
-use crate::format::{NAME_MAX_BYTES, is_volume_name};
+use super::pack_life::Pack;
+use crate::format::{NAME_MAX_BYTES, PackState, Stamp, is_volume_name};
 
 /// Why a session does not come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -49,12 +48,12 @@ pub fn packs_to_revive(
     let mut revived = BTreeSet::new();
     for number in needs {
         match packs.get(number).map(|pack| pack.state) {
-            Some(State::Live) => {}
-            Some(State::GivenUp(_)) => {
+            Some(PackState::Live) => {}
+            Some(PackState::GivenUp(_)) => {
                 revived.insert(*number);
             }
-            Some(State::Going(_)) => return Err(Refusal::Going(*number)),
-            Some(State::Lost) => return Err(Refusal::Lost(*number)),
+            Some(PackState::Going(_)) => return Err(Refusal::Going(*number)),
+            Some(PackState::Lost) => return Err(Refusal::Lost(*number)),
             None => return Err(Refusal::Deleted(*number)),
         }
     }
@@ -85,8 +84,7 @@ pub fn free_name(name: &str, taken: &BTreeSet<String>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::hold_off::HoldOff;
-    use crate::plan::pack_life::GivenUp;
+    use crate::format::{GivenUp, HoldOff};
 
     const REMOVED: Stamp = Stamp {
         run: 10,
@@ -108,7 +106,7 @@ mod tests {
         })
     }
 
-    fn packs(states: &[(u64, State)]) -> BTreeMap<u64, Pack> {
+    fn packs(states: &[(u64, PackState)]) -> BTreeMap<u64, Pack> {
         let pack = |state| Pack {
             length_bytes: 1,
             state,
@@ -119,7 +117,7 @@ mod tests {
             .collect()
     }
 
-    fn revive(states: &[(u64, State)], now: Stamp) -> Result<BTreeSet<u64>, Refusal> {
+    fn revive(states: &[(u64, PackState)], now: Stamp) -> Result<BTreeSet<u64>, Refusal> {
         packs_to_revive(
             REMOVED,
             now,
@@ -132,9 +130,9 @@ mod tests {
     #[test]
     fn given_up_packs_become_live_again_within_the_hold_off() {
         let states = [
-            (1, State::Live),
-            (2, State::GivenUp(GIVEN_UP)),
-            (3, State::GivenUp(GIVEN_UP)),
+            (1, PackState::Live),
+            (2, PackState::GivenUp(GIVEN_UP)),
+            (3, PackState::GivenUp(GIVEN_UP)),
         ];
         assert_eq!(
             revive(&states, NOW),
@@ -145,7 +143,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_back_after_the_hold_off_nor_before_the_removal() {
-        let states = [(1, State::Live), (2, State::Live)];
+        let states = [(1, PackState::Live), (2, PackState::Live)];
         assert_eq!(
             revive(&states, Stamp { run: 13, ..NOW }),
             Err(Refusal::HoldOffOver)
@@ -163,10 +161,10 @@ mod tests {
 
     #[test]
     fn a_session_with_a_pack_that_is_going_gone_or_lost_does_not_come_back() {
-        let live = (1, State::Live);
+        let live = (1, PackState::Live);
         let found = |state| revive(&[live, (2, state)], NOW);
-        assert_eq!(found(State::Going(GIVEN_UP)), Err(Refusal::Going(2)));
-        assert_eq!(found(State::Lost), Err(Refusal::Lost(2)));
+        assert_eq!(found(PackState::Going(GIVEN_UP)), Err(Refusal::Going(2)));
+        assert_eq!(found(PackState::Lost), Err(Refusal::Lost(2)));
         assert_eq!(revive(&[live], NOW), Err(Refusal::Deleted(2)));
     }
 

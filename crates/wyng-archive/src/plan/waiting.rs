@@ -6,7 +6,7 @@ use std::mem::discriminant;
 
 use super::deletion::{Obstacle, Plan};
 use super::pack_life::Pack;
-use super::stamp::CommitStamp;
+use crate::format::CommitStamp;
 
 /// Packs that wait for the same kind of thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +108,7 @@ pub fn commit_due(plan: &Plan, gone: u64, head: &CommitStamp, now_kept_secs: u64
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::pack_life::State;
+    use crate::format::PackState;
 
     const HOUR: u64 = 3600;
 
@@ -133,7 +133,7 @@ mod tests {
     fn each_pack_waits_for_one_kind_of_thing_with_the_most_that_is_left() {
         let pack = Pack {
             length_bytes: 10,
-            state: State::Live,
+            state: PackState::Live,
         };
         let packs = (1..=4).map(|number| (number, pack)).collect();
         let proof = Obstacle::Proof {

@@ -10,8 +10,9 @@ use wyng_archive::crypto::{
     ArchiveId, Credential, DomainId, Entropy, Epoch, Id, Root, Secret, SessionKey,
 };
 use wyng_archive::format::{
-    ArchiveSettings, Commit, KeyEntry, PackEntry, PackState, PacksRoot, Place, SessionEntry,
-    SlotLabel, SlotRef, Tail, TreeRoot, VolumeEntry, VolumeId,
+    ArchiveSettings, Commit, CommitStamp, EarlierHoldOff, Floor, GivenUp, Heirs, HoldOff, KeyEntry,
+    PackEntry, PackState, PacksRoot, Place, SessionEntry, SlotKind, SlotLabel, SlotRef, Stamp,
+    Tail, TreeRoot, VolumeEntry, VolumeId,
 };
 
 pub(crate) const ARCHIVE: ArchiveId = ArchiveId([0x22; 16]);
@@ -45,13 +46,25 @@ pub(crate) fn id() -> impl Strategy<Value = Id> {
     any::<[u8; 32]>().prop_map(Id)
 }
 
+pub(crate) fn stamp() -> impl Strategy<Value = Stamp> {
+    (1..=u64::MAX, any::<u64>()).prop_map(|(run, kept_secs)| Stamp { run, kept_secs })
+}
+
+fn pack_state() -> impl Strategy<Value = PackState> {
+    let heirs = (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Heirs {
+        first: a.min(b),
+        last: a.max(b),
+    });
+    (0..4_u8, stamp(), prop::option::of(heirs)).prop_map(|(state, at, heirs)| match state {
+        0 => PackState::Live,
+        1 => PackState::GivenUp(GivenUp { at, heirs }),
+        2 => PackState::Going(GivenUp { at, heirs }),
+        _ => PackState::Lost,
+    })
+}
+
 pub(crate) fn pack_entry() -> impl Strategy<Value = PackEntry> {
-    let state = prop_oneof![
-        Just(PackState::Live),
-        (1..u64::MAX).prop_map(PackState::GivenUp),
-        Just(PackState::Lost)
-    ];
-    (any::<[u8; 32]>(), id(), 0..=u32::MAX, state).prop_flat_map(
+    (any::<[u8; 32]>(), id(), 0..=u32::MAX, pack_state()).prop_flat_map(
         |(name, directory, length_bytes, state)| {
             (0..=length_bytes).prop_flat_map(move |directory_offset_bytes| {
                 (0..=length_bytes - directory_offset_bytes).prop_map(
@@ -94,7 +107,7 @@ fn chunk_size() -> impl Strategy<Value = u32> {
 
 pub(crate) fn session() -> impl Strategy<Value = SessionEntry> {
     let numbers = (
-        any::<i64>(),
+        (any::<i64>(), any::<u64>()),
         any::<u64>(),
         any::<u64>(),
         any::<u64>(),
@@ -112,19 +125,28 @@ pub(crate) fn session() -> impl Strategy<Value = SessionEntry> {
     )
         .prop_map(
             |(
-                (time, generation, size_bytes, added_bytes, chunk_size_bytes, live, cut_short),
+                (
+                    (time, kept_secs),
+                    generation,
+                    size_bytes,
+                    added_bytes,
+                    chunk_size_bytes,
+                    live,
+                    pinned,
+                ),
                 domain,
                 root,
                 settings,
                 tags,
             )| SessionEntry {
                 time,
+                kept_secs,
                 generation,
                 size_bytes,
                 added_bytes,
                 chunk_size_bytes,
                 live,
-                cut_short,
+                pinned,
                 domain: DomainId(domain),
                 root,
                 settings,
@@ -177,6 +199,41 @@ fn tree_root() -> impl Strategy<Value = TreeRoot> {
         })
 }
 
+fn slot_kind() -> impl Strategy<Value = SlotKind> {
+    prop_oneof![
+        Just(SlotKind::Passphrase),
+        Just(SlotKind::RecoveryKey),
+        Just(SlotKind::Token)
+    ]
+}
+
+/// A commit's stamp, with an earlier hold-off that it can have, and a floor.
+fn commit_stamp() -> impl Strategy<Value = (CommitStamp, Option<EarlierHoldOff>, Option<Floor>)> {
+    let earlier = (
+        any::<bool>(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+        any::<u64>(),
+    );
+    let floor = prop::option::of(any::<(u64, u64)>());
+    (stamp(), any::<u64>(), earlier, floor).prop_map(|(stamp, counted, earlier, floor)| {
+        let (has_earlier, run, kept_secs, runs, secs) = earlier;
+        let until = Stamp {
+            run: run.clamp(1, stamp.run),
+            kept_secs: kept_secs.min(stamp.kept_secs),
+        };
+        let hold_off = HoldOff { runs, secs };
+        let commit = CommitStamp {
+            stamp,
+            counted_secs: counted.min(stamp.kept_secs),
+        };
+        let earlier = has_earlier.then_some(EarlierHoldOff { until, hold_off });
+        let floor = floor.map(|(pack, sent_secs)| Floor { pack, sent_secs });
+        (commit, earlier, floor)
+    })
+}
+
 /// All possible commits: every commit that decodes is one of them.
 pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     let fixed = (
@@ -184,13 +241,13 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
         any::<i64>(),
         any::<[u8; 16]>(),
         any::<[u8; 32]>(),
-        any::<u64>(),
+        commit_stamp(),
         any::<u32>(),
     );
     let settings = (
         7..=11_u32,
         any::<u32>(),
-        any::<u64>(),
+        any::<(u64, u64)>(),
         -7..=19_i8,
         prop::option::of(any::<[u8; 16]>()),
     );
@@ -203,13 +260,20 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
     );
     let slots = prop::collection::btree_map(
         0..200_u8,
-        (any::<i64>(), any::<[u8; 32]>(), "[a-zü ]{0,16}"),
+        (
+            any::<i64>(),
+            slot_kind(),
+            any::<[u8; 32]>(),
+            "[a-zü ]{0,16}",
+        ),
         1..8,
     );
     (fixed, settings, trees, slots, any::<bool>()).prop_map(
         |(fixed, settings, trees, slots, has_tail)| {
-            let (generation, time, writer, previous, runs, epoch) = fixed;
-            let (log2, hold_off_runs, hold_off_secs, zstd_level, shared) = settings;
+            let (generation, time, writer, previous, (stamp, earlier_hold_off, floor), epoch) =
+                fixed;
+            let (log2, hold_off_runs, times, zstd_level, shared) = settings;
+            let (hold_off_secs, minimum_age_secs) = times;
             let (packs_size, place, mut entry, keys, volumes) = trees;
             entry.state = PackState::Live;
             let place = Place {
@@ -226,13 +290,16 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
                 } else {
                     previous
                 },
-                runs,
+                stamp,
+                earlier_hold_off,
+                floor,
                 epoch: Epoch(epoch),
                 settings: ArchiveSettings {
                     chunk_size_bytes: 1 << (log2 + 2),
                     pack_size_bytes: 64 << 10,
                     hold_off_runs,
                     hold_off_secs,
+                    minimum_age_secs,
                     zstd_level,
                     shared_domain: shared.map(DomainId),
                 },
@@ -256,9 +323,10 @@ pub(crate) fn commit() -> impl Strategy<Value = Commit> {
                 }),
                 slots: slots
                     .into_iter()
-                    .map(|(number, (time, hash, label))| SlotRef {
+                    .map(|(number, (time, kind, hash, label))| SlotRef {
                         number,
                         time,
+                        kind,
                         hash,
                         label: SlotLabel::new(&label).unwrap(),
                     })

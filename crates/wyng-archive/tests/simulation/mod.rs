@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use wyng_archive::format::padme;
+use wyng_archive::format::{CommitStamp, GivenUp, Heirs, PackState};
 use wyng_archive::plan::compaction::{Goals, Source, plan};
 use wyng_archive::plan::deletion::{self, Services, Situation};
 use wyng_archive::plan::giving_up::{Marked, to_give_up};
 use wyng_archive::plan::hold_off::HoldOffs;
-use wyng_archive::plan::pack_life::{GivenUp, Heirs, Pack, State};
+use wyng_archive::plan::pack_life::Pack;
 use wyng_archive::plan::retention::{Candidate, Fate, Policy, judge};
-use wyng_archive::plan::stamp::CommitStamp;
 
 pub(crate) const DAY: u64 = 86_400;
 pub(crate) const HOUR: u64 = 3600;
@@ -180,7 +180,7 @@ impl Archive {
     fn close(&mut self, length_bytes: u64) -> u64 {
         let pack = Pack {
             length_bytes,
-            state: State::Live,
+            state: PackState::Live,
         };
         self.packs.insert(self.next_pack, pack);
         self.next_pack += 1;
@@ -232,7 +232,7 @@ impl Archive {
         // Numbers are dense, so a list serves as the map.
         let mut alive = vec![None; usize::try_from(self.next_pack).unwrap()];
         for (number, pack) in &self.packs {
-            if pack.state == State::Live {
+            if pack.state == PackState::Live {
                 alive[usize::try_from(*number).unwrap()] = Some((0, 0));
             }
         }
@@ -262,7 +262,7 @@ impl Archive {
 
     fn set_given_up(&mut self, number: u64, heirs: Option<Heirs>) {
         let at = self.head.stamp;
-        self.packs.get_mut(&number).unwrap().state = State::GivenUp(GivenUp { at, heirs });
+        self.packs.get_mut(&number).unwrap().state = PackState::GivenUp(GivenUp { at, heirs });
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -303,7 +303,7 @@ impl Archive {
         self.read_packs.clear();
         for (number, pack) in &self.packs {
             self.read_packs.insert(*number, now + 1);
-            if let State::GivenUp(given_up) = pack.state {
+            if let PackState::GivenUp(given_up) = pack.state {
                 stamps.push(given_up.at);
             }
         }
@@ -350,7 +350,10 @@ impl Archive {
         let size = (length * 10_000).div_ceil(alive);
         let allowed = i64::try_from(length / (8 * MIB)).unwrap() + 64;
         let packs = i64::try_from(sources.len()).unwrap();
-        let waiting = self.packs.values().filter(|pack| pack.state != State::Live);
+        let waiting = self
+            .packs
+            .values()
+            .filter(|pack| pack.state != PackState::Live);
         let waiting: u64 = waiting.map(|pack| pack.length_bytes).sum();
         let figures = &mut self.figures;
         figures.worst_size = figures.worst_size.max(size);

@@ -8,8 +8,8 @@ use wyng_archive::crypto::{
     ArchiveId, Coder, DomainId, Epoch, Password, Root, Secret, SlotParams, slot_name,
 };
 use wyng_archive::format::{
-    ArchiveSettings, Commit, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot, is_chunk_size,
-    is_pack_size,
+    ArchiveSettings, Commit, CommitStamp, PacksRoot, Slot, SlotKind, SlotLabel, TreeRoot,
+    is_chunk_size, is_pack_size,
 };
 use wyng_config::without_credentials;
 use wyng_control::{Asked, Failure, Via, is_archive_name};
@@ -49,6 +49,8 @@ pub struct CreateSettings {
     pub hold_off_runs: u32,
     /// Time before what was pruned is deleted, seconds.
     pub hold_off_secs: u64,
+    /// Minimum age of a session that a prune removes, seconds of the kept clock.
+    pub minimum_age_secs: u64,
     /// Equal chunks of all volumes are stored once.
     pub shared_domain: bool,
     /// Argon2's memory, KiB.
@@ -296,16 +298,19 @@ fn first_commit(
             .ok_or_else(|| internal("archive.toml has no valid writer id"))?,
         previous: [0; 32],
         skip: [0; 32],
-        runs: 0,
+        stamp: CommitStamp::first(0),
         epoch: Epoch(1),
         settings: ArchiveSettings {
             chunk_size_bytes: settings.chunk_size_bytes,
             pack_size_bytes: settings.pack_size_bytes,
             hold_off_runs: settings.hold_off_runs,
             hold_off_secs: settings.hold_off_secs,
+            minimum_age_secs: settings.minimum_age_secs,
             zstd_level: settings.zstd_level,
             shared_domain,
         },
+        earlier_hold_off: None,
+        floor: None,
         next_slot: u16::from(FIRST_SLOT).saturating_add(1),
         packs: PacksRoot {
             size: 0,

@@ -13,7 +13,7 @@ use wyng_control::{Asked, Failure, KeySlot, ToClient};
 use wyng_wire::Service;
 
 use crate::archive::{
-    Archive, SlotPlan, SlotTrial, Unlocked, listed, new_slot, slot_params, slot_ref,
+    Archive, SlotPlan, SlotTrial, Unlocked, listed, new_slot, slot_hash, slot_params, slot_ref,
 };
 use crate::pool::Pool;
 use crate::store::{commit_change, put_blob, settle_pending};
@@ -74,31 +74,39 @@ pub fn list<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     report_slots(&mut world.client, &archive, &slots, None)
 }
 
-/// Reports slots as the head lists them; `opens` is the number of the slot whose passphrase was
-/// given to this command.
+/// Reports slots as the head lists them, also those of a kind that this version cannot open, of
+/// which it keeps no copy; `opens` is the number of the slot whose passphrase was given to this
+/// command.
 pub fn report_slots(
     client: &mut impl Client,
     archive: &Archive,
     slots: &[Slot],
     opens: Option<u8>,
 ) -> Result<(), Failure> {
-    for slot in slots {
-        let Some(SlotRef {
-            number,
-            time,
-            label,
-            ..
-        }) = listed(&archive.head, slot)
-        else {
+    for SlotRef {
+        number,
+        time,
+        kind,
+        hash,
+        label,
+    } in &archive.head.slots
+    {
+        let copy = slots
+            .iter()
+            .find(|slot| slot.clear().number == *number && slot_hash(slot) == *hash);
+        if copy.is_none() && kind.can_open() {
             continue;
-        };
-        let clear = slot.clear();
+        }
         let opened = archive.ledger.opened.filter(|(opened, _)| opened == number);
         client.tell(ToClient::KeySlot(KeySlot {
             number: *number,
-            recovery_key: clear.kind == SlotKind::RecoveryKey,
-            memory_kib: clear.memory_kib,
-            passes: clear.passes,
+            kind: match kind {
+                SlotKind::Passphrase => wyng_control::SlotKind::Passphrase,
+                SlotKind::RecoveryKey => wyng_control::SlotKind::RecoveryKey,
+                SlotKind::Token => wyng_control::SlotKind::Token,
+            },
+            memory_kib: copy.map_or(0, |slot| slot.clear().memory_kib),
+            passes: copy.map_or(0, |slot| slot.clear().passes),
             made_time: *time,
             label: label.as_str().to_owned(),
             opens: opens == Some(*number),
@@ -127,7 +135,7 @@ fn edit<P: Parts>(
     tidy_slots(&mut world.files, &archive)?;
     let slots = archive.live_slots(&mut world.files)?;
     if let Change::Remove(number) = change
-        && slots.iter().all(|slot| slot.clear().number != *number)
+        && archive.head.slots.iter().all(|slot| slot.number != *number)
     {
         return Err(bad_slot("no such slot; see `wyng-ctl key list`"));
     }
@@ -143,7 +151,9 @@ fn edit<P: Parts>(
         Change::Replace => Some(SlotKind::Passphrase),
         Change::Remove(_) => None,
     };
-    if new.is_some() && kept.len() >= SLOTS_MAX {
+    let mut listing = archive.head.slots.clone();
+    listing.retain(|slot| !dropped.contains(&slot.number));
+    if new.is_some() && listing.len() >= SLOTS_MAX {
         return Err(bad_slot("there are eight already: remove one first"));
     }
     let new = match new {
@@ -158,8 +168,6 @@ fn edit<P: Parts>(
     };
     archive.connect(&mut world.store, Service::Push)?;
     let mut next_slot = archive.head.next_slot;
-    let mut listing = archive.head.slots.clone();
-    listing.retain(|slot| !dropped.contains(&slot.number));
     if let Some(new) = &new {
         let slot = put_slot(world, &archive, new, &mut next_slot)?;
         listing.push(slot_ref(&slot, world.clock.wall_secs(), new.label.clone()));
@@ -242,6 +250,7 @@ fn new_password<P: Parts>(
     slots: &[Slot],
 ) -> Result<Password, Failure> {
     match kind {
+        SlotKind::Token => Err(bad_slot("a passphrase or a recovery key")),
         SlotKind::Passphrase => {
             let password = Password::new(world.secrets.passphrase(Asked::New)?)
                 .ok_or(Failure::NoPassphrase)?;

@@ -2,12 +2,14 @@
 //! An archive as this machine knows it: its state, the catalog, its key slots.
 
 mod catalog;
+mod chain_time;
 mod known;
 mod nodes;
 mod packs;
 mod slots;
 
 pub(crate) use catalog::{session_name, volume_and_session};
+pub(crate) use chain_time::{check_follows, kept_now};
 pub use known::Archive;
 pub(crate) use known::{Uncommitted, Unlocked, listed, open_commit};
 pub(crate) use nodes::{

@@ -32,9 +32,11 @@ pub(crate) struct SlotTrial {
 }
 
 impl SlotTrial {
-    /// Puts the slots into their order.
+    /// Puts the slots into their order. Slots of a kind that this version cannot open are passed
+    /// over.
     pub(crate) fn new(slots: impl IntoIterator<Item = Slot>) -> Self {
-        let mut slots: Vec<Slot> = slots.into_iter().collect();
+        let can_open = |slot: &Slot| slot.clear().kind.can_open();
+        let mut slots: Vec<Slot> = slots.into_iter().filter(can_open).collect();
         cheapest_first(&mut slots);
         Self {
             tried: 0,
@@ -111,7 +113,7 @@ pub(crate) fn with_passphrase<T>(
 /// the archive's.
 #[derive(Debug, Default)]
 pub(crate) struct StoredSlots {
-    /// Slots whose bytes fit together.
+    /// Slots whose first 224 bytes fit together, also of a kind that this version cannot open.
     pub sound: Vec<Slot>,
     /// The numbers of the other slots, and what is wrong with each.
     pub damaged: Vec<(u8, Fault)>,
@@ -163,7 +165,7 @@ pub(crate) fn read_slot(store: &mut impl Store, number: u8) -> Result<StoredSlot
     answer(store, number)
 }
 
-/// `H` of a slot's 224 bytes, by which a commit lists the slot.
+/// `H` of the 224 bytes of a slot that this version can open, by which a commit lists the slot.
 pub(crate) fn slot_hash(slot: &Slot) -> [u8; 32] {
     *blake3::hash(&slot.encode()).as_bytes()
 }
@@ -217,6 +219,7 @@ pub fn slot_ref(slot: &Slot, time: i64, label: SlotLabel) -> SlotRef {
     SlotRef {
         number: slot.clear().number,
         time,
+        kind: slot.clear().kind,
         hash: slot_hash(slot),
         label,
     }

@@ -143,12 +143,13 @@ fn back_up_volume<P: Parts>(
     let VolumeRun { plan, counts, .. } = volume;
     let session = SessionEntry {
         time: run.time,
+        kept_secs: run.kept_secs,
         generation: 0, // the commit fills it in
         size_bytes: shape.size_bytes,
         added_bytes: counts.sealed_bytes,
         chunk_size_bytes: plan.entry.chunk_size_bytes,
         live: request.live,
-        cut_short: false,
+        pinned: false,
         domain: plan.domain.id(),
         root,
         settings: Vec::new(),

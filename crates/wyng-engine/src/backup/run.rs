@@ -2,6 +2,7 @@
 //! What a run has added to its archive and not committed yet, and the commits that make it true. It
 //! reads no source.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::SessionKey;
@@ -11,6 +12,7 @@ use super::job::Job;
 use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
 use super::request::BackupRequest;
+use crate::archive::kept_now;
 use crate::state::{Origins, SavedDelta};
 use crate::store::{
     Changes, CommitPoint, FinishedVolume, PackChanges, Packer, commit, plan_healing,
@@ -32,6 +34,8 @@ pub(super) struct Run<'w, P: Parts> {
     pub heal: bool,
     /// The name of every session of this run, seconds since 1970 UTC.
     pub time: i64,
+    /// The chain's kept clock at the run's start, seconds.
+    pub kept_secs: u64,
     /// Puts records into packs and sends them.
     pub packer: Packer<P>,
     /// The volumes of the archive, and the volumes that this run began.
@@ -56,6 +60,19 @@ pub(super) struct Finished {
     pub snapshot: Option<u32>,
 }
 
+/// The first second from `now` on that no session has: the name of a session is unique in its
+/// volume.
+fn free_time(now: i64, taken: &BTreeSet<i64>) -> i64 {
+    let mut time = now;
+    for taken in taken.range(now..) {
+        if *taken > time {
+            break;
+        }
+        time = time.saturating_add(1);
+    }
+    time
+}
+
 impl<'w, P: Parts> Run<'w, P> {
     /// Begins where the archive's head and an interrupted run left off.
     pub(super) fn begin(job: Job<'w, P>, request: &BackupRequest) -> Result<Self, Failure> {
@@ -65,24 +82,24 @@ impl<'w, P: Parts> Run<'w, P> {
             pool,
         } = job;
         let committed = archive.volumes(&mut world.files)?;
-        let mut time = world.clock.wall_secs();
+        let kept_secs = kept_now(&mut world.clock, &archive);
+        let mut times = BTreeSet::new();
         let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
         for (_, volume) in committed
             .iter()
             .filter(|(_, volume)| is_asked(&volume.name))
         {
-            let newest = archive
-                .sessions_at_hand(&mut world.files, volume)?
-                .last()
-                .map_or(i64::MIN, |session| session.time);
-            time = time.max(newest.saturating_add(1));
+            let sessions = archive.sessions_at_hand(&mut world.files, volume)?;
+            times.extend(sessions.iter().map(|session| session.time));
         }
+        let time = free_time(world.clock.wall_secs(), &times);
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
         Ok(Self {
             dry_run: request.dry_run,
             heal: request.heal,
             time,
+            kept_secs,
             packer: Packer::after(&archive, left.packs),
             volumes,
             origins: Origins::read(&mut world.files, &archive.folder)?,

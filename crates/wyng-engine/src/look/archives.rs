@@ -44,6 +44,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
         stored_bytes,
         hold_off_runs: settings.hold_off_runs,
         hold_off_secs: settings.hold_off_secs,
+        minimum_age_secs: settings.minimum_age_secs,
     }))?;
     Ok(ExitStatus::Done)
 }

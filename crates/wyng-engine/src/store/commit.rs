@@ -13,7 +13,7 @@ use super::pack_changes::PackChanges;
 use super::packer::Packer;
 use super::tables::{FinishedVolume, edit_keys, edit_packs, edit_volumes};
 use super::tools::Tools;
-use crate::archive::{Archive, Uncommitted};
+use crate::archive::{Archive, Uncommitted, kept_now};
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
 use crate::state::{JournalVolume, KnownCommit};
@@ -72,10 +72,7 @@ pub(crate) fn commit<P: Parts>(
     let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, point)?;
-    let ends_run = point == CommitPoint::EndOfRun;
-    let runs = head.runs.saturating_add(u64::from(ends_run));
     let commit = Commit {
-        runs,
         packs,
         keys,
         volumes,
@@ -144,6 +141,7 @@ fn finish<P: Parts>(
     let commit = Commit {
         generation,
         time: world.clock.wall_secs(),
+        stamp: archive.head.stamp.next(kept_now(&mut world.clock, archive)),
         writer: archive
             .toml
             .writer_id()

@@ -48,7 +48,7 @@ pub(crate) fn plan_healing(
     archive.ledger.notes.packs.retain(|number, note| {
         let Some(entry) = packs
             .get(number)
-            .filter(|entry| !matches!(entry.state, PackState::GivenUp(_)))
+            .filter(|entry| entry.state.given_up().is_none())
         else {
             return false;
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commits below a head, each from a copy in the store or from this machine's ledger, and what
-//! their hashes prove. It decides nothing: `archive open` chooses the state.
+//! their hashes prove. It refuses a commit that goes back in the time of the chain. It decides nothing: `archive open` chooses the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use wyng_archive::format::skip_of;
 use wyng_control::{Failure, ObjectClass};
 
 use super::copies::{SoundCommit, read_commit, read_copies};
-use crate::archive::open_commit;
+use crate::archive::{check_follows, open_commit};
 use crate::state::{KnownCommit, Ledger, to_hex};
 use crate::world::{Client, Store};
 
@@ -64,8 +64,20 @@ impl<'a> History<'a> {
             gap: None,
         };
         history.note_hash(head.known.generation, head.known.hash())?;
+        history.check_against_known(head)?;
         history.take(head.clone())?;
         Ok(history)
+    }
+
+    /// Checks that the head does not go back in the time of the chain behind the newest commit that
+    /// this machine knows.
+    fn check_against_known(&mut self, head: &SoundCommit) -> Result<(), Failure> {
+        let older = |known: &&KnownCommit| known.generation < head.known.generation;
+        let Some(known) = self.ledger.head().filter(older) else {
+            return Ok(());
+        };
+        let known = open_commit(self.credential, &mut self.coder, known)?;
+        check_follows(self.credential, &head.commit, &known)
     }
 
     /// The hash that this history has for an earlier generation; `None` if neither that commit nor
@@ -229,6 +241,13 @@ impl<'a> History<'a> {
         }
         if skip_of(generation) > 0 {
             self.note_hash(skip_of(generation), found.commit.skip)?;
+        }
+        let mut after = self.read.range(generation.saturating_add(1)..);
+        if let Some((_, later)) = after.next() {
+            check_follows(self.credential, &later.commit, &found.commit)?;
+        }
+        if let Some((_, before)) = self.read.range(..generation).next_back() {
+            check_follows(self.credential, &found.commit, &before.commit)?;
         }
         self.tried.insert(generation);
         self.read.insert(generation, found);

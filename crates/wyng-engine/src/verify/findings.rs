@@ -111,7 +111,9 @@ impl Findings {
         self.times.set(number, now);
         let noted = match pack.state {
             PackState::Lost => self.notes.packs.insert(number, PackNote::Sound),
-            PackState::Live | PackState::GivenUp(_) => self.notes.packs.remove(&number),
+            PackState::Live | PackState::GivenUp(_) | PackState::Going(_) => {
+                self.notes.packs.remove(&number)
+            }
         };
         self.returned
             .extend((noted == Some(PackNote::Lost)).then_some(number));
@@ -120,7 +122,7 @@ impl Findings {
     /// Notes a pack whose length is not that with which it was made. What was read of it may be
     /// right: the rest is not the archive's.
     pub(super) fn judge_length(&mut self, number: u64, pack: &PackEntry) {
-        if matches!(pack.state, PackState::GivenUp(_))
+        if pack.state.given_up().is_some()
             || self.problems.iter().any(|found| found.pack == Some(number))
         {
             return;

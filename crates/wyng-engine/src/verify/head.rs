@@ -2,7 +2,7 @@
 //! The small blobs that the head leads to: key slots, and the commits from the newest down.
 
 use wyng_archive::crypto::{Coder, slot_name};
-use wyng_archive::format::{COMMIT_BYTES, SLOT_BYTES};
+use wyng_archive::format::{COMMIT_BYTES, Commit};
 use wyng_archive::{BlobName, Class, Fault};
 use wyng_control::Failure;
 
@@ -20,7 +20,7 @@ pub(super) fn check_slots(
 ) -> Result<(), Failure> {
     for slot in &archive.head.slots {
         let name = slot_name(slot.number);
-        match read_small(store, name, SLOT_BYTES, findings)?.or_fault() {
+        match read_small(store, name, slot.kind.blob_bytes(), findings)?.or_fault() {
             Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => {
                 findings.notes.slots.remove(&slot.number);
             }
@@ -33,7 +33,8 @@ pub(super) fn check_slots(
     Ok(())
 }
 
-/// Checks every commit from the head down: each one's hash is in the commit after it. One sound
+/// Checks every commit from the head down: each one's hash is in the commit after it, and its run
+/// number and kept clock are not above that commit's. One sound
 /// copy is enough; two that authenticate and differ are a fork.
 pub(super) fn check_commits(
     store: &mut impl Store,
@@ -42,6 +43,7 @@ pub(super) fn check_commits(
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let mut newer: Option<Commit> = None;
     let (mut generation, mut expected) = (
         archive.head.generation,
         archive.ledger.head().map(KnownCommit::hash),
@@ -74,6 +76,14 @@ pub(super) fn check_commits(
             }
             (None, 1) => findings.note(Class::Commit, name, Fault::Hash),
             (_, _) => findings.note(Class::Commit, name, Fault::Copies),
+        }
+        if let Some(found) = &found
+            && let Some(newer) = newer.replace(found.commit.clone())
+            && newer.stamp.follows(&found.commit.stamp).is_err()
+        {
+            let name = archive.credential.commit_name(newer.generation);
+            let rule = "its run number or kept clock is below that of an older commit";
+            findings.note(Class::Commit, name, Fault::Shape(rule));
         }
         generation = generation.saturating_sub(1);
         // Below a damaged commit the hash is known only where this machine kept the bytes; the tag

@@ -208,7 +208,7 @@ fn write_beside(
     folder.write_slots(files, &all)
 }
 
-/// The slots that the head lists, from the store or, where the store lost one, from this machine's
+/// The slots that the head lists and that this version can open, from the store or, where the store lost one, from this machine's
 /// copies; and how many the store lost, which are reported.
 fn live_slots(
     store: &mut impl Store,
@@ -217,7 +217,8 @@ fn live_slots(
     ledger: &mut Ledger,
 ) -> Result<(Vec<Slot>, u64), Failure> {
     let (mut live, mut problems) = (Vec::new(), 0u64);
-    for wanted in &view.head.found.commit.slots {
+    let listed = &view.head.found.commit.slots;
+    for wanted in listed.iter().filter(|slot| slot.kind.can_open()) {
         let fits =
             |slot: &&Slot| slot.clear().number == wanted.number && slot_hash(slot) == wanted.hash;
         let found = match &view.slots {
