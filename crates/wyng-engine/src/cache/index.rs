@@ -163,7 +163,8 @@ impl Index {
         self.keys.is_lost(key)
     }
 
-    fn is_lost(&self, location: &Location) -> bool {
+    /// Whether the pack of a place is lost, or the session key under which the record is sealed.
+    pub fn is_lost(&self, location: &Location) -> bool {
         let key_lost = matches!(location.stored, Stored::Chunk { key } if self.keys.is_lost(key));
         key_lost || self.lost.contains(&location.pack)
     }

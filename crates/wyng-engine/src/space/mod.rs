@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What happens to packs that the archive no longer needs, and which records it still needs. What a
+//! person removed, and why, is for other wings.
+
+mod alive;
+
+pub use alive::{Alive, AliveIn, Roots, mark_alive};
