@@ -72,7 +72,7 @@ impl MemoryWorld {
     pub fn new(durable: Durable, seed: u64) -> Self {
         let plug = Plug::default();
         let world = World {
-            clock: CountedClock(1_900_000_000_000_000_000 + seed * 1_000_000_000),
+            clock: CountedClock::after(seed),
             random: SeededRandom(
                 blake3::Hasher::new()
                     .update(&seed.to_le_bytes())
@@ -135,17 +135,45 @@ impl MemoryWorld {
     }
 }
 
-/// Each look at it is a millisecond later than the one before, nanoseconds since 1970.
-pub struct CountedClock(u64);
+/// Each look at it is a millisecond later than the one before.
+pub struct CountedClock {
+    true_nanos: u64,
+    wall_ahead_secs: i64,
+}
+
+impl CountedClock {
+    /// The clock this many seconds after the first second of all worlds.
+    pub fn after(secs: u64) -> Self {
+        Self {
+            true_nanos: secs * 1_000_000_000,
+            wall_ahead_secs: 1_900_000_000,
+        }
+    }
+
+    /// Time passes.
+    pub fn pass(&mut self, secs: u64) {
+        self.true_nanos += secs * 1_000_000_000;
+    }
+
+    /// Somebody sets the wall clock ahead, or back.
+    pub fn jump(&mut self, secs: i64) {
+        self.wall_ahead_secs += secs;
+    }
+}
 
 impl Clock for CountedClock {
     fn wall_nanos(&mut self) -> u64 {
-        self.0 += 1_000_000;
-        self.0
+        let ahead = i128::from(self.wall_ahead_secs) * 1_000_000_000;
+        u64::try_from(i128::from(self.monotonic_nanos()) + ahead).unwrap_or(0)
     }
 
     fn monotonic_nanos(&mut self) -> u64 {
-        self.wall_nanos()
+        self.true_nanos += 1_000_000;
+        self.true_nanos
+    }
+
+    fn kept_secs(&mut self) -> Option<u64> {
+        Some(self.true_nanos / 1_000_000_000)
     }
 
     fn cpu_micros(&mut self) -> u64 {

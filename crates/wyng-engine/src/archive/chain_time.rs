@@ -12,9 +12,10 @@ use crate::state::to_hex;
 use crate::world::Clock;
 
 /// The chain's kept clock for the next commit and for sessions that begin now, seconds. It is that
-/// of the head: it goes on only with a clock that counts what passed since.
-pub(crate) fn kept_now(_clock: &mut impl Clock, archive: &Archive) -> u64 {
-    archive.head.stamp.stamp.kept_secs
+/// of the head, and goes on only with a clock that counts what passed since.
+pub(crate) fn kept_now(clock: &mut impl Clock, archive: &Archive) -> u64 {
+    let head_secs = archive.head.stamp.stamp.kept_secs;
+    clock.kept_secs().unwrap_or(0).max(head_secs)
 }
 
 /// Checks that the run number and the kept clock of a commit are not below those of an older commit

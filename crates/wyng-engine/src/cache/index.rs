@@ -132,6 +132,13 @@ impl Index {
         self.packs = packs;
     }
 
+    /// From now on nothing is known in these packs either.
+    pub fn give_up_packs(&mut self, packs: impl Iterator<Item = u64>) {
+        for pack in packs {
+            self.packs.present.remove(&pack);
+        }
+    }
+
     /// From now on these packs count as lost.
     pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
         self.lost = packs;

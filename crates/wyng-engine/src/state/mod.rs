@@ -17,7 +17,7 @@ pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
-pub use journal::{Journal, JournalKey, JournalPack, JournalVolume, Journaled};
+pub use journal::{Journal, JournalKey, JournalPack, JournalSending, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};

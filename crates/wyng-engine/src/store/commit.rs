@@ -3,7 +3,10 @@
 //! durable, ledger, commit, receipt, ledger.
 
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
-use wyng_archive::format::{ArchiveSettings, Commit, KeyEntry, VolumeEntry, skip_of};
+use wyng_archive::format::{
+    ArchiveSettings, Commit, CommitStamp, Floor, KeyEntry, VolumeEntry, skip_of,
+};
+use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
@@ -11,12 +14,15 @@ use super::head::push_pending;
 use super::pack::CommitPoint;
 use super::pack_changes::PackChanges;
 use super::packer::Packer;
-use super::tables::{FinishedVolume, edit_keys, edit_packs, edit_volumes};
+use super::tables::{
+    EditedVolume, FinishedVolume, VolumeEdits, edit_keys, edit_packs, edit_volumes,
+};
 use super::tools::Tools;
 use crate::archive::{Archive, Uncommitted, kept_now};
+use crate::cache::PacksAtHand;
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
-use crate::state::{JournalVolume, KnownCommit};
+use crate::state::{JournalSending, JournalVolume, KnownCommit};
 use crate::world::{Clock, Parts, Random, World};
 
 /// What a commit adds to the archive.
@@ -24,6 +30,10 @@ use crate::world::{Clock, Parts, Random, World};
 pub(crate) struct Changes {
     /// Volumes that enter the catalog without a session, each with its number.
     pub begun: Vec<(u64, VolumeEntry)>,
+    /// Volumes whose entries change without a new session.
+    pub edited: Vec<EditedVolume>,
+    /// Numbers of volumes that leave the volume table.
+    pub removed: Vec<u64>,
     /// Volumes with a new session.
     pub finished: Vec<FinishedVolume>,
     /// The envelopes that the head's key table lacks, each with its number, ascending.
@@ -47,13 +57,16 @@ pub(crate) fn commit<P: Parts>(
 ) -> Result<(), Failure> {
     let Changes {
         begun,
+        mut edited,
+        removed,
         finished,
         keys,
         replaces_lost_keys,
-        packs,
+        mut packs,
         point,
     } = changes;
     let head = archive.head.clone();
+    let stamp = head.stamp.next(kept_now(&mut world.clock, archive));
     let replaced_end = if replaces_lost_keys {
         std::mem::take(&mut archive.lost_keys).end
     } else {
@@ -67,10 +80,32 @@ pub(crate) fn commit<P: Parts>(
             .chain(finished.iter().map(|finished| &finished.entry));
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
+    archive.sending.retain(|volume| {
+        finished
+            .iter()
+            .all(|finished| finished.entry.id != volume.volume)
+    });
     let changes_packs = !packs.entries.is_empty();
+    // A node that is written now must not be found in a pack that this very commit gives up.
+    archive.cache.index.give_up_packs(packs.given_up());
+    packs.stamp(stamp.stamp);
     let mut tools = Tools::of(world, archive, pool);
-    let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
+    let begun = begun
+        .into_iter()
+        .map(|(number, entry)| EditedVolume::entry_only(number, entry));
+    edited.extend(begun);
+    let edits = VolumeEdits {
+        edited,
+        removed,
+        finished,
+        generation,
+    };
+    let volumes = edit_volumes(&mut tools, packer, &head, edits)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
+    if changes_packs {
+        // The nodes of the pack table that are changed are found whatever the state of their packs.
+        tools.cache.index.set_packs(PacksAtHand::default());
+    }
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, point)?;
     let commit = Commit {
         packs,
@@ -79,7 +114,7 @@ pub(crate) fn commit<P: Parts>(
         tail: Some(tail),
         ..head
     };
-    finish(world, archive, pool, commit)?;
+    finish(world, archive, pool, commit, stamp)?;
     if changes_packs {
         archive.look_for_packs(&mut world.files)?;
     }
@@ -113,16 +148,39 @@ pub fn commit_change<P: Parts>(
     }
     let mut state = archive.head.clone();
     change(&mut state);
-    finish(world, archive, pool, state)
+    let stamp = state.stamp.next(kept_now(&mut world.clock, archive));
+    finish(world, archive, pool, state, stamp)
 }
 
-/// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then
-/// the cache follows.
+/// Commits changed entries of one volume, without a new session. What an interrupted run left goes
+/// into the same commit, which would forget it otherwise.
+pub(crate) fn commit_edit<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    edit: EditedVolume,
+) -> Result<(), Failure> {
+    let left = std::mem::take(&mut archive.uncommitted);
+    let volumes = archive.volumes(&mut world.files)?;
+    let begun = begun_volumes(archive, &volumes);
+    let mut packer = Packer::after(archive, left.packs);
+    let changes = Changes {
+        begun,
+        edited: vec![edit],
+        keys: left.keys,
+        point: CommitPoint::EndOfRun,
+        ..Changes::default()
+    };
+    commit(world, archive, &mut Pool::new(0, 0)?, &mut packer, changes)
+}
+
+/// Makes `state` the next commit: at its point in time, chained, sealed, in the ledger, pushed, in
+/// the ledger again; then the cache follows.
 fn finish<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     state: Commit,
+    stamp: CommitStamp,
 ) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
     let lost = |generation| {
@@ -141,7 +199,9 @@ fn finish<P: Parts>(
     let commit = Commit {
         generation,
         time: world.clock.wall_secs(),
-        stamp: archive.head.stamp.next(kept_now(&mut world.clock, archive)),
+        stamp,
+        earlier_hold_off: HoldOffs::of_commit(&state).settle(stamp.stamp).earlier,
+        floor: archive.floor(stamp.stamp.kept_secs),
         writer: archive
             .toml
             .writer_id()
@@ -163,9 +223,15 @@ fn finish<P: Parts>(
     archive
         .cache
         .save(&mut world.files, generation, archive.head.next_pack())?;
+    let minimum_age_secs = archive.head.settings.minimum_age_secs;
+    let floor_of = |volume: &JournalSending| Floor {
+        pack: volume.begun.first_pack,
+        sent_secs: volume.begun.sent_secs,
+    };
     archive
-        .journal
-        .begin(&mut world.files, generation, &archive.unfinished)
+        .sending
+        .retain(|volume| floor_of(volume).holds(stamp.stamp.kept_secs, minimum_age_secs));
+    archive.begin_journal(&mut world.files, generation)
 }
 
 /// Seals a commit under its name.

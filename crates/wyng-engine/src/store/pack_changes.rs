@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How the pack table changes besides growing: packs that are marked lost, or live again.
+//! How the pack table changes besides growing: packs that are marked lost, live again, or given up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_archive::format::{Commit, PackEntry, PackState, depth_for};
+use wyng_archive::format::{Commit, GivenUp, Heirs, PackEntry, PackState, Stamp, depth_for};
 
 /// Upper bound for a sealed node of the pack table, bytes.
 pub(super) const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
@@ -13,7 +13,8 @@ pub(super) const PACK_NODE_MAX_BYTES: usize = 3 * 1024;
 pub(crate) struct PackChanges {
     /// Entries with their new states.
     pub entries: BTreeMap<u64, PackEntry>,
-    /// Indices at which nodes of the pack table lie in lost packs: these nodes are written anew.
+    /// Indices at which nodes of the pack table lie in packs that are lost or given up: these nodes
+    /// are written anew.
     pub rewritten: BTreeSet<u64>,
 }
 
@@ -21,6 +22,35 @@ impl PackChanges {
     /// Whether nothing in the table changes.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty() && self.rewritten.is_empty()
+    }
+
+    /// Gives a pack up, in favour of the packs that took over its records. The commit that does so
+    /// fills in its own point in time.
+    pub(crate) fn give_up(&mut self, number: u64, entry: &PackEntry, heirs: Option<Heirs>) {
+        let at = Stamp::default();
+        let state = PackState::GivenUp(GivenUp { at, heirs });
+        self.entries.insert(number, PackEntry { state, ..*entry });
+    }
+
+    /// The packs that the next commit gives up.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = u64> + '_ {
+        let is_new = |entry: &PackEntry| {
+            let given_up = entry.state.given_up();
+            given_up.is_some_and(|given_up| given_up.at == Stamp::default())
+        };
+        let packs = self.entries.iter().filter(move |(_, entry)| is_new(entry));
+        packs.map(|(number, _)| *number)
+    }
+
+    /// Fills in the point in time of the commit that gives packs up. No commit has the default one.
+    pub(super) fn stamp(&mut self, at: Stamp) {
+        for entry in self.entries.values_mut() {
+            if let PackState::GivenUp(given_up) = &mut entry.state
+                && given_up.at == Stamp::default()
+            {
+                given_up.at = at;
+            }
+        }
     }
 
     /// Whether a pack is to be marked lost.

@@ -50,6 +50,13 @@ impl<P: Parts> Packer<P> {
         }
     }
 
+    /// The number of the pack that the next record goes into.
+    pub(crate) fn filling(&self) -> u64 {
+        self.open
+            .as_ref()
+            .map_or(self.next_number, |pack| pack.number)
+    }
+
     /// Bytes of packs handed to the far end.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.outbox.sent_bytes

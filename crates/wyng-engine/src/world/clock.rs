@@ -11,6 +11,10 @@ pub trait Clock {
     }
     /// Nanoseconds of a clock that only goes forward.
     fn monotonic_nanos(&mut self) -> u64;
+    /// A clock that nobody can push, seconds; `None` if this machine counts none.
+    fn kept_secs(&mut self) -> Option<u64> {
+        None
+    }
     /// Processor time that this process has used, microseconds.
     fn cpu_micros(&mut self) -> u64;
     /// Peak of the memory of this process, bytes; 0: not measured.
