@@ -2,6 +2,8 @@
 //! The one point at which a run becomes true, in this order: trees edited, tail closed, everything
 //! durable, ledger, commit, receipt, ledger.
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
 use wyng_archive::format::{
     ArchiveSettings, Commit, CommitStamp, Floor, KeyEntry, VolumeEntry, skip_of,
@@ -15,7 +17,7 @@ use super::pack::CommitPoint;
 use super::pack_changes::PackChanges;
 use super::packer::Packer;
 use super::tables::{
-    EditedVolume, FinishedVolume, VolumeEdits, edit_keys, edit_packs, edit_volumes,
+    EditedVolume, FinishedVolume, KeyEdits, VolumeEdits, edit_keys, edit_packs, edit_volumes,
 };
 use super::tools::Tools;
 use crate::archive::{Archive, Uncommitted, kept_now};
@@ -40,7 +42,9 @@ pub(crate) struct Changes {
     pub keys: Vec<(u64, KeyEntry)>,
     /// Gives up the lost nodes of the key table: their numbers stay, without entries.
     pub replaces_lost_keys: bool,
-    /// Packs whose state changes.
+    /// Numbers of keys under which no pack holds a record any more.
+    pub dropped_keys: BTreeSet<u64>,
+    /// Packs whose state changes, or whose entries are dropped.
     pub packs: PackChanges,
     /// When in the run it comes: the tail of a run's last commit may be short.
     pub point: CommitPoint,
@@ -62,6 +66,7 @@ pub(crate) fn commit<P: Parts>(
         finished,
         keys,
         replaces_lost_keys,
+        dropped_keys,
         mut packs,
         point,
     } = changes;
@@ -85,7 +90,8 @@ pub(crate) fn commit<P: Parts>(
             .iter()
             .all(|finished| finished.entry.id != volume.volume)
     });
-    let changes_packs = !packs.entries.is_empty();
+    let changes_packs = !(packs.entries.is_empty() && packs.dropped.is_empty());
+    let drops_keys = !dropped_keys.is_empty();
     // A node that is written now must not be found in a pack that this very commit gives up.
     archive.cache.index.give_up_packs(packs.given_up());
     packs.stamp(stamp.stamp);
@@ -101,7 +107,12 @@ pub(crate) fn commit<P: Parts>(
         generation,
     };
     let volumes = edit_volumes(&mut tools, packer, &head, edits)?;
-    let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
+    let keys = KeyEdits {
+        new: keys,
+        dropped: dropped_keys,
+        replaced_end,
+    };
+    let keys = edit_keys(&mut tools, packer, &head, keys)?;
     if changes_packs {
         // The nodes of the pack table that are changed are found whatever the state of their packs.
         tools.cache.index.set_packs(PacksAtHand::default());
@@ -115,6 +126,9 @@ pub(crate) fn commit<P: Parts>(
         ..head
     };
     finish(world, archive, pool, commit, stamp)?;
+    if drops_keys {
+        return archive.follow_head(&mut world.files);
+    }
     if changes_packs {
         archive.look_for_packs(&mut world.files)?;
     }

@@ -20,6 +20,7 @@ mod session_keys;
 mod tables;
 mod tools;
 mod trees;
+mod whole;
 
 pub use commit::commit_change;
 pub(crate) use commit::{Changes, begun_volumes, commit, commit_edit, new_volume, seal_commit};
@@ -42,3 +43,4 @@ pub(crate) use session_keys::{Keys, keys_of};
 pub(crate) use tables::{EditedVolume, FinishedVolume};
 pub(crate) use tools::Tools;
 pub(crate) use trees::ContentEdit;
+pub(crate) use whole::hash_pack;

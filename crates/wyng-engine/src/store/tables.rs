@@ -79,6 +79,9 @@ pub(super) fn edit_volumes<P: Parts>(
         finished,
         generation,
     } = edits;
+    if edited.is_empty() && removed.is_empty() && finished.is_empty() {
+        return Ok(head.volumes);
+    }
     let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
     let edited: Vec<EditedVolume> = edited
         .into_iter()
@@ -131,20 +134,33 @@ pub(super) fn edit_volumes<P: Parts>(
     })
 }
 
-/// Enters new session keys into the key table. Lost nodes of the table that lie below
-/// `replaced_end` are given up. Other lost nodes are not touched, since `Archive::next_key` skips
-/// their numbers.
+/// How a commit changes the key table.
+pub(super) struct KeyEdits {
+    /// New session keys, each with its number, ascending.
+    pub new: Vec<(u64, KeyEntry)>,
+    /// Numbers of keys under which no pack holds a record any more: their entries leave the table.
+    pub dropped: BTreeSet<u64>,
+    /// Lost nodes of the table below this number are given up. Other lost nodes are not touched,
+    /// since `Archive::next_key` skips their numbers.
+    pub replaced_end: u64,
+}
+
+/// Changes the key table.
 pub(super) fn edit_keys<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    keys: Vec<(u64, KeyEntry)>,
-    replaced_end: u64,
+    edits: KeyEdits,
 ) -> Result<TreeRoot, Failure> {
-    if keys.is_empty() && replaced_end == 0 {
+    let KeyEdits {
+        new,
+        dropped,
+        replaced_end,
+    } = edits;
+    if new.is_empty() && dropped.is_empty() && replaced_end == 0 {
         return Ok(head.keys);
     }
-    let size = keys
+    let size = new
         .last()
         .map_or(head.keys.size, |(number, _)| number.saturating_add(1));
     let mut nodes = LostKeysAsEmpty {
@@ -157,9 +173,12 @@ pub(super) fn edit_keys<P: Parts>(
         let index = &nodes.nodes.tools.cache.index;
         u32::try_from(*number).is_ok_and(|number| index.is_key_lost(number))
     });
-    let changes: Vec<_> = lost
+    let gone: BTreeSet<u64> = lost.chain(dropped).collect();
+    let changes: Vec<_> = gone
+        .into_iter()
+        .filter(|number| *number < head.keys.size)
         .map(|number| (number, None))
-        .chain(keys.into_iter().map(|(number, key)| (number, Some(key))))
+        .chain(new.into_iter().map(|(number, key)| (number, Some(key))))
         .collect();
     for (number, key) in changes {
         editor.set(number, key, &mut nodes).map_err(edit_failure)?;
@@ -200,7 +219,7 @@ pub(super) fn edit_packs<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    changes: PackChanges,
+    mut changes: PackChanges,
     point: CommitPoint,
 ) -> Result<(PacksRoot, Tail), Failure> {
     let count = packer.closed_count().saturating_add(2);
@@ -211,9 +230,11 @@ pub(super) fn edit_packs<P: Parts>(
         .map_err(|_| internal("one commit cannot hold so many packs"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
     packer.settle(tools)?;
+    changes.end_heirs(number);
     let PackChanges {
         mut entries,
         rewritten,
+        dropped,
     } = changes;
     if let Some(tail) = &head.tail {
         entries.entry(tail.number).or_insert(tail.entry);
@@ -225,15 +246,15 @@ pub(super) fn edit_packs<P: Parts>(
     };
     let mut nodes = PackedTail(PackedNodes { tools, packer });
     let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
-    let indices: BTreeSet<u64> = entries.keys().chain(&rewritten).copied().collect();
+    let indices = entries.keys().chain(&rewritten).chain(&dropped);
+    let indices: BTreeSet<u64> = indices.copied().collect();
     for index in indices {
         if rewritten.contains(&index) {
             editor.touch(index, &mut nodes).map_err(edit_failure)?;
         }
-        if let Some(entry) = entries.get(&index) {
-            editor
-                .set(index, Some(*entry), &mut nodes)
-                .map_err(edit_failure)?;
+        let entry = entries.get(&index).copied();
+        if entry.is_some() || dropped.contains(&index) {
+            editor.set(index, entry, &mut nodes).map_err(edit_failure)?;
         }
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;
