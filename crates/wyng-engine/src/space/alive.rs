@@ -88,6 +88,11 @@ impl Alive {
         self.packs.get(&pack)
     }
 
+    /// The packs in which anything is alive, ascending.
+    pub fn packs(&self) -> impl Iterator<Item = u64> + '_ {
+        self.packs.keys().copied()
+    }
+
     /// The live packs as the choice of what to give up takes them. `table_nodes`: the packs that
     /// hold nodes of the head's pack table.
     pub fn marked(&self, packs: &Packs, table_nodes: &BTreeSet<u64>) -> Vec<Marked> {
