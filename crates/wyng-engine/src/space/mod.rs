@@ -3,12 +3,20 @@
 //! person removed, and why, is for other wings.
 
 mod alive;
+mod compact;
+mod copy_times;
 mod guard;
+mod moving;
+mod notes;
 mod proof;
 mod tidy;
+mod waits;
 mod waste;
 
 pub use alive::{Alive, AliveIn, Roots, mark_alive};
+pub use compact::{CompactRequest, compact};
+pub use copy_times::CopyTimes;
+pub(crate) use notes::bring_in_notes;
 pub(crate) use tidy::is_run_due;
 pub use tidy::{Tidied, tidy};
-pub(crate) use waste::{Waste, nothing_read};
+pub(crate) use waits::{look_for_waits, tell_waits};

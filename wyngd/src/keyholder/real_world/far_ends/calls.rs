@@ -220,14 +220,29 @@ impl FarEnds {
         self.message_of(Service::Fetch)
     }
 
-    /// The next message about a fetch or a prune. A call that has failed answers nothing any more;
+    /// The next message about a fetch or a prune; receipts of a push that come before it are noted.
+    /// A call that has failed answers nothing any more;
     /// whoever still waits for its answers gets its failure.
     pub(super) fn message_of(
         &mut self,
         service: Service,
     ) -> Result<Received<TransportToKeyholder>, Failure> {
-        let failed = self.failed.get(&service).cloned();
-        failed.map_or_else(|| self.transport_message(), Err)
+        loop {
+            if let Some(failed) = self.failed.get(&service) {
+                return Err(failed.clone());
+            }
+            let received = self.transport_message()?;
+            // A push goes on beside what is read.
+            let TransportToKeyholder::Receipt {
+                first,
+                last,
+                answer,
+            } = received.message
+            else {
+                return Ok(received);
+            };
+            self.push.settle(first, last, answer)?;
+        }
     }
 
     /// What the far end of a service was last asked to open.
