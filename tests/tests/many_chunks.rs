@@ -13,8 +13,8 @@ use wyng_control::{
     Asked, BaseLabel, BaseOf, ExitStatus, Failure, FoundSource, Progress, TargetLook, ToClient, Via,
 };
 use wyng_engine::world::{
-    ChangePage, Client, Clock, Errno, Fetched, Found, Kept, OpenStore, Parts, Random, Receipt,
-    Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait, World,
+    ChangePage, Client, Clock, Deleted, Errno, Fetched, Found, Kept, OpenStore, Parts, Random,
+    Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait, World,
 };
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
@@ -253,6 +253,18 @@ impl Store for TakesAll {
     // Calls that a backup never makes.
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
         panic!("this store takes every name")
+    }
+
+    fn delete(&mut self, _: BlobName) -> Result<(), Failure> {
+        panic!("a backup deletes nothing")
+    }
+
+    fn deleted(&mut self) -> Result<Deleted, Failure> {
+        panic!("a backup deletes nothing")
+    }
+
+    fn finish_prune(&mut self) -> Result<(), Failure> {
+        panic!("a backup deletes nothing")
     }
 
     fn request(&mut self, _: BlobName, _: u32, _: u32) -> Result<(), Failure> {

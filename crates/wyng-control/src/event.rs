@@ -114,6 +114,13 @@ pub enum ToClient {
     },
     /// `verify`: the totals.
     Verified(VerifyReport),
+    /// `compact`: the totals.
+    Compacted(CompactReport),
+    /// `compact`, `status`: packs of the last archive that wait for their deletion, by what they
+    /// wait for.
+    Waits(Waits),
+    /// `undelete`: the session is back.
+    Undeleted(UndeleteReport),
     /// `key list`, `add`, `change`, `remove`: one slot. `key check`: the slot that opened.
     KeySlot(KeySlot),
     /// `unlock`: the daemon keeps the key until this time.
@@ -503,6 +510,89 @@ pub struct VerifyReport {
     pub problems: u64,
     /// Number of acknowledged problems.
     pub acknowledged: u64,
+}
+
+/// The totals of a compaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Encode, Decode)]
+pub struct CompactReport {
+    /// Number of packs that were rewritten, or in which nothing was alive.
+    pub rewritten_packs: u64,
+    /// Their length, bytes.
+    pub read_bytes: u64,
+    /// Length of what was moved out of them, bytes.
+    pub moved_bytes: u64,
+    /// Number of packs that were deleted.
+    pub deleted_packs: u64,
+    /// Their length, bytes.
+    pub freed_bytes: u64,
+    /// Number of blobs that were deleted although no commit ever had them.
+    pub deleted_orphans: u64,
+    /// Length of the packs that wait for their deletion, bytes.
+    pub waiting_bytes: u64,
+    /// Bytes that were read back before packs were deleted.
+    pub proof_bytes: u64,
+    /// Number of problems.
+    pub problems: u64,
+    /// Metadata is lost, so that it is not known what is needed: nothing was rewritten.
+    pub unknown: bool,
+}
+
+/// Packs that wait for the same kind of thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct Waits {
+    /// What they wait for, with the most that is left for any of them.
+    pub reason: WaitReason,
+    /// Number of packs.
+    pub packs: u64,
+    /// Their length, bytes.
+    pub bytes: u64,
+}
+
+/// What a pack waits for before it is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum WaitReason {
+    /// The hold-off.
+    HoldOff {
+        /// Runs still to be counted.
+        runs_left: u64,
+        /// Time still to pass, seconds.
+        secs_left: u64,
+    },
+    /// A command that reads with an older state of the archive.
+    Reader,
+    /// A pack that took over its records is lost.
+    HeirLost,
+    /// Fetching is refused, so that the store cannot show what it holds.
+    FetchRefused,
+    /// A pack that waits relies on it.
+    Needed,
+    /// What lives on must be read back first.
+    Proof {
+        /// Commits to read.
+        commits_left: u64,
+        /// Packs to read.
+        packs_left: u64,
+    },
+    /// Deleting is not allowed.
+    DeleteRefused,
+    /// The store refused to delete.
+    StoreRefused {
+        /// Time until the next try, seconds.
+        secs_left: u64,
+    },
+}
+
+/// A session that came back.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct UndeleteReport {
+    /// The volume's name now.
+    pub volume: String,
+    /// The session's time, seconds since 1970 UTC.
+    pub session: i64,
+    /// Number of packs that became live again.
+    pub revived_packs: u64,
+    /// Bytes that were read back; none if fetching is refused.
+    pub read_bytes: Option<u64>,
 }
 
 /// What opens a key slot.

@@ -36,9 +36,10 @@ pub use command::{
     UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
-    ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
-    ProofSummary, RecoverySheet, RestoreReport, SessionLine, SlotKind, TargetKind, ToClient,
-    Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, Wanted,
+    ArchiveSummary, Asked, CompactReport, DiffReport, KeySlot, Method, MonitorReport, Phase,
+    Problem, Progress, ProofSummary, RecoverySheet, RestoreReport, SessionLine, SlotKind,
+    TargetKind, ToClient, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace,
+    VolumeReport, WaitReason, Waits, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};

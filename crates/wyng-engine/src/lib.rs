@@ -9,10 +9,10 @@
 //!   built anew: the index of ids and the nodes. Both use files alone.
 //! - Wings, each with one door: [`archive`] (what is known here), [`store`] (what goes to the store
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
-//!   over an archive, and its key slots), and [`look`] (what is reported without a change). Nothing
-//!   reaches into a wing past its door.
-//! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a timer's
-//!   run comes too soon.
+//!   over an archive, and its key slots), [`space`] (what is alive, and what happens to the rest),
+//!   and [`look`] (what is reported without a change). Nothing reaches into a wing past its door.
+//! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a
+//!   timer's run comes too soon.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -30,6 +30,7 @@ pub mod outcome;
 pub mod pool;
 pub mod restore;
 pub mod room;
+pub mod space;
 pub mod state;
 pub mod store;
 mod unattended;

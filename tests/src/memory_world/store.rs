@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use wyng_control::{Failure, Via};
-use wyng_engine::world::{Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
+use wyng_engine::world::{Deleted, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 use wyng_wire::{BlobName, Service};
 
 use super::plug::Plug;
@@ -31,6 +31,16 @@ pub struct MemoryStore {
     pub services: Vec<Service>,
     /// The far end is lost at this call.
     pub lose_far_end_at: Option<u64>,
+    /// Names to be deleted without an answer yet. A deletion without an answer may be done or not.
+    dooms: VecDeque<BlobName>,
+    /// Names that were to be deleted, in order.
+    pub deletes: Vec<BlobName>,
+    /// The store refuses every DELETE.
+    pub refuses_deletes: bool,
+    /// No call of these services is let through, as by a policy.
+    pub refused_services: Vec<Service>,
+    /// PUTs from this number on are answered as stored, and dropped.
+    pub drops_puts_from: Option<u64>,
     /// The far end says of every name that a blob lies under it.
     pub shows_everything: bool,
     /// The names of the blobs of which something was asked for, in order.
@@ -53,6 +63,11 @@ impl MemoryStore {
             push_may_read: true,
             services: Vec::new(),
             lose_far_end_at: None,
+            dooms: VecDeque::new(),
+            deletes: Vec::new(),
+            refuses_deletes: false,
+            refused_services: Vec::new(),
+            drops_puts_from: None,
             shows_everything: false,
             read: Vec::new(),
         }
@@ -66,6 +81,11 @@ impl MemoryStore {
             if (chance >> (place % 64)) & 1 == 1 {
                 blobs.entry(name.0).or_insert_with(|| bytes.clone());
                 arrived += 1;
+            }
+        }
+        for (place, name) in self.dooms.iter().enumerate() {
+            if (chance >> (place % 64)) & 1 == 0 && !self.refuses_deletes {
+                blobs.remove(&name.0);
             }
         }
         (blobs, arrived)
@@ -96,7 +116,9 @@ impl MemoryStore {
             Some(_) => Kept::Different,
         };
         self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| bytes.clone());
-        self.blobs.entry(name.0).or_insert(bytes);
+        if self.drops_puts_from.is_none_or(|from| number < from) {
+            self.blobs.entry(name.0).or_insert(bytes);
+        }
         self.plug.note_receipt();
         Some(Receipt { number, kept })
     }
@@ -115,6 +137,11 @@ impl Store for MemoryStore {
     ) -> Result<(), Failure> {
         self.plug.step();
         self.services.push(service);
+        if self.refused_services.contains(&service) {
+            return Err(Failure::FarEndRefused {
+                via: "qrexec:memory".into(),
+            });
+        }
         match (open, self.blobs.is_empty()) {
             (OpenStore::New, false) => Err(Failure::StoreNotEmpty {
                 store: "memory".into(),
@@ -166,6 +193,31 @@ impl Store for MemoryStore {
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.plug.change();
         while self.settle_oldest().is_some() {}
+        Ok(())
+    }
+
+    fn delete(&mut self, name: BlobName) -> Result<(), Failure> {
+        self.plug.change();
+        self.deletes.push(name);
+        self.dooms.push_back(name);
+        Ok(())
+    }
+
+    fn deleted(&mut self) -> Result<Deleted, Failure> {
+        self.plug.change();
+        self.reach_far_end()?;
+        let name = self.dooms.pop_front().unwrap();
+        Ok(if self.refuses_deletes {
+            Deleted::Refused
+        } else if self.blobs.remove(&name.0).is_some() {
+            Deleted::Gone
+        } else {
+            Deleted::Absent
+        })
+    }
+
+    fn finish_prune(&mut self) -> Result<(), Failure> {
+        self.plug.step();
         Ok(())
     }
 

@@ -37,6 +37,15 @@ pub enum KeyholderToTransport {
     Sync,
     /// The push is over.
     EndPush,
+    /// One blob to delete.
+    Delete {
+        /// 1, 2, 3 and so on.
+        number: u64,
+        /// Its name.
+        name: [u8; 32],
+    },
+    /// The prune is over.
+    EndPrune,
     /// A range of a blob is wanted.
     Get {
         /// Its name.
@@ -80,7 +89,16 @@ pub enum TransportToKeyholder {
         /// The answer.
         answer: PutAnswer,
     },
-    /// The store has everything that was put.
+    /// DELETEs `first` to `last` have this answer.
+    Deleted {
+        /// Number of the first DELETE.
+        first: u64,
+        /// Number of the last DELETE.
+        last: u64,
+        /// The answer.
+        answer: DeleteAnswer,
+    },
+    /// The store has everything that was put, or every deletion is durable.
     Final {
         /// Peak of the transport's resident memory, bytes.
         peak_rss_bytes: u64,
@@ -127,6 +145,19 @@ pub enum PutAnswer {
         free_mib: Option<u32>,
     },
     /// The store does not allow it.
+    Refused,
+    /// The store failed.
+    Failed,
+}
+
+/// The answer to a DELETE.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum DeleteAnswer {
+    /// The blob was there and is gone, durably.
+    Deleted,
+    /// There was no such blob.
+    Absent,
+    /// The store does not allow it, or something that is no blob lies under the name.
     Refused,
     /// The store failed.
     Failed,

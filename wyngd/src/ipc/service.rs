@@ -8,6 +8,8 @@ use bincode::{Decode, Encode};
 pub enum Service {
     /// Stores blobs, and reads none back.
     Push,
+    /// Deletes blobs.
+    Prune,
     /// Lists and reads blobs.
     Fetch,
 }
@@ -16,6 +18,7 @@ impl From<Service> for wyng_wire::Service {
     fn from(service: Service) -> Self {
         match service {
             Service::Push => Self::Push,
+            Service::Prune => Self::Prune,
             Service::Fetch => Self::Fetch,
         }
     }

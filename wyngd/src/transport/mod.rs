@@ -48,18 +48,21 @@ fn serve(
     limits: Limits,
 ) -> Result<(), Fatal> {
     let mut waiting: VecDeque<(Service, [OwnedFd; 2])> = VecDeque::new();
-    let mut push: Option<FarEnd> = None;
-    let mut fetch: Option<FarEnd> = None;
+    let mut open = OpenFarEnds::default();
     loop {
-        let (push_in, push_out, push_timeout) = interests(push.as_ref(), keyholder);
-        let (fetch_in, fetch_out, fetch_timeout) = interests(fetch.as_ref(), keyholder);
-        let timeout = [push_timeout, fetch_timeout].into_iter().flatten().min();
+        let (push_in, push_out, push_timeout) = interests(open.push.as_ref(), keyholder);
+        let (prune_in, prune_out, prune_timeout) = interests(open.prune.as_ref(), keyholder);
+        let (fetch_in, fetch_out, fetch_timeout) = interests(open.fetch.as_ref(), keyholder);
+        let timeouts = [push_timeout, prune_timeout, fetch_timeout];
+        let timeout = timeouts.into_iter().flatten().min();
         let begun = Instant::now();
         let [
             from_keyholder,
             from_spawner,
             push_reads,
             push_writes,
+            prune_reads,
+            prune_writes,
             fetch_reads,
             fetch_writes,
         ] = wait(
@@ -68,6 +71,8 @@ fn serve(
                 (spawner.as_fd(), PollFlags::IN),
                 push_in,
                 push_out,
+                prune_in,
+                prune_out,
                 fetch_in,
                 fetch_out,
             ],
@@ -80,18 +85,13 @@ fn serve(
             waiting.push_back((service, received.two_descriptors()?));
         }
         if from_keyholder {
-            take(
-                keyholder,
-                keyholder.receive()?,
-                &mut waiting,
-                &mut push,
-                &mut fetch,
-                limits,
-            )?;
+            let received = keyholder.receive()?;
+            take(keyholder, received, &mut waiting, &mut open, limits)?;
         }
         for (far_end, reads, writes) in [
-            (&mut push, push_reads, push_writes),
-            (&mut fetch, fetch_reads, fetch_writes),
+            (&mut open.push, push_reads, push_writes),
+            (&mut open.prune, prune_reads, prune_writes),
+            (&mut open.fetch, fetch_reads, fetch_writes),
         ] {
             let Some(open) = far_end else { continue };
             match open.work(Ready { reads, writes }, waited, keyholder) {
@@ -104,6 +104,24 @@ fn serve(
                 }
                 Err(Stop::Fatal(fatal)) => return Err(fatal),
             }
+        }
+    }
+}
+
+/// The far ends that are open, at most one of each service.
+#[derive(Default)]
+struct OpenFarEnds {
+    push: Option<FarEnd>,
+    prune: Option<FarEnd>,
+    fetch: Option<FarEnd>,
+}
+
+impl OpenFarEnds {
+    fn of(&mut self, service: Service) -> &mut Option<FarEnd> {
+        match service {
+            Service::Push => &mut self.push,
+            Service::Prune => &mut self.prune,
+            Service::Fetch => &mut self.fetch,
         }
     }
 }
@@ -140,15 +158,14 @@ fn take(
     keyholder: &ToKeyholder,
     received: Received<KeyholderToTransport>,
     waiting: &mut VecDeque<(Service, [OwnedFd; 2])>,
-    push: &mut Option<FarEnd>,
-    fetch: &mut Option<FarEnd>,
+    open: &mut OpenFarEnds,
     limits: Limits,
 ) -> Result<(), Fatal> {
     use crate::ipc::FarEndFault::Lost;
     let message = received.message.clone();
     if message == KeyholderToTransport::CloseAll {
         waiting.clear();
-        (*push, *fetch) = (None, None);
+        *open = OpenFarEnds::default();
         return keyholder.send(&TransportToKeyholder::AllClosed, &[]);
     }
     if let KeyholderToTransport::Open {
@@ -164,44 +181,48 @@ fn take(
         let (_, pipes) = waiting
             .remove(place)
             .ok_or(Fatal::Unexpected("keyholder"))?;
-        let open = Open {
+        let request = Open {
             create,
             destination: destination.as_bytes(),
         };
-        let far_end = match FarEnd::open(service, pipes, open, limits) {
+        let far_end = match FarEnd::open(service, pipes, request, limits) {
             Ok(far_end) => far_end,
             Err(Stop::Fault(fault)) => {
                 return keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[]);
             }
             Err(Stop::Fatal(fatal)) => return Err(fatal),
         };
-        match service {
-            Service::Push => *push = Some(far_end),
-            Service::Fetch => *fetch = Some(far_end),
-        }
+        *open.of(service) = Some(far_end);
         return Ok(());
     }
-    let is_push = matches!(
-        message,
-        KeyholderToTransport::Put { .. }
-            | KeyholderToTransport::Sync
-            | KeyholderToTransport::EndPush
-    );
-    let Some(far_end) = (if is_push { push } else { fetch }) else {
+    let service = service_of(&message);
+    let Some(far_end) = open.of(service) else {
         // The far end failed while the request was on its way, which is reported to the keyholder.
-        return if is_push {
-            Ok(())
+        return if service == Service::Fetch {
+            let fault = Lost;
+            keyholder.send(&TransportToKeyholder::Failed { service, fault }, &[])
         } else {
-            keyholder.send(
-                &TransportToKeyholder::Failed {
-                    service: Service::Fetch,
-                    fault: Lost,
-                },
-                &[],
-            )
+            Ok(())
         };
     };
-    let request = match message {
+    far_end.queue(request(received)?);
+    Ok(())
+}
+
+/// The service of a request.
+fn service_of(message: &KeyholderToTransport) -> Service {
+    match message {
+        KeyholderToTransport::Put { .. }
+        | KeyholderToTransport::Sync
+        | KeyholderToTransport::EndPush => Service::Push,
+        KeyholderToTransport::Delete { .. } | KeyholderToTransport::EndPrune => Service::Prune,
+        _ => Service::Fetch,
+    }
+}
+
+/// What a far end is to be sent for a request.
+fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
+    Ok(match received.message.clone() {
         KeyholderToTransport::Put {
             number,
             name,
@@ -215,7 +236,8 @@ fn take(
             file: received.descriptor()?,
         },
         KeyholderToTransport::Sync => Request::Sync,
-        KeyholderToTransport::EndPush => Request::End,
+        KeyholderToTransport::Delete { number, name } => Request::Delete { number, name },
+        KeyholderToTransport::EndPush | KeyholderToTransport::EndPrune => Request::End,
         KeyholderToTransport::Get {
             name,
             offset_bytes,
@@ -231,7 +253,5 @@ fn take(
         KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => {
             return Err(Fatal::Unexpected("keyholder"));
         }
-    };
-    far_end.queue(request);
-    Ok(())
+    })
 }

@@ -5,7 +5,10 @@
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Coder, Credential, DataKey, Id, Kind, Password, Root};
-use wyng_archive::format::{Commit, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef};
+use wyng_archive::format::{
+    Commit, Floor, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef, VolumeId,
+};
+use wyng_archive::plan::floor::Begun;
 use wyng_control::{Failure, ObjectClass};
 use wyng_wire::Service;
 
@@ -15,7 +18,8 @@ use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::cache::{Cache, PacksAtHand};
 use crate::outcome::{damaged, internal};
 use crate::state::{
-    ArchiveFolder, ArchiveToml, Journal, JournalVolume, Journaled, KnownCommit, Ledger, to_hex,
+    ArchiveFolder, ArchiveToml, Journal, JournalSending, JournalVolume, Journaled, KnownCommit,
+    Ledger, to_hex,
 };
 use crate::world::{Clock, Files, OpenStore, Parts, Secrets, Store, World};
 
@@ -44,6 +48,10 @@ pub struct Archive {
     pub uncommitted: Uncommitted,
     /// Volumes that a run has begun and that are in no commit.
     pub unfinished: Vec<JournalVolume>,
+    /// Volumes for which packs were sent and which have no session from these packs yet.
+    pub sending: Vec<JournalSending>,
+    /// The head's floor, where the journal does not say what it stands for, as after a take-over.
+    pub inherited_floor: Option<Floor>,
     /// The missing part of the key table.
     pub lost_keys: LostKeys,
 }
@@ -102,6 +110,8 @@ impl Archive {
             journal,
             uncommitted,
             unfinished,
+            sending: Vec::new(),
+            inherited_floor: None,
             lost_keys,
         };
         archive.roll_forward(files)?;
@@ -153,6 +163,8 @@ impl Archive {
                 journal,
                 uncommitted,
                 unfinished: Vec::new(),
+                sending: Vec::new(),
+                inherited_floor: None,
                 lost_keys: LostKeys::default(),
             };
             match archive.follow_head(files) {
@@ -178,6 +190,7 @@ impl Archive {
         self.uncommitted = Uncommitted::default();
         let (mut base, mut keys, mut left, mut unfinished) =
             (None, Vec::new(), Vec::new(), Vec::new());
+        let mut sending: Vec<JournalSending> = Vec::new();
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
         let is_behind = base_of_cache < head.generation;
@@ -190,6 +203,10 @@ impl Archive {
                 }
                 Journaled::Key(_) => {}
                 Journaled::Volume(volume) => unfinished.push(volume),
+                Journaled::Sending(volume) => {
+                    sending.retain(|known| known.volume != volume.volume);
+                    sending.push(volume);
+                }
                 Journaled::Pack(pack) if pack.number < head.next_pack() => {
                     cache.add_pack(files, &pack)?
                 }
@@ -209,20 +226,80 @@ impl Archive {
             return Err(Failure::CacheLost);
         }
         self.unfinished = unfinished;
+        self.sending = sending;
+        if is_behind {
+            // The commit that the cache lacks gave some of these volumes their sessions.
+            let floor = self.head.floor;
+            self.sending
+                .retain(|volume| floor.is_some_and(|floor| floor.covers(volume.begun.first_pack)));
+        }
+        self.inherited_floor = self.head.floor.filter(|floor| {
+            let is_known = |volume: &JournalSending| volume.begun.first_pack <= floor.pack;
+            !self.sending.iter().any(is_known)
+        });
         if is_behind {
             self.cache.save(files, generation, self.head.next_pack())?;
-            return self.journal.begin(files, generation, &self.unfinished);
+            return self.begin_journal(files, generation);
         }
         if base != Some(generation) {
-            return self.journal.begin(files, generation, &self.unfinished);
+            return self.begin_journal(files, generation);
         }
         self.uncommitted = Uncommitted { keys, packs: left };
         Ok(())
     }
 
+    /// Begins a new journal after a commit: see [`Journal::begin`].
+    pub fn begin_journal(&self, files: &mut impl Files, generation: u64) -> Result<(), Failure> {
+        self.journal
+            .begin(files, generation, &self.unfinished, &self.sending)
+    }
+
+    /// The floor that holds at `now_kept_secs` by the chain's kept clock.
+    pub fn floor(&self, now_kept_secs: u64) -> Option<Floor> {
+        let begun: Vec<Begun> = self.sending.iter().map(|volume| volume.begun).collect();
+        let minimum_age_secs = self.head.settings.minimum_age_secs;
+        Floor::of(
+            &begun,
+            self.inherited_floor,
+            now_kept_secs,
+            minimum_age_secs,
+        )
+    }
+
+    /// Notes durably that packs are sent for a volume, from `first_pack` on if none was before.
+    pub fn note_sending(
+        &mut self,
+        files: &mut impl Files,
+        volume: VolumeId,
+        first_pack: u64,
+    ) -> Result<(), Failure> {
+        let sent_secs = self.head.stamp.stamp.kept_secs;
+        let place = self.sending.iter().position(|known| known.volume == volume);
+        let first_pack = place
+            .and_then(|place| self.sending.get(place))
+            .map_or(first_pack, |known| known.begun.first_pack);
+        let begun = Begun {
+            first_pack,
+            sent_secs,
+        };
+        let sending = JournalSending { volume, begun };
+        if self.sending.contains(&sending) {
+            return Ok(());
+        }
+        self.journal.sending(files, &sending)?;
+        self.sending.retain(|known| known.volume != volume);
+        self.sending.push(sending);
+        Ok(())
+    }
+
+    /// Notes that sessions reach all that was sent for a volume, from the next commit on.
+    pub fn note_whole(&mut self, volume: VolumeId) {
+        self.sending.retain(|known| known.volume != volume);
+    }
+
     /// Derives from the head what is known: the packs that are in use, and the session keys that the
     /// key table has. The cache must be rolled forward to the head.
-    fn follow_head(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+    pub fn follow_head(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.look_for_packs(files)?;
         self.look_for_keys(files)
     }

@@ -160,6 +160,11 @@ fn back_up_volume<P: Parts>(
     let cpu_micros = world.clock.cpu_micros().saturating_sub(began_cpu);
     let report = volume.report(&shape, keeps.then_some(run.time), method, cpu_micros);
     if !keeps {
+        if volume.is_unchanged(root) {
+            // The sessions that it has reach all that was sent for it.
+            run.job.archive.note_whole(volume.plan.entry.id);
+        }
+        let world = &mut *run.job.world;
         world.client.tell(ToClient::BackedUp(report))?;
         return Ok(Outcome::NoSession);
     }

@@ -267,7 +267,7 @@ impl<'r, 'w, P: Parts> Pipeline<'r, 'w, P> {
         bytes: &Arc<Vec<u8>>,
         unknown: Vec<(Id, Range<usize>)>,
     ) -> Result<Sealing, Failure> {
-        let key = self.run.begin_sealing()?;
+        let key = self.run.begin_sealing(self.volume.plan.entry.id)?;
         let job = &mut self.run.job;
         let mut unsealed = Vec::with_capacity(unknown.len());
         for (id, range) in unknown {

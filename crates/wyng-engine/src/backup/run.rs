@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::SessionKey;
+use wyng_archive::format::VolumeId;
 use wyng_control::{BaseLabel, BaseOf, Failure, Phase, Progress, ToClient, VolumeReport};
 
 use super::job::Job;
@@ -136,10 +137,13 @@ impl<'w, P: Parts> Run<'w, P> {
         Ok(())
     }
 
-    /// The session key to seal with. A new volume is journaled first.
-    pub(super) fn begin_sealing(&mut self) -> Result<Arc<SessionKey>, Failure> {
+    /// The session key to seal with. A new volume is journaled first, and that packs are sent for
+    /// the volume from now on.
+    pub(super) fn begin_sealing(&mut self, volume: VolumeId) -> Result<Arc<SessionKey>, Failure> {
+        let first_pack = self.packer.filling();
         let Job { world, archive, .. } = &mut self.job;
         self.volumes.note_begun(&mut world.files, archive)?;
+        archive.note_sending(&mut world.files, volume, first_pack)?;
         self.keys.current(&mut self.job)
     }
 
@@ -211,6 +215,7 @@ impl<'w, P: Parts> Run<'w, P> {
             replaces_lost_keys: self.heal,
             packs,
             point,
+            ..Changes::default()
         };
         let Job {
             world,

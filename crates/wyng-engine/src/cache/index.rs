@@ -132,6 +132,13 @@ impl Index {
         self.packs = packs;
     }
 
+    /// From now on nothing is known in these packs either.
+    pub fn give_up_packs(&mut self, packs: impl Iterator<Item = u64>) {
+        for pack in packs {
+            self.packs.present.remove(&pack);
+        }
+    }
+
     /// From now on these packs count as lost.
     pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
         self.lost = packs;
@@ -163,7 +170,8 @@ impl Index {
         self.keys.is_lost(key)
     }
 
-    fn is_lost(&self, location: &Location) -> bool {
+    /// Whether the pack of a place is lost, or the session key under which the record is sealed.
+    pub fn is_lost(&self, location: &Location) -> bool {
         let key_lost = matches!(location.stored, Stored::Chunk { key } if self.keys.is_lost(key));
         key_lost || self.lost.contains(&location.pack)
     }

@@ -33,30 +33,32 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
     let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
     let Proven { share, verified } = proven(&mut world.files, &archive, &packs, now)?;
     let keys_proven = archive.ledger.keys_proven;
-    world.client.tell(ToClient::Archive(Box::new(ArchiveSummary {
-        name: name.to_owned(),
-        id: to_hex(&archive.folder.id().0),
-        store_url: without_credentials(&archive.toml.store),
-        via: archive.toml.via.to_string(),
-        generation: archive.head.generation,
-        committed_time: archive.head.time,
-        keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),
-        keys_proven_age_secs: Age::of(keys_proven, now).secs(),
-        verified_time: verified.map_or(0, |then| then.wall_secs),
-        verified_age_secs: Age::of(verified, now).secs(),
-        clock_skew_secs: local.parted_secs,
-        rehearsed_time: archive.ledger.rehearsed_time,
-        proof: proof_summary(&share),
-        chunk_size_bytes: settings.chunk_size_bytes,
-        pack_size_bytes: settings.pack_size_bytes,
-        zstd_level: settings.zstd_level,
-        volume_count,
-        pack_count: packs.len() as u64,
-        stored_bytes,
-        hold_off_runs: settings.hold_off_runs,
-        hold_off_secs: settings.hold_off_secs,
-        minimum_age_secs: settings.minimum_age_secs,
-    })))?;
+    world
+        .client
+        .tell(ToClient::Archive(Box::new(ArchiveSummary {
+            name: name.to_owned(),
+            id: to_hex(&archive.folder.id().0),
+            store_url: without_credentials(&archive.toml.store),
+            via: archive.toml.via.to_string(),
+            generation: archive.head.generation,
+            committed_time: archive.head.time,
+            keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),
+            keys_proven_age_secs: Age::of(keys_proven, now).secs(),
+            verified_time: verified.map_or(0, |then| then.wall_secs),
+            verified_age_secs: Age::of(verified, now).secs(),
+            clock_skew_secs: local.parted_secs,
+            rehearsed_time: archive.ledger.rehearsed_time,
+            proof: proof_summary(&share),
+            chunk_size_bytes: settings.chunk_size_bytes,
+            pack_size_bytes: settings.pack_size_bytes,
+            zstd_level: settings.zstd_level,
+            volume_count,
+            pack_count: packs.len() as u64,
+            stored_bytes,
+            hold_off_runs: settings.hold_off_runs,
+            hold_off_secs: settings.hold_off_secs,
+            minimum_age_secs: settings.minimum_age_secs,
+        })))?;
     Ok(ExitStatus::Done)
 }
 

@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! record:
-//!   0 │ kind u32 (1 begin, 2 key, 3 pack, 4 volume) │ body length u32  │
+//!   0 │ kind u32 (1 begin, 2 key, 3 pack, 4 volume, 6 sending) │ body length u32  │
 //!   8 │ the first 8 bytes of H(kind ‖ length ‖ body)                  │
 //!  16 │ body                                                          │
 //! ```
@@ -18,6 +18,7 @@ use wyng_archive::crypto::{DomainId, Id};
 use wyng_archive::format::{
     Directory, KeyEntry, Malformed, PackEntry, PackState, Reader, VolumeId, Writer, is_volume_name,
 };
+use wyng_archive::plan::floor::Begun;
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
@@ -28,6 +29,7 @@ const KIND_BEGIN: u32 = 1;
 const KIND_KEY: u32 = 2;
 const KIND_PACK: u32 = 3;
 const KIND_VOLUME: u32 = 4;
+const KIND_SENDING: u32 = 6;
 const HEADER_BYTES: usize = 16;
 /// Maximum bytes of a record's body. A pack's directory and nodes are a part of at most 64 MiB.
 const BODY_MAX_BYTES: usize = 80 << 20;
@@ -51,6 +53,16 @@ pub struct JournalVolume {
     pub id: VolumeId,
     /// Its domain, drawn at random.
     pub domain: DomainId,
+}
+
+/// A volume for which packs are sent and which has no session from them yet. The floor of the next
+/// commit follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct JournalSending {
+    /// The volume's id.
+    pub volume: VolumeId,
+    /// From which pack on, and when.
+    pub begun: Begun,
 }
 
 /// A pack that is durable in the store.
@@ -77,6 +89,8 @@ pub enum Journaled {
     Pack(JournalPack),
     /// A volume was begun.
     Volume(JournalVolume),
+    /// Packs are sent for a volume. The newest record of a volume counts.
+    Sending(JournalSending),
 }
 
 /// Appends to the journal of one archive.
@@ -121,12 +135,13 @@ impl Journal {
     }
 
     /// Begins a new journal after a commit: drops everything that the cache has now, and keeps the
-    /// volumes that no commit has.
+    /// volumes that no commit has, and the volumes that have no session from what was sent.
     pub fn begin(
         &self,
         files: &mut impl Files,
         generation: u64,
         unfinished: &[JournalVolume],
+        sending: &[JournalSending],
     ) -> Result<(), Failure> {
         let mut body = Writer::with_capacity(8);
         body.u64(generation);
@@ -134,12 +149,20 @@ impl Journal {
         for volume in unfinished {
             bytes.extend(record(KIND_VOLUME, &encode_volume(volume)?)?);
         }
+        for sending in sending {
+            bytes.extend(record(KIND_SENDING, &encode_sending(sending))?);
+        }
         files.replace(&self.path, &bytes)
     }
 
     /// Notes a volume durably, before its first chunk is named.
     pub fn volume(&self, files: &mut impl Files, volume: &JournalVolume) -> Result<(), Failure> {
         self.append(files, KIND_VOLUME, &encode_volume(volume)?)
+    }
+
+    /// Notes durably that packs are sent for a volume.
+    pub fn sending(&self, files: &mut impl Files, sending: &JournalSending) -> Result<(), Failure> {
+        self.append(files, KIND_SENDING, &encode_sending(sending))
     }
 
     /// Notes a key durably: only then may a record under it leave.
@@ -225,6 +248,13 @@ fn decode(kind: u32, body: &[u8]) -> Result<Journaled, Malformed> {
         }
         KIND_PACK => Journaled::Pack(decode_pack(&mut reader)?),
         KIND_VOLUME => Journaled::Volume(decode_volume(&mut reader)?),
+        KIND_SENDING => Journaled::Sending(JournalSending {
+            volume: VolumeId(reader.array()?),
+            begun: Begun {
+                first_pack: reader.u64()?,
+                sent_secs: reader.u64()?,
+            },
+        }),
         _ => return Err(Malformed("record kind")),
     };
     reader.end()?;
@@ -238,6 +268,14 @@ fn encode_volume(volume: &JournalVolume) -> Result<Vec<u8>, Failure> {
         .u32(length(volume.name.len())?)
         .bytes(volume.name.as_bytes());
     Ok(body.finish())
+}
+
+fn encode_sending(sending: &JournalSending) -> Vec<u8> {
+    let mut body = Writer::with_capacity(32);
+    body.bytes(&sending.volume.0)
+        .u64(sending.begun.first_pack)
+        .u64(sending.begun.sent_secs);
+    body.finish()
 }
 
 fn decode_volume(reader: &mut Reader<'_>) -> Result<JournalVolume, Malformed> {

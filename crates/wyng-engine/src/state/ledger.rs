@@ -125,6 +125,11 @@ impl Ledger {
             .find(|commit| commit.generation == generation)
     }
 
+    /// All commits whose bytes are kept, ascending; the last one is the head.
+    pub fn known_commits(&self) -> impl Iterator<Item = &KnownCommit> {
+        self.known.iter()
+    }
+
     /// The commit that may or may not have reached the store.
     pub fn pending(&self) -> Option<&KnownCommit> {
         self.pending.as_ref()

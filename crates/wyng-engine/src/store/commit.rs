@@ -2,8 +2,13 @@
 //! The one point at which a run becomes true, in this order: trees edited, tail closed, everything
 //! durable, ledger, commit, receipt, ledger.
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::{Coder, Credential, Id, Kind, NonceSeed};
-use wyng_archive::format::{ArchiveSettings, Commit, KeyEntry, VolumeEntry, skip_of};
+use wyng_archive::format::{
+    ArchiveSettings, Commit, CommitStamp, Floor, KeyEntry, VolumeEntry, skip_of,
+};
+use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
@@ -11,13 +16,16 @@ use super::head::push_pending;
 use super::pack::CommitPoint;
 use super::pack_changes::PackChanges;
 use super::packer::Packer;
-use super::tables::{FinishedVolume, edit_keys, edit_packs, edit_volumes};
+use super::tables::{
+    EditedVolume, FinishedVolume, KeyEdits, VolumeEdits, edit_keys, edit_packs, edit_volumes,
+};
 use super::tools::Tools;
 use crate::archive::{Archive, Uncommitted};
+use crate::cache::PacksAtHand;
 use crate::kept::kept_now;
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
-use crate::state::{JournalVolume, KnownCommit, PackProof, Proofs, StayingVm};
+use crate::state::{JournalSending, JournalVolume, KnownCommit, PackProof, Proofs, StayingVm};
 use crate::world::{Clock, Parts, Random, World};
 
 /// What a commit adds to the archive.
@@ -25,13 +33,19 @@ use crate::world::{Clock, Parts, Random, World};
 pub(crate) struct Changes {
     /// Volumes that enter the catalog without a session, each with its number.
     pub begun: Vec<(u64, VolumeEntry)>,
+    /// Volumes whose entries change without a new session.
+    pub edited: Vec<EditedVolume>,
+    /// Numbers of volumes that leave the volume table.
+    pub removed: Vec<u64>,
     /// Volumes with a new session.
     pub finished: Vec<FinishedVolume>,
     /// The envelopes that the head's key table lacks, each with its number, ascending.
     pub keys: Vec<(u64, KeyEntry)>,
     /// Gives up the lost nodes of the key table: their numbers stay, without entries.
     pub replaces_lost_keys: bool,
-    /// Packs whose state changes.
+    /// Numbers of keys under which no pack holds a record any more.
+    pub dropped_keys: BTreeSet<u64>,
+    /// Packs whose state changes, or whose entries are dropped.
     pub packs: PackChanges,
     /// When in the run it comes: the tail of a run's last commit may be short.
     pub point: CommitPoint,
@@ -48,13 +62,19 @@ pub(crate) fn commit<P: Parts>(
 ) -> Result<(), Failure> {
     let Changes {
         begun,
+        mut edited,
+        removed,
         finished,
         keys,
         replaces_lost_keys,
-        packs,
+        dropped_keys,
+        mut packs,
         point,
     } = changes;
     let head = archive.head.clone();
+    let stamp = head
+        .stamp
+        .next(kept_now(&mut world.files, &mut world.clock, archive)?);
     let replaced_end = if replaces_lost_keys {
         std::mem::take(&mut archive.lost_keys).end
     } else {
@@ -68,10 +88,38 @@ pub(crate) fn commit<P: Parts>(
             .chain(finished.iter().map(|finished| &finished.entry));
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
-    let changes_packs = !packs.entries.is_empty();
+    archive.sending.retain(|volume| {
+        finished
+            .iter()
+            .all(|finished| finished.entry.id != volume.volume)
+    });
+    let changes_packs = !(packs.entries.is_empty() && packs.dropped.is_empty());
+    let drops_keys = !dropped_keys.is_empty();
+    // A node that is written now must not be found in a pack that this very commit gives up.
+    archive.cache.index.give_up_packs(packs.given_up());
+    packs.stamp(stamp.stamp);
     let mut tools = Tools::of(world, archive, pool);
-    let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
-    let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
+    let begun = begun
+        .into_iter()
+        .map(|(number, entry)| EditedVolume::entry_only(number, entry));
+    edited.extend(begun);
+    let edits = VolumeEdits {
+        edited,
+        removed,
+        finished,
+        generation,
+    };
+    let volumes = edit_volumes(&mut tools, packer, &head, edits)?;
+    let keys = KeyEdits {
+        new: keys,
+        dropped: dropped_keys,
+        replaced_end,
+    };
+    let keys = edit_keys(&mut tools, packer, &head, keys)?;
+    if changes_packs {
+        // The nodes of the pack table that are changed are found whatever the state of their packs.
+        tools.cache.index.set_packs(PacksAtHand::default());
+    }
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, point)?;
     let commit = Commit {
         packs,
@@ -80,7 +128,10 @@ pub(crate) fn commit<P: Parts>(
         tail: Some(tail),
         ..head
     };
-    finish(world, archive, pool, commit)?;
+    finish(world, archive, pool, commit, stamp)?;
+    if drops_keys {
+        return archive.follow_head(&mut world.files);
+    }
     if changes_packs {
         archive.look_for_packs(&mut world.files)?;
     }
@@ -114,19 +165,43 @@ pub fn commit_change<P: Parts>(
     }
     let mut state = archive.head.clone();
     change(&mut state);
-    finish(world, archive, pool, state)
+    let stamp = state
+        .stamp
+        .next(kept_now(&mut world.files, &mut world.clock, archive)?);
+    finish(world, archive, pool, state, stamp)
 }
 
-/// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then
-/// the cache follows.
+/// Commits changed entries of one volume, without a new session. What an interrupted run left goes
+/// into the same commit, which would forget it otherwise.
+pub(crate) fn commit_edit<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    edit: EditedVolume,
+) -> Result<(), Failure> {
+    let left = std::mem::take(&mut archive.uncommitted);
+    let volumes = archive.volumes(&mut world.files)?;
+    let begun = begun_volumes(archive, &volumes);
+    let mut packer = Packer::after(archive, left.packs);
+    let changes = Changes {
+        begun,
+        edited: vec![edit],
+        keys: left.keys,
+        point: CommitPoint::EndOfRun,
+        ..Changes::default()
+    };
+    commit(world, archive, &mut Pool::new(0, 0)?, &mut packer, changes)
+}
+
+/// Makes `state` the next commit: at its point in time, chained, sealed, in the ledger, pushed, in
+/// the ledger again; then the cache follows.
 fn finish<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
     state: Commit,
+    stamp: CommitStamp,
 ) -> Result<(), Failure> {
     let generation = archive.head.generation.saturating_add(1);
-    let kept_secs = kept_now(&mut world.files, &mut world.clock, archive)?;
     let lost = |generation| {
         damaged(&Damage::new(
             Class::Commit,
@@ -143,7 +218,9 @@ fn finish<P: Parts>(
     let commit = Commit {
         generation,
         time: world.clock.wall_secs(),
-        stamp: archive.head.stamp.next(kept_secs),
+        stamp,
+        earlier_hold_off: HoldOffs::of_commit(&state).settle(stamp.stamp).earlier,
+        floor: archive.floor(stamp.stamp.kept_secs),
         writer: archive
             .toml
             .writer_id()
@@ -162,15 +239,21 @@ fn finish<P: Parts>(
     archive.ledger.write(&mut world.files, &archive.folder)?;
     let new_packs = archive.head.next_pack()..commit.next_pack();
     push_pending(&mut world.files, &mut world.store, archive)?;
-    let pushed = PackProof::of_pushed(kept_secs, StayingVm::of(&archive.toml.via));
+    let pushed = PackProof::of_pushed(stamp.stamp.kept_secs, StayingVm::of(&archive.toml.via));
     Proofs::note_new(&mut world.files, &archive.folder, new_packs, pushed)?;
     archive.uncommitted = Uncommitted::default();
     archive
         .cache
         .save(&mut world.files, generation, archive.head.next_pack())?;
+    let minimum_age_secs = archive.head.settings.minimum_age_secs;
+    let floor_of = |volume: &JournalSending| Floor {
+        pack: volume.begun.first_pack,
+        sent_secs: volume.begun.sent_secs,
+    };
     archive
-        .journal
-        .begin(&mut world.files, generation, &archive.unfinished)
+        .sending
+        .retain(|volume| floor_of(volume).holds(stamp.stamp.kept_secs, minimum_age_secs));
+    archive.begin_journal(&mut world.files, generation)
 }
 
 /// Seals a commit under its name.

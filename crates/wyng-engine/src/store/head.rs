@@ -21,7 +21,9 @@ pub(crate) fn settle_pending(
         return Ok(());
     }
     push_pending(files, store, archive)?;
-    archive.roll_forward(files)
+    archive.roll_forward(files)?;
+    // The commit may have given up packs: nothing in them is known any more.
+    archive.follow_head(files)
 }
 
 /// Pushes the ledger's pending commit. Its name depends only on its generation and its copy, so the

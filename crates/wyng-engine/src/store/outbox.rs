@@ -31,6 +31,8 @@ pub(super) struct Outbox<P: Parts> {
     closed: Vec<(u64, PackEntry)>,
     /// Bytes of packs handed to the far end.
     pub sent_bytes: u64,
+    /// Whether packs may take the store's reserve.
+    pub reserve: Reserve,
 }
 
 /// A pack without a receipt.
@@ -59,6 +61,7 @@ impl<P: Parts> Outbox<P> {
             on_the_way: HashSet::new(),
             closed,
             sent_bytes: 0,
+            reserve: Reserve::Untouched,
         }
     }
 
@@ -139,7 +142,7 @@ impl<P: Parts> Outbox<P> {
             pack.entry.name,
             buffer,
             usize_of(pack.entry.length_bytes),
-            Reserve::Untouched,
+            self.reserve,
         )?;
         self.sent.push_back(SentPack {
             number,
@@ -200,7 +203,7 @@ impl<P: Parts> Outbox<P> {
             .saturating_add(u64::from(pack.entry.length_bytes));
         let number = tools
             .store
-            .put(pack.entry.name, buffer, length, Reserve::Untouched)?;
+            .put(pack.entry.name, buffer, length, self.reserve)?;
         self.sent.push_back(SentPack {
             number,
             pack,

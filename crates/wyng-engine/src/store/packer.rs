@@ -17,7 +17,7 @@ use super::tools::{Tools, seal};
 use crate::archive::Archive;
 use crate::outcome::internal;
 use crate::state::JournalPack;
-use crate::world::{Buffer, Parts, Random, Store};
+use crate::world::{Buffer, Parts, Random, Reserve, Store};
 
 /// Fills packs, and hands full packs to the outbox.
 pub(crate) struct Packer<P: Parts> {
@@ -50,6 +50,20 @@ impl<P: Parts> Packer<P> {
         }
     }
 
+    /// From now on packs may take the room that the store keeps free for commits: a full store must
+    /// not keep what empties it from being written.
+    pub(crate) fn use_reserve(mut self) -> Self {
+        self.outbox.reserve = Reserve::Usable;
+        self
+    }
+
+    /// The number of the pack that the next record goes into.
+    pub(crate) fn filling(&self) -> u64 {
+        self.open
+            .as_ref()
+            .map_or(self.next_number, |pack| pack.number)
+    }
+
     /// Bytes of packs handed to the far end.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.outbox.sent_bytes
@@ -73,13 +87,24 @@ impl<P: Parts> Packer<P> {
         key: &SessionKey,
         record: &[u8],
     ) -> Result<(), Failure> {
+        self.add_sealed(tools, id, key.number(), record)
+    }
+
+    /// The same for a record that was sealed before, under the session key with this number.
+    pub(crate) fn add_sealed(
+        &mut self,
+        tools: &mut Tools<'_, P>,
+        id: Id,
+        key: u32,
+        record: &[u8],
+    ) -> Result<(), Failure> {
         let length = u32::try_from(record.len()).map_err(|_| internal("a record is too long"))?;
         if self.room_bytes(1) < length {
             self.close(tools, CommitPoint::MidRun)?;
         }
         self.outbox.on_the_way.insert(id);
         self.open_pack(tools)?
-            .append(id, RecordKind::Chunk { key: key.number() }, record)?;
+            .append(id, RecordKind::Chunk { key }, record)?;
         Ok(())
     }
 
@@ -96,6 +121,17 @@ impl<P: Parts> Packer<P> {
         {
             return Ok(id);
         }
+        self.add_moved_node(tools, id, plain)?;
+        Ok(id)
+    }
+
+    /// The same for a node that another pack still has, which is about to be given up.
+    pub(crate) fn add_moved_node(
+        &mut self,
+        tools: &mut Tools<'_, P>,
+        id: Id,
+        plain: Vec<u8>,
+    ) -> Result<(), Failure> {
         let length = u32::try_from(plain.len().saturating_add(RECORD_OVERHEAD_BYTES))
             .map_err(|_| internal("a node is too long"))?;
         if self.room_bytes(1) < length {
@@ -105,7 +141,7 @@ impl<P: Parts> Packer<P> {
         self.outbox.on_the_way.insert(id);
         self.nodes_bytes = self.nodes_bytes.saturating_add(length);
         self.nodes.push((id, plain));
-        Ok(id)
+        Ok(())
     }
 
     /// Makes sure that the open pack has room for `count` nodes of the pack table of at most

@@ -32,20 +32,75 @@ pub(crate) struct FinishedVolume {
     pub session: SessionEntry,
 }
 
-/// Enters begun volumes and new sessions into the volume table and the session tables.
+/// A volume whose entries change without a new session.
+#[derive(Debug, Clone)]
+pub(crate) struct EditedVolume {
+    /// Its number in the volume table.
+    pub number: u64,
+    /// Its new entry; the commit fills in the root of the session table.
+    pub entry: VolumeEntry,
+    /// New entries of the session table, each with its index, ascending; `None` removes an entry.
+    pub sessions: Vec<(u64, Option<SessionEntry>)>,
+}
+
+impl EditedVolume {
+    /// A volume whose session table stays as it is.
+    pub(crate) fn entry_only(number: u64, entry: VolumeEntry) -> Self {
+        Self {
+            number,
+            entry,
+            sessions: Vec::new(),
+        }
+    }
+}
+
+/// How a commit changes the volume table and the session tables.
+pub(super) struct VolumeEdits {
+    /// Volumes whose entries change without a new session.
+    pub edited: Vec<EditedVolume>,
+    /// Numbers of volumes that leave the table.
+    pub removed: Vec<u64>,
+    /// Volumes with a new session.
+    pub finished: Vec<FinishedVolume>,
+    /// The generation of the new sessions.
+    pub generation: u64,
+}
+
+/// Enters changed volumes and new sessions into the volume table and the session tables.
 pub(super) fn edit_volumes<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    begun: Vec<(u64, VolumeEntry)>,
-    finished: Vec<FinishedVolume>,
-    generation: u64,
+    edits: VolumeEdits,
 ) -> Result<TreeRoot, Failure> {
+    let VolumeEdits {
+        edited,
+        removed,
+        finished,
+        generation,
+    } = edits;
+    if edited.is_empty() && removed.is_empty() && finished.is_empty() {
+        return Ok(head.volumes);
+    }
     let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
-    let begun = begun
+    let edited: Vec<EditedVolume> = edited
         .into_iter()
-        .filter(|(number, _)| !is_finished(*number));
-    let mut changes: Vec<_> = begun.map(|(number, entry)| (number, Some(entry))).collect();
+        .filter(|volume| !is_finished(volume.number))
+        .collect();
+    let mut changes = Vec::new();
+    for EditedVolume {
+        number,
+        mut entry,
+        sessions,
+    } in edited
+    {
+        if !sessions.is_empty() {
+            let (old, size) = (sessions_root(&entry), entry.sessions_size);
+            let root = edit_tree::<P, SessionsTree>(tools, packer, &old, size, sessions)?;
+            entry.sessions_root = root.child.unwrap_or(Id::ZERO);
+        }
+        changes.push((number, Some(entry)));
+    }
     for FinishedVolume {
         number,
         mut entry,
@@ -66,6 +121,7 @@ pub(super) fn edit_volumes<P: Parts>(
         (entry.sessions_size, entry.sessions_root) = (root.size, root.child.unwrap_or(Id::ZERO));
         changes.push((number, Some(entry)));
     }
+    changes.extend(removed.into_iter().map(|number| (number, None)));
     changes.sort_by_key(|(number, _)| *number);
     let size = changes
         .last()
@@ -78,20 +134,33 @@ pub(super) fn edit_volumes<P: Parts>(
     })
 }
 
-/// Enters new session keys into the key table. Lost nodes of the table that lie below
-/// `replaced_end` are given up. Other lost nodes are not touched, since `Archive::next_key` skips
-/// their numbers.
+/// How a commit changes the key table.
+pub(super) struct KeyEdits {
+    /// New session keys, each with its number, ascending.
+    pub new: Vec<(u64, KeyEntry)>,
+    /// Numbers of keys under which no pack holds a record any more: their entries leave the table.
+    pub dropped: BTreeSet<u64>,
+    /// Lost nodes of the table below this number are given up. Other lost nodes are not touched,
+    /// since `Archive::next_key` skips their numbers.
+    pub replaced_end: u64,
+}
+
+/// Changes the key table.
 pub(super) fn edit_keys<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    keys: Vec<(u64, KeyEntry)>,
-    replaced_end: u64,
+    edits: KeyEdits,
 ) -> Result<TreeRoot, Failure> {
-    if keys.is_empty() && replaced_end == 0 {
+    let KeyEdits {
+        new,
+        dropped,
+        replaced_end,
+    } = edits;
+    if new.is_empty() && dropped.is_empty() && replaced_end == 0 {
         return Ok(head.keys);
     }
-    let size = keys
+    let size = new
         .last()
         .map_or(head.keys.size, |(number, _)| number.saturating_add(1));
     let mut nodes = LostKeysAsEmpty {
@@ -104,9 +173,12 @@ pub(super) fn edit_keys<P: Parts>(
         let index = &nodes.nodes.tools.cache.index;
         u32::try_from(*number).is_ok_and(|number| index.is_key_lost(number))
     });
-    let changes: Vec<_> = lost
+    let gone: BTreeSet<u64> = lost.chain(dropped).collect();
+    let changes: Vec<_> = gone
+        .into_iter()
+        .filter(|number| *number < head.keys.size)
         .map(|number| (number, None))
-        .chain(keys.into_iter().map(|(number, key)| (number, Some(key))))
+        .chain(new.into_iter().map(|(number, key)| (number, Some(key))))
         .collect();
     for (number, key) in changes {
         editor.set(number, key, &mut nodes).map_err(edit_failure)?;
@@ -147,7 +219,7 @@ pub(super) fn edit_packs<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    changes: PackChanges,
+    mut changes: PackChanges,
     point: CommitPoint,
 ) -> Result<(PacksRoot, Tail), Failure> {
     let count = packer.closed_count().saturating_add(2);
@@ -158,9 +230,11 @@ pub(super) fn edit_packs<P: Parts>(
         .map_err(|_| internal("one commit cannot hold so many packs"))?;
     let number = packer.reserve_tail(tools, nodes, bytes)?;
     packer.settle(tools)?;
+    changes.end_heirs(number);
     let PackChanges {
         mut entries,
         rewritten,
+        dropped,
     } = changes;
     if let Some(tail) = &head.tail {
         entries.entry(tail.number).or_insert(tail.entry);
@@ -172,15 +246,15 @@ pub(super) fn edit_packs<P: Parts>(
     };
     let mut nodes = PackedTail(PackedNodes { tools, packer });
     let mut editor = Editor::<PacksTree>::new(&old, number, &mut nodes).map_err(edit_failure)?;
-    let indices: BTreeSet<u64> = entries.keys().chain(&rewritten).copied().collect();
+    let indices = entries.keys().chain(&rewritten).chain(&dropped);
+    let indices: BTreeSet<u64> = indices.copied().collect();
     for index in indices {
         if rewritten.contains(&index) {
             editor.touch(index, &mut nodes).map_err(edit_failure)?;
         }
-        if let Some(entry) = entries.get(&index) {
-            editor
-                .set(index, Some(*entry), &mut nodes)
-                .map_err(edit_failure)?;
+        let entry = entries.get(&index).copied();
+        if entry.is_some() || dropped.contains(&index) {
+            editor.set(index, entry, &mut nodes).map_err(edit_failure)?;
         }
     }
     let root = editor.finish(&mut nodes).map_err(edit_failure)?;

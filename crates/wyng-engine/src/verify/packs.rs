@@ -6,20 +6,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use wyng_archive::format::PackEntry;
-use wyng_archive::{Class, Damage, Fault};
+use wyng_archive::{Class, Damage};
 use wyng_control::{Failure, Phase, Progress};
 
 use super::findings::Findings;
 use super::opener::{OpenedPack, Opener};
 use super::scope::Scope;
 use crate::pool::{Pool, Ticket};
+use crate::store::hash_pack;
 use crate::world::{Client, Parts, Store, World};
 
-/// Length of the pieces in which a pack is read to compare its hash, so that memory does not grow
-/// with packs.
-const PIECE_BYTES: u32 = 1 << 20;
-/// Number of pieces that are asked for ahead.
-const PIECES_AHEAD: usize = 4;
 /// Maximum number of bytes of the packs that are read ahead or being opened, except for one longer
 /// pack alone.
 const OPENING_MAX_BYTES: u64 = 48 << 20;
@@ -33,7 +29,8 @@ pub(super) fn hash_packs<P: Parts>(
     let order = in_order(scope, findings);
     let total_bytes = bytes_of(&order);
     for (number, pack) in order {
-        let fault = hash_pack(&mut world.store, &pack, findings)?;
+        let count = &mut |bytes| findings.count_read(bytes);
+        let fault = hash_pack(&mut world.store, &pack, count)?;
         let damage = fault.map(|fault| Damage::new(Class::Pack, pack.name.0, fault));
         findings.judge(
             &mut world.files,
@@ -44,39 +41,6 @@ pub(super) fn hash_packs<P: Parts>(
         pack_done(&mut world.client, findings, total_bytes)?;
     }
     Ok(())
-}
-
-/// Reads a pack in pieces and compares its hash with its name.
-fn hash_pack(
-    store: &mut impl Store,
-    pack: &PackEntry,
-    findings: &mut Findings,
-) -> Result<Option<Fault>, Failure> {
-    let mut hasher = blake3::Hasher::new();
-    let (mut asked_bytes, mut asked, mut fault) = (0u32, 0usize, None);
-    loop {
-        while asked < PIECES_AHEAD && asked_bytes < pack.length_bytes {
-            let length = PIECE_BYTES.min(pack.length_bytes.saturating_sub(asked_bytes));
-            store.request(pack.name, asked_bytes, length)?;
-            asked_bytes = asked_bytes.saturating_add(length);
-            asked = asked.saturating_add(1);
-        }
-        if asked == 0 {
-            break;
-        }
-        asked = asked.saturating_sub(1);
-        match store.answer()?.or_fault() {
-            Ok(bytes) => {
-                findings.count_read(bytes.as_ref().len() as u64);
-                hasher.update(bytes.as_ref());
-            }
-            // A pack that vanishes while it is read is missing.
-            Err(Fault::Missing) => fault = Some(Fault::Missing),
-            Err(found) => fault = fault.or(Some(found)),
-        }
-    }
-    let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
-    Ok(fault.or((!same).then_some(Fault::Hash)))
 }
 
 /// Reads the packs of the scope whole, some ahead; workers compare their hashes and open their

@@ -18,7 +18,7 @@ pub use clock::Clock;
 pub use files::Files;
 pub use random::Random;
 pub use secrets::Secrets;
-pub use store::{Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
+pub use store::{Deleted, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 pub use volumes::{
     Beside, ChangePage, Errno, SourceShape, TargetShape, TargetWish, There, Volumes,
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The store, by way of a far end: at most one push and one fetch at a time.
+//! The store, by way of a far end: at most one push, one prune and one fetch at a time.
 
 use wyng_archive::Fault;
 use wyng_control::{Failure, Via};
@@ -54,6 +54,17 @@ impl<B> Fetched<B> {
     }
 }
 
+/// What became of a blob that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, durably.
+    Gone,
+    /// There was no such blob.
+    Absent,
+    /// It is still there: the store does not allow its deletion.
+    Refused,
+}
+
 /// Which store a far end is to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OpenStore {
@@ -82,7 +93,7 @@ pub enum Wait {
     UntilThere,
 }
 
-/// Pushes blobs to a store, and fetches them.
+/// Pushes blobs to a store, fetches them and deletes them.
 pub trait Store {
     /// A buffer that is filled and then sent.
     type Buffer: AsMut<[u8]> + AsRef<[u8]> + Send + 'static;
@@ -116,6 +127,13 @@ pub trait Store {
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
     /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
+    /// Has a blob deleted; answers come in the order of the names. What the archive still needs is
+    /// refused by the caller, in `space`, before this.
+    fn delete(&mut self, name: BlobName) -> Result<(), Failure>;
+    /// What became of the oldest blob that was to be deleted. A store that fails is an error.
+    fn deleted(&mut self) -> Result<Deleted, Failure>;
+    /// Ends the prune.
+    fn finish_prune(&mut self) -> Result<(), Failure>;
     /// Asks for a range of a blob; answers come in the order of the requests.
     fn request(
         &mut self,

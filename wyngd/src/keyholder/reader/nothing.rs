@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::keyholder::sealed::Sealed;
 use wyng_engine::world::{
-    ChangePage, Errno, Fetched, Found, OpenStore, Random, Receipt, Reserve, Secrets, SourceShape,
-    Store, TargetShape, TargetWish, Volumes, Wait,
+    ChangePage, Deleted, Errno, Fetched, Found, OpenStore, Random, Receipt, Reserve, Secrets,
+    SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
 };
 
 /// The failure of a look that asks for what only work needs: a defect of ours.
@@ -65,6 +65,18 @@ impl Store for Nothing {
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {
+        refused()
+    }
+
+    fn delete(&mut self, _: BlobName) -> Result<(), Failure> {
+        refused()
+    }
+
+    fn deleted(&mut self) -> Result<Deleted, Failure> {
+        refused()
+    }
+
+    fn finish_prune(&mut self) -> Result<(), Failure> {
         refused()
     }
 

@@ -18,7 +18,7 @@ use wyng_wire::{
 use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES};
 use super::stop::{Stop, no_room};
 use super::watchdog::Watchdog;
-use crate::ipc::{FarEndFault, Fatal, NotGot, PutAnswer, TransportToKeyholder};
+use crate::ipc::{DeleteAnswer, FarEndFault, Fatal, NotGot, PutAnswer, TransportToKeyholder};
 
 /// Maximum number of blobs in a listing: at 16 MiB each they would hold 256 TiB. A longer listing
 /// never ends.
@@ -29,7 +29,7 @@ const ENTRIES_A_MESSAGE: usize = 1000;
 /// An answer that the helper owes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
-    /// The receipt of a PUT.
+    /// The receipt of a PUT or a DELETE; the latter's length is 0.
     Receipt {
         number: u64,
         name: BlobName,
@@ -84,7 +84,7 @@ pub(super) struct Answer {
     pub(super) file: Option<OwnedFd>,
 }
 
-/// A PUT without a receipt.
+/// A PUT or a DELETE without a receipt.
 struct Unsettled {
     number: u64,
     name: BlobName,
@@ -127,8 +127,8 @@ pub(super) struct Incoming {
     /// Number of the last PUT or request that was sent.
     sent_through: u64,
     unsettled: VecDeque<Unsettled>,
-    /// PUTs that the store has now by its receipts. A name that it holds with other bytes is not
-    /// among them.
+    /// PUTs that the store has now by its receipts, or DELETEs that it has no more. A name that it
+    /// holds with other bytes is not among them.
     placed: Tally,
     due: VecDeque<Due>,
     is_open: bool,
@@ -367,16 +367,26 @@ impl Incoming {
             }
             watchdog.moved(u64::from(put.length_bytes).saturating_add(ANSWER_WORTH_BYTES));
         }
-        let answer = put_answer(receipt).ok_or(FarEndFault::Protocol)?;
-        self.answer(TransportToKeyholder::Receipt {
-            first: *numbers.start(),
-            last: *numbers.end(),
-            answer,
+        let (first, last) = (*numbers.start(), *numbers.end());
+        self.answer(if self.service == Service::Prune {
+            let answer = delete_answer(receipt).ok_or(FarEndFault::Protocol)?;
+            TransportToKeyholder::Deleted {
+                first,
+                last,
+                answer,
+            }
+        } else {
+            let answer = put_answer(receipt).ok_or(FarEndFault::Protocol)?;
+            TransportToKeyholder::Receipt {
+                first,
+                last,
+                answer,
+            }
         });
         Ok(())
     }
 
-    /// The oldest PUT without a receipt, if its number is among these.
+    /// The oldest PUT or DELETE without a receipt, if its number is among these.
     fn pop_unsettled(&mut self, numbers: RangeInclusive<u64>) -> Option<Unsettled> {
         let oldest = self.unsettled.front()?;
         if numbers.contains(&oldest.number) {
@@ -555,6 +565,17 @@ fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
         ReceiptStatus::Refused => PutAnswer::Refused,
         ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
+    })
+}
+
+/// The answer to a DELETE; `None` for a status of another service, which the rules refuse before.
+fn delete_answer(receipt: Receipt) -> Option<DeleteAnswer> {
+    Some(match receipt.status {
+        ReceiptStatus::Deleted => DeleteAnswer::Deleted,
+        ReceiptStatus::Absent => DeleteAnswer::Absent,
+        ReceiptStatus::Refused => DeleteAnswer::Refused,
+        ReceiptStatus::Failed => DeleteAnswer::Failed,
+        _ => return None,
     })
 }
 
@@ -811,6 +832,47 @@ pub(super) mod tests {
             outstanding.say(&ToDaemon::Final(Tally::default())),
             Err(FarEndFault::Protocol)
         );
+    }
+
+    #[test]
+    fn a_prune_hears_what_became_of_each_delete_and_final_names_what_is_gone() {
+        let mut call = Call::opened(Service::Prune);
+        for number in 1..=4 {
+            call.expect(put(number, 0));
+        }
+        let mut gone = Tally::default();
+        (0..3).for_each(|_| gone.add(&NAME));
+        for frame in [
+            receipt(2, ReceiptStatus::Deleted),
+            receipt(3, ReceiptStatus::Absent),
+            receipt(4, ReceiptStatus::Refused),
+            ToDaemon::Final(gone),
+        ] {
+            assert_eq!(call.say(&frame), Ok(()), "{frame:?}");
+        }
+        let answers: Vec<_> = call
+            .heard()
+            .into_iter()
+            .filter_map(|message| match message {
+                TransportToKeyholder::Deleted {
+                    first,
+                    last,
+                    answer,
+                } => Some((first, last, answer)),
+                _ => None,
+            })
+            .collect();
+        let expected = [
+            (1, 2, DeleteAnswer::Deleted),
+            (3, 3, DeleteAnswer::Absent),
+            (4, 4, DeleteAnswer::Refused),
+        ];
+        assert_eq!(answers, expected);
+        assert!(call.incoming.is_finished());
+        let mut stored = Call::opened(Service::Prune);
+        stored.expect(put(1, 0));
+        let stored = stored.say(&receipt(1, ReceiptStatus::Stored));
+        assert_eq!(stored, Err(FarEndFault::Protocol));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use wyng_wire::{
-    BlobName, EncodeError, Get, Hello, Open, Put, Service, Stat, TO_HELPER_MAX, Tally, ToHelper,
+    BlobName, Delete, EncodeError, Get, Hello, Open, Put, Service, Stat, TO_HELPER_MAX, Tally,
+    ToHelper,
 };
 
 use super::incoming::{Expected, Window};
@@ -24,7 +25,9 @@ pub(in crate::transport) enum Request {
     },
     /// Everything that was put is to be settled.
     Sync,
-    /// The push is over.
+    /// A blob to delete.
+    Delete { number: u64, name: [u8; 32] },
+    /// The push or the prune is over.
     End,
     /// A range of a blob.
     Get {
@@ -70,9 +73,9 @@ pub(super) struct Outgoing {
     frames: Vec<u8>,
     /// Follows the frames.
     body: Option<Body>,
-    /// Number of the last PUT or request.
+    /// Number of the last PUT, DELETE or request.
     number: u64,
-    /// The PUTs so far.
+    /// The PUTs or DELETEs so far.
     sent: Tally,
 }
 
@@ -182,6 +185,17 @@ impl Outgoing {
             Request::Sync => {
                 self.encode(&ToHelper::Sync)?;
                 Begun::Unanswered
+            }
+            Request::Delete { number, name } => {
+                let name = BlobName(name);
+                self.encode(&ToHelper::Delete(Delete { number, name }))?;
+                self.number = number;
+                self.sent.add(&name);
+                Begun::Answered(Expected::Receipt {
+                    number,
+                    name,
+                    length_bytes: 0,
+                })
             }
             Request::End => {
                 self.encode(&ToHelper::End(self.sent))?;

@@ -11,6 +11,7 @@ use wyng_config::without_credentials;
 use wyng_control::{Failure, Via};
 
 use super::faults::{Opening, failure_of};
+use super::prune::Prune;
 use super::push::{Again, Push, Sent};
 use crate::ipc::{
     ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received,
@@ -41,8 +42,9 @@ pub struct FarEnds {
     pub(super) push: Push,
     /// What each service's far end was last asked to open.
     openings: HashMap<Service, Opening>,
-    /// The failure of the fetch, if it is over before its end.
-    fetch_failed: Option<Failure>,
+    /// The failures of calls that were over before their end, except of a push.
+    failed: HashMap<Service, Failure>,
+    pub(super) prune: Prune,
     /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
@@ -60,7 +62,8 @@ impl FarEnds {
             transport,
             push: Push::default(),
             openings: HashMap::new(),
-            fetch_failed: None,
+            failed: HashMap::new(),
+            prune: Prune::default(),
             spare: Vec::new(),
             peak_bytes: 0,
         }
@@ -86,8 +89,10 @@ impl FarEnds {
         address: &str,
         open: OpenStore,
     ) -> Result<(), Failure> {
-        if service == Service::Push {
-            self.push.begin(None);
+        match service {
+            Service::Push => self.push.begin(None),
+            Service::Prune => self.prune = Prune::default(),
+            Service::Fetch => {}
         }
         self.call(service, via, address, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
@@ -122,9 +127,7 @@ impl FarEnds {
             self.end_far_end(service)?;
         }
         self.control.with(|control| control.ended.remove(&service));
-        if service == Service::Fetch {
-            self.fetch_failed = None;
-        }
+        self.failed.remove(&service);
         self.control.with(|control| {
             control.send(&KeyholderToControl::WantFarEnd {
                 service,
@@ -188,7 +191,7 @@ impl FarEnds {
             };
             let failure = self.failure_of(service, fault)?;
             if service != Service::Push {
-                self.fetch_failed = Some(failure.clone());
+                self.failed.insert(service, failure.clone());
                 return Err(failure);
             }
             self.begin_again(failure)?;
@@ -211,13 +214,35 @@ impl FarEnds {
         ))
     }
 
-    /// The next message about a fetch. A fetch that has failed answers nothing any more; whoever
-    /// still waits for its answers gets its failure.
+    /// The next message about a fetch, unless the command was cancelled.
     pub(super) fn fetch_message(&mut self) -> Result<Received<TransportToKeyholder>, Failure> {
         self.control.with(Control::unless_cancelled)?;
-        self.fetch_failed
-            .clone()
-            .map_or_else(|| self.transport_message(), Err)
+        self.message_of(Service::Fetch)
+    }
+
+    /// The next message about a fetch or a prune; receipts of a push that come before it are noted.
+    /// A call that has failed answers nothing any more;
+    /// whoever still waits for its answers gets its failure.
+    pub(super) fn message_of(
+        &mut self,
+        service: Service,
+    ) -> Result<Received<TransportToKeyholder>, Failure> {
+        loop {
+            if let Some(failed) = self.failed.get(&service) {
+                return Err(failed.clone());
+            }
+            let received = self.transport_message()?;
+            // A push goes on beside what is read.
+            let TransportToKeyholder::Receipt {
+                first,
+                last,
+                answer,
+            } = received.message
+            else {
+                return Ok(received);
+            };
+            self.push.settle(first, last, answer)?;
+        }
     }
 
     /// What the far end of a service was last asked to open.

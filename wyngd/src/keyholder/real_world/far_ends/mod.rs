@@ -6,6 +6,7 @@
 mod calls;
 mod faults;
 mod memory_file;
+mod prune;
 mod push;
 mod store;
 

@@ -14,9 +14,11 @@ use super::calls::FarEnds;
 use super::faults::kept;
 use super::memory_file::{memory_file, read_at};
 use super::push::{Sent, Settled};
-use crate::ipc::{Fatal, KeyholderToTransport, NotGot, Service, TransportToKeyholder, wait};
+use crate::ipc::{
+    DeleteAnswer, Fatal, KeyholderToTransport, NotGot, Service, TransportToKeyholder, wait,
+};
 use crate::keyholder::real_world::control::{Control, broken};
-use wyng_engine::world::{Fetched, Found, OpenStore, Receipt, Reserve, Store, Wait};
+use wyng_engine::world::{Deleted, Fetched, Found, OpenStore, Receipt, Reserve, Store, Wait};
 
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
 /// bounds the memory.
@@ -145,9 +147,7 @@ impl Store for FarEnds {
         let service = match service {
             wyng_wire::Service::Push => Service::Push,
             wyng_wire::Service::Fetch => Service::Fetch,
-            wyng_wire::Service::Prune => {
-                return Err(Failure::internal("prune is not part of this version"));
-            }
+            wyng_wire::Service::Prune => Service::Prune,
         };
         self.control.with(|control| control.prompts.work_begins());
         self.connect_far_end(service, via, address, open)
@@ -182,6 +182,47 @@ impl Store for FarEnds {
 
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.end_push()
+    }
+
+    fn delete(&mut self, name: BlobName) -> Result<(), Failure> {
+        self.control.with(|control| control.prompts.work_begins());
+        self.control.with(Control::unless_cancelled)?;
+        let number = self.prune.next();
+        let name = name.0;
+        self.send_transport(&KeyholderToTransport::Delete { number, name })
+    }
+
+    fn deleted(&mut self) -> Result<Deleted, Failure> {
+        let answer = loop {
+            if let Some(answer) = self.prune.take_answer() {
+                break answer;
+            }
+            match self.message_of(Service::Prune)?.message {
+                TransportToKeyholder::Deleted {
+                    first,
+                    last,
+                    answer,
+                } => self.prune.settle(first, last, answer)?,
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
+            }
+        };
+        match answer {
+            DeleteAnswer::Deleted => Ok(Deleted::Gone),
+            DeleteAnswer::Absent => Ok(Deleted::Absent),
+            DeleteAnswer::Refused => Ok(Deleted::Refused),
+            DeleteAnswer::Failed => Err(Failure::StoreFailed {
+                store: self.opening(Service::Prune).store,
+            }),
+        }
+    }
+
+    fn finish_prune(&mut self) -> Result<(), Failure> {
+        self.send_transport(&KeyholderToTransport::EndPrune)?;
+        match self.message_of(Service::Prune)?.message {
+            TransportToKeyholder::Final { peak_rss_bytes } => self.peak_bytes = peak_rss_bytes,
+            _ => return Err(broken(&Fatal::Unexpected("transport"))),
+        }
+        self.let_end(Service::Prune)
     }
 
     fn request(

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading back what lives on, before anything is deleted: a store that answered STORED and kept
+//! nothing must not have the old copies deleted. It deletes nothing itself.
+//!
+//! The far end is started anew, while nothing is being pushed: one that pushes knows what passed
+//! through it.
+
+use wyng_archive::crypto::{Coder, slot_name};
+use wyng_archive::format::PackState;
+use wyng_archive::{BlobName, Class, Damage, Fault};
+use wyng_control::{Failure, Phase, Progress, ToClient};
+use wyng_wire::Service;
+
+use super::waste::{ToProve, Waste};
+use crate::archive::Archive;
+use crate::kept::kept_now;
+use crate::outcome::{damaged, problem_of};
+use crate::state::{KnownCommit, PackNote};
+use crate::store::{hash_pack, read_commit};
+use crate::world::{Client, Parts, Store, World};
+
+/// Up to this number of damaged packs, damage is always believed.
+const BELIEVED_PACKS: usize = 16;
+/// Beyond that, damage is believed up to one damaged pack in this number of packs read.
+const BELIEVED_SHARE: usize = 10;
+
+/// What came of a proof.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Proof {
+    /// Bytes that were read.
+    pub read_bytes: u64,
+    /// Objects that are missing or damaged; each was reported.
+    pub problems: u64,
+    /// The head was read whole.
+    pub head_is_sound: bool,
+    /// So were the slots that it lists.
+    pub slots_are_sound: bool,
+}
+
+/// Reads what is to be proven, and remembers it in the notes, also after an interruption. No far
+/// end may be pushing. A far end that refuses to fetch is remembered too.
+pub(super) fn prove<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    waste: &mut Waste,
+    wanted: &ToProve,
+) -> Result<Proof, Failure> {
+    let now = kept_now(&mut world.files, &mut world.clock, archive)?;
+    match archive.connect(&mut world.store, Service::Fetch) {
+        Ok(()) => waste.notes.fetch_refused_secs = None,
+        Err(failure) if is_refusal(&failure) => {
+            waste.notes.fetch_refused_secs = Some(now);
+            waste.notes.write(&mut world.files, &archive.folder)?;
+            return Ok(Proof::default());
+        }
+        Err(failure) => return Err(failure),
+    }
+    // The far end was started after the head was made, if perhaps within the same second.
+    let read_secs = now.max(archive.head.stamp.stamp.kept_secs.saturating_add(1));
+    let mut proof = Proof::default();
+    let read = read_all(world, archive, waste, wanted, read_secs, &mut proof);
+    waste.notes.write(&mut world.files, &archive.folder)?;
+    read?;
+    world.store.finish_fetch()?;
+    Ok(proof)
+}
+
+/// Whether a service of the far end is not allowed, as opposed to out of order.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::FarEndRefused { .. }
+            | Failure::FarEndNotExecutable { .. }
+            | Failure::FarEndMissing { .. }
+            | Failure::StoreDenied { .. }
+            | Failure::StoreReadOnly { .. }
+    )
+}
+
+fn read_all<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    waste: &mut Waste,
+    wanted: &ToProve,
+    read_secs: u64,
+    proof: &mut Proof,
+) -> Result<(), Failure> {
+    read_commits(world, archive, waste, wanted.oldest_secs, read_secs, proof)?;
+    if !proof.head_is_sound {
+        return Ok(());
+    }
+    let (mut bad, mut read_count) = (Vec::new(), 0usize);
+    let total_bytes = wanted.packs.iter().fold(0u64, |sum, number| {
+        let length = waste
+            .packs
+            .get(number)
+            .map_or(0, |entry| entry.length_bytes);
+        sum.saturating_add(length.into())
+    });
+    for number in &wanted.packs {
+        if world.client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let Some(entry) = waste.packs.get(number) else {
+            continue;
+        };
+        read_count = read_count.saturating_add(1);
+        let count = &mut |bytes| proof.read_bytes = proof.read_bytes.saturating_add(bytes);
+        match hash_pack(&mut world.store, entry, count)? {
+            None => {
+                waste.notes.read_packs.insert(*number, read_secs);
+            }
+            Some(fault) => {
+                waste.notes.read_packs.remove(number);
+                bad.push(*number);
+                report(world, Class::Pack, entry.name, fault, proof)?;
+            }
+        }
+        world.client.progress(Progress {
+            phase: Phase::Verifying,
+            volume: None,
+            done_bytes: proof.read_bytes,
+            total_bytes,
+            sent_bytes: 0,
+        });
+    }
+    note_bad(world, archive, waste, &bad, read_count)
+}
+
+/// Notes damaged packs for the next run, which heals what it can; if they are too many to be
+/// believed, nothing follows until a person says so.
+fn note_bad<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    waste: &Waste,
+    bad: &[u64],
+    read_count: usize,
+) -> Result<(), Failure> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let is_much =
+        bad.len() > BELIEVED_PACKS && bad.len().saturating_mul(BELIEVED_SHARE) > read_count;
+    let note = if is_much {
+        PackNote::Held
+    } else {
+        PackNote::Lost
+    };
+    let mut notes = archive.ledger.notes.clone();
+    for number in bad {
+        let is_live = |state| state == PackState::Live;
+        if waste
+            .packs
+            .get(number)
+            .is_some_and(|entry| is_live(entry.state))
+        {
+            notes.packs.insert(*number, note);
+        }
+    }
+    archive.ledger.notes.take(notes);
+    archive.ledger.write(&mut world.files, &archive.folder)?;
+    let lost = archive.ledger.notes.lost_packs();
+    archive.cache.index.set_lost(lost);
+    Ok(())
+}
+
+/// Reads the commits from the head back to the oldest that a proof needs, each by the hash that the
+/// one after it carries, and the slots that the head lists. Commits of one stamp follow each other:
+/// the stamp counts once the commit before them was read too.
+fn read_commits<P: Parts>(
+    world: &mut World<P>,
+    archive: &Archive,
+    waste: &mut Waste,
+    oldest_secs: u64,
+    read_secs: u64,
+    proof: &mut Proof,
+) -> Result<(), Failure> {
+    let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let mut expected = archive.ledger.head().map(KnownCommit::hash);
+    let mut generation = archive.head.generation;
+    let mut whole = Vec::new();
+    let mut open = None;
+    while let Some(hash) = expected.filter(|_| generation > 0) {
+        if world.client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let (store, credential) = (&mut world.store, &archive.credential);
+        let copies = read_commit(store, credential, &mut coder, generation, Some(&hash))?;
+        let fault = copies.fault;
+        let mut found = copies.sound.into_iter().map(|(_, found)| found);
+        let Some(found) = found.find(|found| found.known.hash() == hash) else {
+            let name = archive.credential.commit_name(generation);
+            report(world, Class::Commit, name, fault, proof)?;
+            open = None;
+            break;
+        };
+        let stamp = found.commit.stamp.stamp;
+        proof.head_is_sound |= generation == archive.head.generation;
+        if open.is_some_and(|open| open != stamp) {
+            whole.extend(open);
+        }
+        open = Some(stamp);
+        if stamp.kept_secs < oldest_secs {
+            break;
+        }
+        expected = Some(found.commit.previous);
+        generation = generation.saturating_sub(1);
+    }
+    let first = (generation == 0).then_some(open).flatten();
+    let read = whole.into_iter().chain(first);
+    let read = read.map(|stamp| ((stamp.run, stamp.kept_secs), read_secs));
+    waste.notes.read_commits.extend(read);
+    read_slots(world, archive, proof)
+}
+
+fn read_slots<P: Parts>(
+    world: &mut World<P>,
+    archive: &Archive,
+    proof: &mut Proof,
+) -> Result<(), Failure> {
+    proof.slots_are_sound = true;
+    for slot in &archive.head.slots {
+        let name = slot_name(slot.number);
+        let length = u32::try_from(slot.kind.blob_bytes()).unwrap_or(u32::MAX);
+        world.store.request(name, 0, length)?;
+        let fault = match world.store.answer()?.or_fault() {
+            Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => continue,
+            Ok(_) => Fault::Hash,
+            Err(fault) => fault,
+        };
+        report(world, Class::Slot, name, fault, proof)?;
+        proof.slots_are_sound = false;
+    }
+    Ok(())
+}
+
+fn report<P: Parts>(
+    world: &mut World<P>,
+    class: Class,
+    name: BlobName,
+    fault: Fault,
+    proof: &mut Proof,
+) -> Result<(), Failure> {
+    proof.problems = proof.problems.saturating_add(1);
+    let problem = problem_of(damaged(&Damage::new(class, name.0, fault)))?;
+    world.client.tell(ToClient::Problem(problem))
+}

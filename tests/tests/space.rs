@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Space, over the engine in a world in memory: what is given up, moved, proven and deleted; and
+//! what never is, whatever the store says and wherever a command is cut.
+
+use std::collections::{BTreeSet, HashSet};
+
+use wyng_archive::format::PackState;
+use wyng_control::{CompactReport, ExitStatus, Failure, ToClient, WaitReason, Waits};
+use wyng_engine::space::{self, CompactRequest};
+use wyng_tests::engine::{Reported, assert_whole, back_up, create_request, reported};
+use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::sandbox::noise;
+use wyng_wire::Service;
+
+const HOUR: u64 = 3600;
+
+/// An archive whose hold-off is so long.
+fn made(runs: u32, secs: u64) -> Durable {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let mut request = create_request();
+    request.settings.hold_off_runs = runs;
+    request.settings.hold_off_secs = secs;
+    wyng_engine::admin::create(&mut world, &request).unwrap();
+    world.end()
+}
+
+/// A world that goes on from here at this time after the first second of all worlds.
+fn at(durable: &Durable, secs: u64) -> MemoryWorld {
+    MemoryWorld::new(durable.clone(), secs)
+}
+
+fn compact(world: &mut MemoryWorld) -> Result<CompactReport, Failure> {
+    let request = CompactRequest {
+        archive: "home".into(),
+        budget_bytes: None,
+    };
+    assert_eq!(space::compact(world, &request)?, ExitStatus::Done);
+    Ok(totals(world))
+}
+
+fn totals(world: &MemoryWorld) -> CompactReport {
+    let totals = world.client.told.iter().find_map(|event| match event {
+        ToClient::Compacted(report) => Some(*report),
+        _ => None,
+    });
+    totals.unwrap()
+}
+
+fn waits(world: &MemoryWorld) -> Vec<Waits> {
+    let waits = world.client.told.iter().filter_map(|event| match event {
+        ToClient::Waits(waits) => Some(*waits),
+        _ => None,
+    });
+    waits.collect()
+}
+
+/// Numbers of the packs of the head by what they are.
+fn packs(world: &mut MemoryWorld, fits: fn(PackState) -> bool) -> BTreeSet<u64> {
+    let mut archive = world.open_archive("home").unwrap();
+    let packs = archive.packs(&mut world.files).unwrap();
+    let fitting = packs.into_iter().filter(|(_, entry)| fits(entry.state));
+    fitting.map(|(number, _)| number).collect()
+}
+
+/// Sessions of a volume of which most changes each hour, so that packs become thin once the small
+/// packs of each run are rewritten.
+fn with_small_packs(base: &Durable, runs: u64) -> (Durable, Vec<Reported>, u64) {
+    let (mut durable, mut sessions) = (base.clone(), Vec::new());
+    let mut content = noise(60_000, 1);
+    for run in 1..=runs {
+        let mut world = at(&durable, run * HOUR);
+        content[..5000].copy_from_slice(&noise(5000, 100 + run));
+        world.volumes.sources = vec![content.clone()];
+        back_up(&mut world).unwrap();
+        sessions.extend(reported(&world));
+        durable = world.end();
+    }
+    (durable, sessions, (runs + 1) * HOUR)
+}
+
+#[test]
+fn a_compaction_moves_what_is_alive_and_the_next_one_deletes_what_was_given_up() {
+    let (durable, sessions, now) = with_small_packs(&made(0, 0), 12);
+    let before = durable.store.len();
+    let mut world = at(&durable, now);
+    let report = compact(&mut world).unwrap();
+    assert!(report.rewritten_packs > 6, "{report:?}");
+    assert!(report.moved_bytes < report.read_bytes, "{report:?}");
+    let durable = world.end();
+    assert_whole(&durable, &sessions);
+    // Its hold-off is over at once, and what lives on was read back by a far end of its own.
+    assert!(report.deleted_packs > 6, "{report:?} {:?}", waits(&world));
+    assert!(
+        durable.store.len() < before,
+        "{} blobs",
+        durable.store.len()
+    );
+    let blobs = durable.store.len();
+    let mut world = at(&durable, now + HOUR);
+    compact(&mut world).unwrap();
+    let durable = world.end();
+    assert!(
+        durable.store.len() <= blobs,
+        "{} after {blobs}",
+        durable.store.len()
+    );
+    assert_whole(&durable, &sessions);
+}
+
+#[test]
+fn a_compaction_with_its_deletions_survives_a_kill_at_every_call() {
+    let (durable, sessions, now) = with_small_packs(&made(0, 0), 4);
+    let mut tried = HashSet::new();
+    let start = || at(&durable, now);
+    let command = |world: &mut MemoryWorld| compact(world).map(drop);
+    let calls = cut_everywhere(start, command, |n, killed| {
+        for chance in [n.wrapping_mul(0x9e37_79b9_7f4a_7c15), 0] {
+            let (cut, _) = killed.crash(chance);
+            if !tried.insert(fingerprint(&cut, 0)) {
+                continue;
+            }
+            let mut world = at(&cut, now + HOUR);
+            let again = compact(&mut world).map(drop);
+            assert_eq!(again, Ok(()), "after a kill at call {n}, chance {chance:x}");
+            let mut durable = world.end();
+            let mut world = at(&durable, now + 2 * HOUR);
+            world.volumes.sources = vec![noise(60_000, 7)];
+            back_up(&mut world).unwrap();
+            durable = world.end();
+            assert_whole(&durable, &[sessions.as_slice(), &reported(&world)].concat());
+        }
+    });
+    assert!(calls > 100, "{calls} calls");
+}
+
+/// A month in which something was given up, with one compaction each day.
+fn compact_daily(base: &Durable, from: u64, days: u64, each: impl Fn(&mut MemoryWorld)) -> Durable {
+    let mut durable = base.clone();
+    for day in 0..days {
+        let mut world = at(&durable, from + day * 24 * HOUR);
+        each(&mut world);
+        compact(&mut world).unwrap();
+        durable = world.end();
+    }
+    durable
+}
+
+#[test]
+fn nothing_is_deleted_before_both_the_runs_and_the_time_of_the_hold_off_have_passed() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 6);
+    let mut world = at(&durable, now);
+    compact(&mut world).unwrap();
+    let expected = WaitReason::HoldOff {
+        runs_left: 3,
+        secs_left: 7 * 24 * HOUR,
+    };
+    let waiting = waits(&world);
+    assert_eq!(waiting.first().map(|waits| waits.reason), Some(expected));
+    let given_up = packs(&mut world, |state| state.given_up().is_some());
+    let durable = compact_daily(&world.end(), now, 7, |_| {});
+    let mut world = at(&durable, now + 7 * 24 * HOUR - 60);
+    assert!(
+        compact(&mut world).unwrap().deleted_packs == 0,
+        "a minute too early"
+    );
+    assert_whole(&world.end(), &sessions);
+    let mut world = at(&world.end(), now + 7 * 24 * HOUR + HOUR);
+    let report = compact(&mut world).unwrap();
+    assert!(report.deleted_packs >= given_up.len() as u64, "{report:?}");
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn the_runs_of_a_hold_off_pass_though_nothing_is_backed_up_any_more() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 0), 6);
+    let mut world = at(&durable, now);
+    compact(&mut world).unwrap();
+    let waiting = packs(&mut world, |state| state.given_up().is_some());
+    let durable = compact_daily(&world.end(), now + 13 * HOUR, 4, |_| {});
+    let left = packs(&mut at(&durable, now + 1000 * HOUR), |state| {
+        state.given_up().is_some()
+    });
+    assert!(left.is_disjoint(&waiting), "{left:?}");
+    assert_whole(&durable, &sessions);
+}
+
+#[test]
+fn a_store_that_drops_what_it_says_it_stored_gets_no_delete_and_the_archive_goes_on() {
+    let (durable, sessions, now) = with_small_packs(&made(0, 0), 6);
+    let mut world = at(&durable, now);
+    world.store.drops_puts_from = Some(2);
+    let request = CompactRequest {
+        archive: "home".into(),
+        budget_bytes: None,
+    };
+    let compacted = space::compact(&mut world, &request);
+    assert!(
+        matches!(compacted, Err(Failure::ProblemsFound { .. })),
+        "{compacted:?}"
+    );
+    assert_eq!(world.store.deletes, [], "the old copies are the only ones");
+    // The same lie at each later run, and then an honest store: all that was there is there.
+    let mut world = at(&world.end(), now + HOUR);
+    let _ = space::compact(&mut world, &request);
+    assert_eq!(world.store.deletes, []);
+    for later in 2..5 {
+        world = at(&world.end(), now + later * HOUR);
+        let _ = space::compact(&mut world, &request);
+    }
+    world.client.told.clear();
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn where_deleting_is_refused_everything_else_works_and_the_reason_is_reported() {
+    let (durable, sessions, now) = with_small_packs(&made(0, 0), 6);
+    let mut world = at(&durable, now);
+    world.store.refuses_deletes = true;
+    compact(&mut world).unwrap();
+    assert!(!world.store.deletes.is_empty());
+    let reasons: Vec<WaitReason> = waits(&world).iter().map(|waits| waits.reason).collect();
+    assert!(
+        reasons
+            .iter()
+            .any(|reason| matches!(reason, WaitReason::StoreRefused { .. })),
+        "{reasons:?}"
+    );
+    assert_whole(&world.end(), &sessions);
+    // Within a day nothing is tried again.
+    let mut world = at(&world.end(), now + HOUR);
+    compact(&mut world).unwrap();
+    assert_eq!(world.store.deletes, []);
+    let mut world = at(&world.end(), now + 26 * HOUR);
+    let report = compact(&mut world).unwrap();
+    assert!(report.deleted_packs > 0, "{report:?}");
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn where_fetching_is_refused_nothing_is_deleted() {
+    let (durable, sessions, now) = with_small_packs(&made(0, 0), 6);
+    let mut world = at(&durable, now);
+    compact(&mut world).unwrap();
+    let mut durable = world.end();
+    for run in 1..40 {
+        let mut world = at(&durable, now + run * HOUR);
+        world.store.refused_services = vec![Service::Fetch];
+        world.volumes.sources = vec![noise(60_000, run)];
+        back_up(&mut world).unwrap();
+        assert_eq!(world.store.deletes, []);
+        durable = world.end();
+    }
+    assert_whole(&durable, &sessions);
+}
