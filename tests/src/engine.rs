@@ -69,6 +69,8 @@ pub fn back_up_committing_after(
         live,
         heal,
         verify: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes,
     };
     match backup::back_up(world, &request)? {

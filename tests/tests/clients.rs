@@ -51,6 +51,8 @@ fn backup(sources: Vec<BackupSource>) -> Command {
         heal: false,
         unattended: None,
         verify: false,
+        max_new_bytes: None,
+        prune_after: None,
     }
 }
 

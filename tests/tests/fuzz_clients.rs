@@ -326,6 +326,8 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 heal: chance.one_in(2),
                 unattended: chance.maybe(Chance::timer),
                 verify: chance.one_in(2),
+                max_new_bytes: None,
+                prune_after: None,
             }
         }
         7 => Command::Rehearse {

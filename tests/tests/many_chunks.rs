@@ -72,6 +72,8 @@ fn back_up(world: &mut World<Computed>) {
         live: false,
         heal: false,
         verify: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(

@@ -72,6 +72,8 @@ impl Scene {
                 live,
                 heal,
                 verify: false,
+                max_new_bytes: None,
+                prune_after: None,
                 commit_after_bytes,
             };
             assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));

@@ -7,7 +7,9 @@ use std::collections::{BTreeSet, HashSet};
 use wyng_archive::format::PackState;
 use wyng_control::{CompactReport, ExitStatus, Failure, ToClient, WaitReason, Waits};
 use wyng_engine::space::{self, CompactRequest};
-use wyng_tests::engine::{Reported, assert_whole, back_up, create_request, reported};
+use wyng_tests::engine::{
+    Reported, assert_whole, back_up, create_request, cut_everywhere, fingerprint, reported,
+};
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;

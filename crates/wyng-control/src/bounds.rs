@@ -6,7 +6,8 @@
 //! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
 use crate::command::{
-    BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS, Unattended,
+    BackupSource, Command, CompareWith, HoldOff, PruneRules, SessionChoice, UNLOCK_MAX_SECS,
+    Unattended,
 };
 use crate::failure::Failure;
 
@@ -21,6 +22,12 @@ pub const WORD_MAX_BYTES: usize = 200;
 /// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
 /// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
+/// Maximum number of volumes with rules of their own for a prune.
+const RULES_MAX: usize = 64;
+/// Maximum number of tags in the rules of a prune.
+const TAG_RULES_MAX: usize = 64;
+/// Maximum length of a tag, bytes.
+const TAG_MAX_BYTES: usize = 64;
 /// Maximum hold-off: 65,535 runs and 100 years.
 const HOLD_OFF_MAX: HoldOff = HoldOff {
     runs: 65_535,
@@ -68,12 +75,32 @@ impl Command {
             Self::Backup {
                 sources,
                 unattended,
+                prune_after,
                 ..
             } => {
                 check_unattended(unattended.as_ref())?;
-                check_sources(sources)
+                check_sources(sources)?;
+                prune_after.as_ref().map_or(Ok(()), check_rules)
             }
             Self::Monitor { sources, .. } => check_sources(sources),
+            Self::Prune { volumes, rules, .. } => {
+                check_volumes(volumes)?;
+                check_rules(rules)
+            }
+            Self::SessionRemove {
+                volume, sessions, ..
+            } => {
+                check_volume(volume)?;
+                check_count(sessions.len(), "the number of sessions")?;
+                sessions.iter().try_for_each(check_session)
+            }
+            Self::VolumeRemove { volume, .. } => check_volume(volume),
+            Self::Pin {
+                volume, session, ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)
+            }
             Self::List {
                 volume, session, ..
             } => {
@@ -176,6 +203,29 @@ fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
 fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
     check_count(volumes.len(), "the number of volumes")?;
     volumes.iter().try_for_each(|volume| check_volume(volume))
+}
+
+fn check_rules(rules: &PruneRules) -> Result<(), Failure> {
+    let volumes = &rules.of_volumes;
+    if volumes.len() > RULES_MAX {
+        return Err(out_of_bounds(
+            "the number of volumes with rules of their own",
+            "at most 64",
+        ));
+    }
+    volumes
+        .iter()
+        .try_for_each(|(volume, _)| check_volume(volume))?;
+    let all = volumes.iter().map(|(_, keep)| keep).chain([&rules.keep]);
+    let tags: Vec<&String> = all.flat_map(|keep| &keep.tags).collect();
+    let fits = |tag: &&String| (1..=TAG_MAX_BYTES).contains(&tag.len());
+    if tags.len() > TAG_RULES_MAX || !tags.iter().all(fits) {
+        return Err(out_of_bounds(
+            "the tags that are kept",
+            "at most 64 tags, each of 1 to 64 bytes",
+        ));
+    }
+    Ok(())
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), Failure> {
@@ -314,6 +364,8 @@ mod tests {
             heal: false,
             unattended: None,
             verify: false,
+            max_new_bytes: None,
+            prune_after: None,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

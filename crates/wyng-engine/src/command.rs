@@ -7,7 +7,7 @@ use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, kept, look, restore, verify};
+use super::{admin, backup, kept, look, prune, restore, verify};
 use crate::state::{ArchiveFolder, Origins};
 use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Files, Parts, Secrets, World};
@@ -78,6 +78,10 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         | Command::Rehearse { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
+        Command::Prune { .. }
+        | Command::SessionRemove { .. }
+        | Command::VolumeRemove { .. }
+        | Command::Pin { .. } => about_sessions(world, command),
         Command::KeyList { .. }
         | Command::KeyAdd { .. }
         | Command::KeyChange { .. }
@@ -180,6 +184,8 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             heal,
             unattended,
             verify,
+            max_new_bytes,
+            prune_after,
         } => {
             let request = backup::BackupRequest {
                 archive,
@@ -189,6 +195,8 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 live,
                 heal,
                 verify,
+                max_new_bytes,
+                prune_after,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
             let timer = unattended.as_ref().filter(|_| !dry_run);
@@ -270,6 +278,48 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         }
         _ => Err(internal("a command that is not about volumes")),
     }
+}
+
+fn about_sessions<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Prune {
+            archive,
+            volumes,
+            rules,
+            dry_run,
+            unattended,
+            trust_clock,
+        } => {
+            let request = prune::PruneRequest {
+                archive,
+                volumes,
+                rules,
+                dry_run,
+                unattended,
+                trust_clock,
+            };
+            return prune::prune(world, &request);
+        }
+        Command::SessionRemove {
+            archive,
+            volume,
+            sessions,
+            dry_run,
+        } => prune::remove_sessions(world, &archive, &volume, &sessions, dry_run),
+        Command::VolumeRemove {
+            archive,
+            volume,
+            dry_run,
+        } => prune::remove_volume(world, &archive, &volume, dry_run),
+        Command::Pin {
+            archive,
+            volume,
+            session,
+            pinned,
+        } => prune::pin(world, &archive, &volume, &session, pinned),
+        _ => Err(internal("a command that is not about sessions")),
+    }
+    .map(|()| ExitStatus::Done)
 }
 
 fn about_keys<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {

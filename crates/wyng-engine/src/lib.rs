@@ -9,7 +9,8 @@
 //!   built anew: the index of ids and the nodes. Both use files alone.
 //! - Wings, each with one door: [`archive`] (what is known here), [`store`] (what goes to the store
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
-//!   over an archive, and its key slots), [`space`] (what is alive, and what happens to the rest),
+//!   over an archive, and its key slots), [`prune`] (removing
+//!   sessions), [`space`] (what is alive, and what happens to the rest),
 //!   and [`look`] (what is reported without a change). Nothing reaches into a wing past its door.
 //! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a
 //!   timer's run comes too soon.
@@ -28,6 +29,7 @@ pub mod look;
 pub mod naming;
 pub mod outcome;
 pub mod pool;
+pub mod prune;
 pub mod restore;
 pub mod room;
 pub mod space;

@@ -33,6 +33,8 @@ impl Cli {
                 heal: backup.heal,
                 unattended: timer(backup.profile.as_deref(), backup.interval),
                 verify: backup.verify,
+                max_new_bytes: None,
+                prune_after: None,
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),

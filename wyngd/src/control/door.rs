@@ -105,6 +105,14 @@ impl Door {
             Command::Status {
                 trust_clock: true, ..
             } => denied("trust this machine's clock"),
+            Command::Prune { dry_run: false, .. }
+            | Command::Backup {
+                prune_after: Some(_),
+                ..
+            } => denied("prune an archive"),
+            Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
+            Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
+            Command::Pin { pinned: false, .. } => denied("unpin a session"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -153,6 +161,10 @@ impl Door {
             | Command::ArchiveAcknowledge { .. }
             | Command::Snapshots { .. }
             | Command::Backup { .. }
+            | Command::Prune { .. }
+            | Command::SessionRemove { .. }
+            | Command::VolumeRemove { .. }
+            | Command::Pin { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }
