@@ -140,6 +140,8 @@ fn backup(unattended: Option<Unattended>) -> Command {
         live: false,
         heal: false,
         verify: false,
+        max_new_bytes: None,
+        prune_after: None,
         unattended,
     }
 }
