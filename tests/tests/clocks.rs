@@ -7,7 +7,8 @@ use wyng_control::{Command, ExitStatus, Failure, ToClient, Unattended, Warning};
 use wyng_engine::state::{ArchiveFolder, Ledger, StoredClock};
 use wyng_tests::engine::{adopt, create};
 use wyng_tests::memory_world::{Durable, MachineClock, MemoryWorld, sources_named};
-use wyng_tests::sandbox::noise;
+use wyng_tests::sandbox::{Sandbox, noise};
+use wyng_tests::service::{Service, until};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -194,7 +195,10 @@ fn ten_years_before_between_and_within_runs_give_the_kept_clock_nothing() {
             machine.chain_secs() - begin.0,
             machine.clock.true_secs() - begin.1,
         );
-        assert!((passed - 60..=passed + 60).contains(&kept), "{kept} s in {passed} s");
+        assert!(
+            (passed - 60..=passed + 60).contains(&kept),
+            "{kept} s in {passed} s"
+        );
         machine.clock.reboot(HOUR);
         machine.clock.jump(jump);
         let before = machine.chain_secs();
@@ -217,7 +221,11 @@ fn a_wall_clock_stepped_by_23_hours_for_months_is_a_jump_and_no_time() {
     assert!((120 * HOUR..=120 * HOUR + 600).contains(&kept), "{kept} s");
     let status = machine.status();
     assert!(is_jump(&status.warnings));
-    assert!(status.skew_secs >= 120 * 23 * 3600 - 60, "{}", status.skew_secs);
+    assert!(
+        status.skew_secs >= 120 * 23 * 3600 - 60,
+        "{}",
+        status.skew_secs
+    );
 }
 
 #[test]
@@ -244,7 +252,10 @@ fn what_was_done_at_a_time_ahead_of_now_counts_as_never() {
     machine.clock.jump(-72 * YEAR);
     machine.clock.pass(DAY);
     let status = machine.status();
-    assert_eq!((status.session_age_secs, status.verified_age_secs), (None, None));
+    assert_eq!(
+        (status.session_age_secs, status.verified_age_secs),
+        (None, None)
+    );
 }
 
 #[test]
@@ -291,7 +302,10 @@ fn a_thousand_restarts_with_the_wall_clock_pushed_speed_the_kept_clock_fourfold_
         machine.clock.true_secs() - begin.1,
     );
     assert!(kept <= 4 * passed, "{kept} s in {passed} s");
-    assert!(kept >= 3 * passed, "the bound is reached: {kept} s in {passed} s");
+    assert!(
+        kept >= 3 * passed,
+        "the bound is reached: {kept} s in {passed} s"
+    );
 }
 
 #[test]
@@ -303,7 +317,10 @@ fn a_night_asleep_counts_and_is_no_jump() {
     machine.clock.suspend(8 * HOUR);
     assert_eq!(machine.back_up(), []);
     let gained = machine.chain_secs() - before;
-    assert!((8 * HOUR - 60..=8 * HOUR + 60).contains(&gained), "{gained} s");
+    assert!(
+        (8 * HOUR - 60..=8 * HOUR + 60).contains(&gained),
+        "{gained} s"
+    );
 }
 
 #[test]
@@ -400,14 +417,21 @@ fn a_new_machine_brings_no_time_of_its_own_into_the_chain() {
     new.clock = world.clock.clone();
     new.durable = world.end();
     new.run(verify());
-    assert!(new.local().kept_secs >= 500 * DAY, "what the machine itself counted");
+    assert!(
+        new.local().kept_secs >= 500 * DAY,
+        "what the machine itself counted"
+    );
     assert!(new.chain_secs() < 60, "{} s", new.chain_secs());
     new.clock.pass(DAY);
     let (exit, told) = new.run(Command::ArchiveTakeOver {
         archive: "home".into(),
     });
     assert_eq!(exit, ExitStatus::Done, "{told:?}");
-    assert!(new.chain_secs() < 60, "{} s after the take-over", new.chain_secs());
+    assert!(
+        new.chain_secs() < 60,
+        "{} s after the take-over",
+        new.chain_secs()
+    );
 }
 
 #[test]
@@ -452,7 +476,10 @@ fn a_state_directory_whose_clock_cannot_be_stored_still_restores() {
     machine.clock.pass(DAY);
     let exit = wyng_engine::run(&mut world, status(false));
     assert_eq!(exit, ExitStatus::Done, "{:?}", world.client.told);
-    assert!(world.end().files["clock"] == clock, "a look changes no file");
+    assert!(
+        world.end().files["clock"] == clock,
+        "a look changes no file"
+    );
     let exit = wyng_engine::run(&mut world, status(true));
     let Some(ToClient::Failed(Failure::StateIo { .. })) = world.client.told.last() else {
         panic!("{exit:?}: {:?}", world.client.told)
@@ -522,4 +549,53 @@ fn a_run_that_failed_is_tried_again_at_once() {
     machine.durable = world.end();
     machine.clock.pass(60);
     assert_eq!(sessions(&machine.run(nightly()).1), 1);
+}
+
+/// The clock in the state directory of real programs.
+fn clock_in(sandbox: &Sandbox) -> KeptClock {
+    KeptClock::decode(&std::fs::read(sandbox.state().join("clock")).unwrap()).unwrap()
+}
+
+#[test]
+fn the_programs_go_by_the_kernels_clocks_and_a_look_leaves_the_file_as_it_is() {
+    let sandbox = Sandbox::with_archive(&[]);
+    let clock = clock_in(&sandbox);
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let id = u128::from_str_radix(&id.trim().replace('-', ""), 16).unwrap();
+    assert_eq!(clock.last.boot, id.to_be_bytes());
+    assert!(clock.last.boottime_secs >= clock.last.awake_secs);
+    assert!(clock.last.awake_secs > 0);
+    let jumped = KeptClock {
+        jumped: true,
+        parted_secs: 7200,
+        ..clock
+    };
+    let bytes = jumped.encode();
+    std::fs::write(sandbox.state().join("clock"), &bytes).unwrap();
+    let status = sandbox.wyng(&["status"]);
+    let archive = &status.success().json["archives"][0];
+    let skew = archive["clock_skew_seconds"].as_i64().unwrap();
+    assert!((7000..7400).contains(&skew), "{skew} s");
+    assert!(archive["verified_age_seconds"].is_null());
+    assert_eq!(status.json["warnings"][0]["code"], "clock-jumped");
+    assert_eq!(std::fs::read(sandbox.state().join("clock")).unwrap(), bytes);
+    let trusted = sandbox.wyng(&["status", "--trust-clock"]);
+    assert!(trusted.success().json["warnings"].is_null());
+    assert!(!clock_in(&sandbox).jumped);
+}
+
+#[test]
+fn a_service_observes_its_clock_although_nobody_calls() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    let mut clock = clock_in(&sandbox);
+    let back_secs = clock.last.awake_secs.min(1000) / 2;
+    assert!(back_secs > 0, "this machine has just been started");
+    clock.last.boottime_secs -= back_secs;
+    clock.last.awake_secs -= back_secs;
+    clock.last.wall_secs -= i64::try_from(back_secs).unwrap();
+    std::fs::write(sandbox.state().join("clock"), clock.encode()).unwrap();
+    let _service = Service::start(&mut sandbox);
+    until("the clock is observed", || {
+        clock_in(&sandbox).kept_secs >= clock.kept_secs + back_secs
+    });
 }
