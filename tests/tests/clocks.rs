@@ -7,7 +7,8 @@ use wyng_control::{Command, ExitStatus, Failure, ToClient, Unattended, Warning};
 use wyng_engine::state::{ArchiveFolder, Ledger, StoredClock};
 use wyng_tests::engine::{adopt, create};
 use wyng_tests::memory_world::{Durable, MachineClock, MemoryWorld, sources_named};
-use wyng_tests::sandbox::noise;
+use wyng_tests::sandbox::{Sandbox, noise};
+use wyng_tests::service::{Service, until};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -551,4 +552,53 @@ fn a_run_that_failed_is_tried_again_at_once() {
     machine.durable = world.end();
     machine.clock.pass(60);
     assert_eq!(sessions(&machine.run(nightly()).1), 1);
+}
+
+/// The clock in the state directory of real programs.
+fn clock_in(sandbox: &Sandbox) -> KeptClock {
+    KeptClock::decode(&std::fs::read(sandbox.state().join("clock")).unwrap()).unwrap()
+}
+
+#[test]
+fn the_programs_go_by_the_kernels_clocks_and_a_look_leaves_the_file_as_it_is() {
+    let sandbox = Sandbox::with_archive(&[]);
+    let clock = clock_in(&sandbox);
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let id = u128::from_str_radix(&id.trim().replace('-', ""), 16).unwrap();
+    assert_eq!(clock.last.boot, id.to_be_bytes());
+    assert!(clock.last.boottime_secs >= clock.last.awake_secs);
+    assert!(clock.last.awake_secs > 0);
+    let jumped = KeptClock {
+        jumped: true,
+        parted_secs: 7200,
+        ..clock
+    };
+    let bytes = jumped.encode();
+    std::fs::write(sandbox.state().join("clock"), &bytes).unwrap();
+    let status = sandbox.wyng(&["status"]);
+    let archive = &status.success().json["archives"][0];
+    let skew = archive["clock_skew_seconds"].as_i64().unwrap();
+    assert!((7000..7400).contains(&skew), "{skew} s");
+    assert!(archive["verified_age_seconds"].is_null());
+    assert_eq!(status.json["warnings"][0]["code"], "clock-jumped");
+    assert_eq!(std::fs::read(sandbox.state().join("clock")).unwrap(), bytes);
+    let trusted = sandbox.wyng(&["status", "--trust-clock"]);
+    assert!(trusted.success().json["warnings"].is_null());
+    assert!(!clock_in(&sandbox).jumped);
+}
+
+#[test]
+fn a_service_observes_its_clock_although_nobody_calls() {
+    let mut sandbox = Sandbox::with_archive(&[]);
+    let mut clock = clock_in(&sandbox);
+    let back_secs = clock.last.awake_secs.min(1000) / 2;
+    assert!(back_secs > 0, "this machine has just been started");
+    clock.last.boottime_secs -= back_secs;
+    clock.last.awake_secs -= back_secs;
+    clock.last.wall_secs -= i64::try_from(back_secs).unwrap();
+    std::fs::write(sandbox.state().join("clock"), clock.encode()).unwrap();
+    let _service = Service::start(&mut sandbox);
+    until("the clock is observed", || {
+        clock_in(&sandbox).kept_secs >= clock.kept_secs + back_secs
+    });
 }

@@ -9,9 +9,8 @@ use rustix::io::Errno;
 use wyng_config::Mistake;
 use wyng_control::{ExitStatus, Failure, Safe};
 
-use crate::clock::{Clock, duration};
+use crate::clock::{Clock, Done, duration};
 use crate::confirm::Answer;
-use crate::overdue::Done;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";

@@ -7,24 +7,8 @@ use std::collections::HashMap;
 use wyng_config::Config;
 use wyng_control::ToClient;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Done};
 use crate::message::Message;
-
-/// Something that was done.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Done {
-    /// When it was done, seconds since 1970 UTC.
-    pub(crate) time: i64,
-    /// The time since then by the clock that says more, seconds; `None`: it is dated ahead of now,
-    /// which counts as never.
-    pub(crate) age_secs: Option<u64>,
-}
-
-impl Done {
-    fn is_over(&self, limit_secs: u64) -> bool {
-        self.age_secs.is_none_or(|age| age > limit_secs)
-    }
-}
 
 /// What the daemon has reported of the archives so far.
 #[derive(Debug, Default)]

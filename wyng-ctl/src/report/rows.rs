@@ -60,7 +60,8 @@ pub(super) struct ArchiveFields {
 struct SessionFields {
     #[serde(serialize_with = "time")]
     session: i64,
-    #[serde(rename = "age_seconds")]
+    /// A list that is the same each time does not have it.
+    #[serde(skip)]
     age_secs: Option<u64>,
     generation: u64,
     tags: Vec<String>,
