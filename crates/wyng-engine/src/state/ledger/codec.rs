@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   0 │ "wyngledg"                                                    │
-//!   8 │ format = 1 u32                │ flags u32                     │
+//!   8 │ format = 2 u32                │ flags u32                     │
 //!  16 │ keys proven at: seconds since 1970 UTC, i64; 0: never         │
 //!  24 │ newest generation passed over u64; zero without flag 4        │
 //!  32 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
@@ -27,7 +27,7 @@ use super::{KEPT_COMMITS, KnownCommit, Ledger, PassedOver};
 use crate::state::{Acknowledged, CacheFolder, Notes};
 
 const MAGIC: &[u8; 8] = b"wyngledg";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 const FLAG_STOPPED: u32 = 1;
 const FLAG_SECOND_CACHE: u32 = 2;
 const FLAG_PASSED_OVER: u32 = 4;
