@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `rehearse` over real processes: a session of any age is restored to scratch from the store alone,
-//! compared and gone again, and `status` shows when that last succeeded.
+//! `rehearse` over real processes: a session of any age is restored to scratch from the store
+//! alone, compared and gone again, and `status` shows when that last succeeded.
 
 use std::collections::BTreeSet;
 

@@ -471,7 +471,7 @@ pub(crate) struct RehearseArgs {
     /// Volume whose session is restored [default: one at random]
     pub(super) volume: Option<String>,
     /// Folder with room for the session; its file never gets a name [default: as configured, else
-    /// the state folder with --standalone, else /var/tmp]
+    /// the state folder of a private daemon, else /var/tmp]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub(crate) scratch: Option<PathBuf>,
     /// Take archive and scratch folder from this profile

@@ -483,8 +483,8 @@ fn make_file(folder: &OwnedFd, name: &OsStr) -> Result<(OwnedFd, Option<OsString
     }
 }
 
-/// A new file without a name. Nothing that this machine has of the volume is offered with it: all of
-/// it must come from the store.
+/// A new file without a name. Nothing that this machine has of the volume is offered with it: all
+/// of it must come from the store.
 fn make_scratch(folder: &Path) -> Result<Made, TargetFault> {
     let folder = look::open_folder(folder)?;
     let (file, hidden) = make_file(&folder, OsStr::new(SCRATCH)).map_err(look::unavailable)?;

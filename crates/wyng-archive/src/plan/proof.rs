@@ -71,8 +71,8 @@ pub struct Readings {
 /// Half of the budget goes to the packs whose proof is the oldest; the other half to those without
 /// one: first those that a reading can prove, never read before read, the oldest first; then those
 /// that were pushed less than a day ago. A guest that writes much cannot starve the old. What one
-/// half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each half reads at
-/// least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
+/// half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each half reads
+/// at least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
 ///
 /// Takes O(p log p) steps and O(p) memory for p packs.
 pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> {
@@ -98,8 +98,8 @@ impl Readings {
     }
 
     /// The place of a pack without a proof in the order of reading: whether it is too young to be
-    /// proven, the newest reading that could have proven it, and its number. A reading that came too
-    /// soon does not count: behind it, a pack would wait for all that is pushed later.
+    /// proven, the newest reading that could have proven it, and its number. A reading that came
+    /// too soon does not count: behind it, a pack would wait for all that is pushed later.
     fn turn(&self, now_secs: u64) -> (bool, Option<u64>, u64) {
         let provable_secs = self.pushed_secs.saturating_add(PROOF_AFTER_SECS);
         let tried = self.read_secs.filter(|read| *read >= provable_secs);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A rehearsal: a session is drawn at random, restored to scratch, and compared by the restore's own
-//! naming. That it succeeded is kept in the ledger. The client removes the scratch.
+//! A rehearsal: a session is drawn at random, restored to scratch, and compared by the restore's
+//! own naming. That it succeeded is kept in the ledger. The client removes the scratch.
 
 use std::collections::HashMap;
 

@@ -140,8 +140,8 @@ impl Proofs {
         Self::note_new(files, folder, first..end, proof)
     }
 
-    /// Adds what is known of one pack to the file. It survives a kill of this process at once, and a
-    /// loss of power after [`sync`](Self::sync).
+    /// Adds what is known of one pack to the file. It survives a kill of this process at once, and
+    /// a loss of power after [`sync`](Self::sync).
     pub fn append(
         &mut self,
         files: &mut impl Files,
@@ -158,8 +158,8 @@ impl Proofs {
         files.sync(&folder.file(FILE))
     }
 
-    /// Notes packs of these consecutive numbers as new, durably. It reads no file unless a crash tore
-    /// the last entry.
+    /// Notes packs of these consecutive numbers as new, durably. It reads no file unless a crash
+    /// tore the last entry.
     pub fn note_new(
         files: &mut impl Files,
         folder: &ArchiveFolder,

@@ -33,9 +33,9 @@ pub(super) fn check_slots(
     Ok(())
 }
 
-/// Checks every commit from the head down to the generation after `above`: each one's hash is in the
-/// commit after it, and its run number and kept clock are not above that commit's. One sound copy is
-/// enough; two that authenticate and differ are a fork.
+/// Checks every commit from the head down to the generation after `above`: each one's hash is in
+/// the commit after it, and its run number and kept clock are not above that commit's. One sound
+/// copy is enough; two that authenticate and differ are a fork.
 pub(super) fn check_commits(
     store: &mut impl Store,
     client: &mut impl Client,
