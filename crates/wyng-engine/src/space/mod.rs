@@ -6,10 +6,12 @@ mod alive;
 mod compact;
 mod copy_times;
 mod guard;
+mod history;
 mod moving;
 mod notes;
 mod proof;
 mod tidy;
+mod undelete;
 mod waits;
 mod waste;
 
@@ -19,4 +21,5 @@ pub use copy_times::CopyTimes;
 pub(crate) use notes::bring_in_notes;
 pub(crate) use tidy::is_run_due;
 pub use tidy::{Tidied, tidy};
+pub use undelete::{UndeleteRequest, undelete};
 pub(crate) use waits::{look_for_waits, tell_waits};
