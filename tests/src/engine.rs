@@ -68,6 +68,8 @@ pub fn back_up_committing_after(
         dry_run,
         live,
         heal,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes,
     };
     match backup::back_up(world, &request)? {

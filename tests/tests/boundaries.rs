@@ -52,6 +52,8 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes: (PACKS_A_COMMIT * PACK) as u64,
     };
     assert_eq!(

@@ -49,6 +49,8 @@ fn backup(sources: Vec<BackupSource>) -> Command {
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
     }
 }
 

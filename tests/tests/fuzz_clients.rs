@@ -316,6 +316,8 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),
                 heal: chance.one_in(2),
+                max_new_bytes: None,
+                prune_after: None,
             }
         }
         7 | 8 => Command::Restore {

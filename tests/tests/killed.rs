@@ -157,6 +157,8 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));
@@ -190,6 +192,8 @@ fn wherever_a_run_is_killed_a_dry_run_behind_it_stores_nothing() {
             dry_run: true,
             live: false,
             heal: false,
+            max_new_bytes: None,
+            prune_after: None,
             commit_after_bytes: 128 << 10,
         };
         let ended = backup::back_up(&mut world, &request);

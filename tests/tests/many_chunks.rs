@@ -71,6 +71,8 @@ fn back_up(world: &mut World<Computed>) {
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
     assert_eq!(

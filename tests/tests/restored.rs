@@ -71,6 +71,8 @@ impl Scene {
                 dry_run,
                 live,
                 heal,
+                max_new_bytes: None,
+                prune_after: None,
                 commit_after_bytes,
             };
             assert_eq!(backup::back_up(&mut world, &request), Ok(ExitStatus::Done));

@@ -787,6 +787,8 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
         commit_after_bytes: 128 << 10,
     };
     let mut cut = MemoryWorld::new(world.end(), 2);

@@ -216,6 +216,8 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
         dry_run: false,
         live: false,
         heal: false,
+        max_new_bytes: None,
+        prune_after: None,
     };
     let client = RawClient::start(&sandbox.path("socket"), backup);
     client.hear_question();

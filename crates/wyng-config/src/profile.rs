@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use toml::Spanned;
+use wyng_control::KeepRules;
 
 use crate::checks::{check_word, positive};
+use crate::keep::WrittenKeep;
 use crate::mistake::Found;
 use crate::quantity::{parse_bytes, parse_secs};
 
@@ -30,6 +32,12 @@ pub struct Profile {
     pub verify_overdue_secs: Option<u64>,
     /// Maximum that one `verify` reads, bytes; `None`: everything.
     pub verify_budget_bytes: Option<u64>,
+    /// Maximum bytes of new data that each volume sends in a day; `None`: no limit.
+    pub max_new_bytes: Option<u64>,
+    /// Which sessions of a volume a prune keeps, in place of the archive's rules if there is any.
+    pub keep: KeepRules,
+    /// Whether the archive is pruned after each backup of the profile.
+    pub prune_after_backup: bool,
 }
 
 #[derive(Deserialize)]
@@ -44,6 +52,11 @@ pub(crate) struct WrittenProfile {
     backup_overdue: Option<Spanned<String>>,
     verify_overdue: Option<Spanned<String>>,
     verify_budget: Option<Spanned<String>>,
+    max_new_bytes: Option<Spanned<String>>,
+    #[serde(default)]
+    keep: WrittenKeep,
+    #[serde(default)]
+    prune_after_backup: bool,
 }
 
 impl WrittenProfile {
@@ -88,9 +101,10 @@ impl WrittenProfile {
         };
         let (backup_overdue, verify_overdue) =
             (duration(self.backup_overdue), duration(self.verify_overdue));
-        let budget = self
-            .verify_budget
-            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        let mut bytes = |text: Option<Spanned<String>>| {
+            text.map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")))
+        };
+        let (budget, max_new) = (bytes(self.verify_budget), bytes(self.max_new_bytes));
         Some(Profile {
             archive: self.archive.into_inner(),
             volumes,
@@ -99,6 +113,9 @@ impl WrittenProfile {
             backup_overdue_secs: backup_overdue.map_or(Some(3 * DAY_SECS), |secs| secs)?,
             verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
             verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
+            max_new_bytes: max_new.map_or(Some(None), |bytes| bytes.map(Some))?,
+            keep: self.keep.check(found),
+            prune_after_backup: self.prune_after_backup,
         })
     }
 }

@@ -5,7 +5,9 @@
 //! The checks cover size and alphabet, so that no message grows on its way and no failure quotes a
 //! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
-use crate::command::{BackupSource, Command, CompareWith, HoldOff, SessionChoice, UNLOCK_MAX_SECS};
+use crate::command::{
+    BackupSource, Command, CompareWith, HoldOff, PruneRules, SessionChoice, UNLOCK_MAX_SECS,
+};
 use crate::failure::Failure;
 
 /// Maximum length of an archive's name on this machine, bytes.
@@ -19,6 +21,12 @@ pub const WORD_MAX_BYTES: usize = 200;
 /// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
 /// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
+/// Maximum number of volumes with rules of their own for a prune.
+const RULES_MAX: usize = 64;
+/// Maximum number of tags in the rules of a prune.
+const TAG_RULES_MAX: usize = 64;
+/// Maximum length of a tag, bytes.
+const TAG_MAX_BYTES: usize = 64;
 /// Maximum hold-off: 65,535 runs and 100 years.
 const HOLD_OFF_MAX: HoldOff = HoldOff {
     runs: 65_535,
@@ -63,7 +71,33 @@ impl Command {
                     .as_deref()
                     .map_or(Ok(()), |code| check_word(code, "the recovery sheet's code"))
             }
-            Self::Backup { sources, .. } | Self::Monitor { sources, .. } => check_sources(sources),
+            Self::Backup {
+                sources,
+                prune_after,
+                ..
+            } => {
+                check_sources(sources)?;
+                prune_after.as_ref().map_or(Ok(()), check_rules)
+            }
+            Self::Monitor { sources, .. } => check_sources(sources),
+            Self::Prune { volumes, rules, .. } => {
+                check_volumes(volumes)?;
+                check_rules(rules)
+            }
+            Self::SessionRemove {
+                volume, sessions, ..
+            } => {
+                check_volume(volume)?;
+                check_count(sessions.len(), "the number of sessions")?;
+                sessions.iter().try_for_each(check_session)
+            }
+            Self::VolumeRemove { volume, .. } => check_volume(volume),
+            Self::Pin {
+                volume, session, ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)
+            }
             Self::List {
                 volume, session, ..
             } => {
@@ -161,6 +195,29 @@ fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
 fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
     check_count(volumes.len(), "the number of volumes")?;
     volumes.iter().try_for_each(|volume| check_volume(volume))
+}
+
+fn check_rules(rules: &PruneRules) -> Result<(), Failure> {
+    let volumes = &rules.of_volumes;
+    if volumes.len() > RULES_MAX {
+        return Err(out_of_bounds(
+            "the number of volumes with rules of their own",
+            "at most 64",
+        ));
+    }
+    volumes
+        .iter()
+        .try_for_each(|(volume, _)| check_volume(volume))?;
+    let all = volumes.iter().map(|(_, keep)| keep).chain([&rules.keep]);
+    let tags: Vec<&String> = all.flat_map(|keep| &keep.tags).collect();
+    let fits = |tag: &&String| (1..=TAG_MAX_BYTES).contains(&tag.len());
+    if tags.len() > TAG_RULES_MAX || !tags.iter().all(fits) {
+        return Err(out_of_bounds(
+            "the tags that are kept",
+            "at most 64 tags, each of 1 to 64 bytes",
+        ));
+    }
+    Ok(())
 }
 
 fn check_count(count: usize, what: &str) -> Result<(), Failure> {
@@ -290,6 +347,8 @@ mod tests {
             dry_run: false,
             live: false,
             heal: false,
+            max_new_bytes: None,
+            prune_after: None,
         };
         assert_eq!(code(backup(vec![source.clone(); ITEMS_MAX])), Ok(()));
         assert_eq!(

@@ -92,6 +92,52 @@ pub struct HoldOff {
     pub secs: u64,
 }
 
+/// Which sessions of a volume a prune keeps: each count is a number of sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct KeepRules {
+    /// The newest.
+    pub last: u32,
+    /// The newest of each of the newest hours that have a session.
+    pub hourly: u32,
+    /// The newest of each of the newest days that have a session.
+    pub daily: u32,
+    /// The newest of each of the newest weeks that have a session.
+    pub weekly: u32,
+    /// The newest of each of the newest months that have a session.
+    pub monthly: u32,
+    /// The newest of each of the newest years that have a session.
+    pub yearly: u32,
+    /// Every session that is at most this much older than the newest sound one, seconds.
+    pub within_secs: u64,
+    /// Every session with one of these tags.
+    pub tags: Vec<String>,
+}
+
+impl KeepRules {
+    /// Whether there is no rule at all.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The rules of a prune. A volume for which there is none keeps all of its sessions.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct PruneRules {
+    /// For volumes without rules of their own.
+    pub keep: KeepRules,
+    /// Volumes with rules of their own.
+    pub of_volumes: Vec<(String, KeepRules)>,
+    /// Minimum age of a session that is removed, seconds. The archive's own counts if it is larger.
+    pub minimum_age_secs: u64,
+}
+
+impl PruneRules {
+    /// Whether there is no rule for any volume.
+    pub fn is_empty(&self) -> bool {
+        self.keep.is_empty() && self.of_volumes.iter().all(|(_, keep)| keep.is_empty())
+    }
+}
+
 /// One command of the command line.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum Command {
@@ -173,6 +219,57 @@ pub enum Command {
         /// Also sends again what `verify` reported as damaged in so large a part of the store that
         /// it does not count as lost.
         heal: bool,
+        /// Maximum bytes of new records that each volume may send in a day of the kept clock.
+        max_new_bytes: Option<u64>,
+        /// Prunes the archive by these rules once the backup is committed.
+        prune_after: Option<PruneRules>,
+    },
+    /// Removes the sessions that no rule keeps, and gives up the packs that nothing needs then.
+    Prune {
+        /// The archive's name.
+        archive: String,
+        /// The volumes; empty: all volumes for which there is a rule.
+        volumes: Vec<String>,
+        /// What is kept.
+        rules: PruneRules,
+        /// Reports what would be removed, and changes nothing.
+        dry_run: bool,
+        /// A timer runs it: nothing is removed after a jump of the clock, until a person has
+        /// looked.
+        unattended: bool,
+        /// The person has looked at the clock, and accepts it.
+        trust_clock: bool,
+    },
+    /// Removes sessions that a person named, whatever their age.
+    SessionRemove {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The sessions.
+        sessions: Vec<SessionChoice>,
+        /// Reports what would be removed, and changes nothing.
+        dry_run: bool,
+    },
+    /// Removes a volume with all of its sessions.
+    VolumeRemove {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// Reports what would be removed, and changes nothing.
+        dry_run: bool,
+    },
+    /// Pins a session, so that no prune removes it, or unpins it.
+    Pin {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The session.
+        session: SessionChoice,
+        /// Whether the session is pinned from now on.
+        pinned: bool,
     },
     /// Collects the changes and renews the base snapshots. Asks for each source.
     Monitor {
@@ -328,6 +425,11 @@ impl Command {
             Self::ArchiveForget { .. } => "archive forget",
             Self::ArchiveAcknowledge { .. } => "archive acknowledge",
             Self::Backup { .. } => "backup",
+            Self::Prune { .. } => "prune",
+            Self::SessionRemove { .. } => "session remove",
+            Self::VolumeRemove { .. } => "volume remove",
+            Self::Pin { pinned: true, .. } => "pin",
+            Self::Pin { pinned: false, .. } => "unpin",
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
             Self::Restore { .. } => "restore",
@@ -378,6 +480,10 @@ impl Command {
             | Self::ArchiveForget { archive }
             | Self::ArchiveAcknowledge { archive }
             | Self::Backup { archive, .. }
+            | Self::Prune { archive, .. }
+            | Self::SessionRemove { archive, .. }
+            | Self::VolumeRemove { archive, .. }
+            | Self::Pin { archive, .. }
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
             | Self::Restore { archive, .. }

@@ -98,6 +98,11 @@ pub enum ToClient {
     Differences(Vec<(u64, u64)>),
     /// `diff`: the totals, after all ranges.
     Compared(DiffReport),
+    /// `prune`, `session remove`, `volume remove`, `pin`, `unpin`: the fate of one session, oldest
+    /// first in each volume. Sent once it is true, or at once by a dry run.
+    Judged(JudgedSession),
+    /// `prune`, `session remove`, `volume remove`: the totals.
+    Pruned(PruneReport),
     /// `verify`: a problem.
     Problem(Problem),
     /// `status`, `archive acknowledge`: damage that a user has acknowledged.
@@ -441,6 +446,85 @@ pub struct DiffReport {
     /// Bytes among the differing ones that the file system reports as not written: the disk returns
     /// other bytes than it was given.
     pub damaged_bytes: u64,
+}
+
+/// What a prune, or a person, decided about a session.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct JudgedSession {
+    /// The volume's name.
+    pub volume: String,
+    /// The time that names the session, seconds since 1970 UTC.
+    pub session: i64,
+    /// What becomes of it.
+    pub fate: SessionFate,
+}
+
+/// What becomes of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum SessionFate {
+    /// It is kept; a prune names at least one reason.
+    Kept(Vec<KeepReason>),
+    /// It is removed.
+    Removed(RemovedFor),
+}
+
+/// Why a prune keeps a session.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum KeepReason {
+    /// It is the volume's newest session.
+    Newest,
+    /// It is the volume's newest sound session.
+    NewestSound,
+    /// A person pinned it.
+    Pinned,
+    /// It is younger than the minimum age.
+    Young,
+    /// It has this tag.
+    Tag(String),
+    /// It is within the time that is kept.
+    Within,
+    /// It is among the newest.
+    Last,
+    /// It is the newest of its hour.
+    Hourly,
+    /// It is the newest of its day.
+    Daily,
+    /// It is the newest of its week.
+    Weekly,
+    /// It is the newest of its month.
+    Monthly,
+    /// It is the newest of its year.
+    Yearly,
+}
+
+/// Why a session is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RemovedFor {
+    /// It is damaged, and no rule counts a damaged session.
+    Damaged,
+    /// No rule keeps it.
+    NoRule,
+    /// A person named it.
+    Asked {
+        /// It is the volume's newest session.
+        newest: bool,
+        /// No sound session of the volume is left.
+        last_sound: bool,
+    },
+}
+
+/// The totals of a prune.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct PruneReport {
+    /// Bytes of the packs that nothing needs any more.
+    pub freed_bytes: u64,
+    /// Bytes of all packs that wait for their deletion, these included.
+    pub waiting_bytes: u64,
+    /// Number of parts of the archive that are lost: while it is not 0, nothing is freed, because
+    /// what such a part needs is not known.
+    pub unknown_objects: u64,
+    /// Nothing was changed.
+    pub dry_run: bool,
 }
 
 /// One problem that `verify` found.

@@ -32,14 +32,14 @@ pub use bounds::{
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
-    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, SessionChoice,
-    UNLOCK_MAX_SECS,
+    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, KeepRules,
+    PruneRules, SessionChoice, UNLOCK_MAX_SECS,
 };
 pub use event::{
-    ArchiveSummary, Asked, CompactReport, DiffReport, KeySlot, Method, MonitorReport, Phase,
-    Problem, Progress, RecoverySheet, RestoreReport, SessionLine, SlotKind, TargetKind, ToClient,
-    UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, WaitReason,
-    Waits, Wanted,
+    ArchiveSummary, Asked, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method,
+    MonitorReport, Phase, Problem, Progress, PruneReport, RecoverySheet, RemovedFor, RestoreReport,
+    SessionFate, SessionLine, SlotKind, TargetKind, ToClient, UndeleteReport, Unenforced,
+    VerifyReport, VolumeLine, VolumePlace, VolumeReport, WaitReason, Waits, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};
@@ -55,4 +55,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 7;
+pub const CONTROL_VERSION: u32 = 8;

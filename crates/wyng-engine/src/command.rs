@@ -6,7 +6,7 @@ use wyng_archive::format::{SlotKind, SlotLabel};
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, look, restore, verify};
+use super::{admin, backup, look, prune, restore, verify};
 use crate::state::{ArchiveFolder, Origins};
 use crate::world::{Client, Files, Parts, Secrets, World};
 
@@ -48,6 +48,10 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         | Command::Restore { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
+        Command::Prune { .. }
+        | Command::SessionRemove { .. }
+        | Command::VolumeRemove { .. }
+        | Command::Pin { .. } => about_sessions(world, command),
         Command::KeyList { .. }
         | Command::KeyAdd { .. }
         | Command::KeyChange { .. }
@@ -148,6 +152,8 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             dry_run,
             live,
             heal,
+            max_new_bytes,
+            prune_after,
         } => {
             let request = backup::BackupRequest {
                 archive,
@@ -156,6 +162,8 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 dry_run,
                 live,
                 heal,
+                max_new_bytes,
+                prune_after,
                 commit_after_bytes: backup::COMMIT_AFTER_BYTES,
             };
             backup::back_up(world, &request)
@@ -229,6 +237,48 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         }
         _ => Err(internal("a command that is not about volumes")),
     }
+}
+
+fn about_sessions<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::Prune {
+            archive,
+            volumes,
+            rules,
+            dry_run,
+            unattended,
+            trust_clock,
+        } => {
+            let request = prune::PruneRequest {
+                archive,
+                volumes,
+                rules,
+                dry_run,
+                unattended,
+                trust_clock,
+            };
+            return prune::prune(world, &request);
+        }
+        Command::SessionRemove {
+            archive,
+            volume,
+            sessions,
+            dry_run,
+        } => prune::remove_sessions(world, &archive, &volume, &sessions, dry_run),
+        Command::VolumeRemove {
+            archive,
+            volume,
+            dry_run,
+        } => prune::remove_volume(world, &archive, &volume, dry_run),
+        Command::Pin {
+            archive,
+            volume,
+            session,
+            pinned,
+        } => prune::pin(world, &archive, &volume, &session, pinned),
+        _ => Err(internal("a command that is not about sessions")),
+    }
+    .map(|()| ExitStatus::Done)
 }
 
 fn about_keys<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {

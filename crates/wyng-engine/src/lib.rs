@@ -9,7 +9,8 @@
 //!   built anew: the index of ids and the nodes. Both use files alone.
 //! - Wings, each with one door: [`archive`] (what is known here), [`store`] (what goes to the store
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
-//!   over an archive, and its key slots), [`space`] (what is alive, and what happens to the rest),
+//!   over an archive, and its key slots), [`prune`] (removing
+//!   sessions), [`space`] (what is alive, and what happens to the rest),
 //!   and [`look`] (what is reported without a change). Nothing reaches into a wing past its door.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
@@ -25,6 +26,7 @@ pub mod look;
 pub mod naming;
 pub mod outcome;
 pub mod pool;
+pub mod prune;
 pub mod restore;
 pub mod room;
 pub mod space;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands without their arguments.
 
-use super::args::{ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, Verb};
+use super::args::{
+    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, Verb, VolumeVerb,
+};
 
 /// A command without its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,16 @@ pub(crate) enum Kind {
     Diff,
     /// `verify`.
     Verify,
+    /// `prune`.
+    Prune,
+    /// `session remove`.
+    SessionRemove,
+    /// `volume remove`.
+    VolumeRemove,
+    /// `pin`.
+    Pin,
+    /// `unpin`.
+    Unpin,
     /// `status`.
     Status,
     /// `watch`.
@@ -89,6 +101,11 @@ impl Kind {
             Self::Restore => "restore",
             Self::Diff => "diff",
             Self::Verify => "verify",
+            Self::Prune => "prune",
+            Self::SessionRemove => "session remove",
+            Self::VolumeRemove => "volume remove",
+            Self::Pin => "pin",
+            Self::Unpin => "unpin",
             Self::Status => "status",
             Self::Watch => "watch",
             Self::Unlock => "unlock",
@@ -149,6 +166,11 @@ impl Cli {
             Verb::Restore(_) => Kind::Restore,
             Verb::Diff(_) => Kind::Diff,
             Verb::Verify(_) => Kind::Verify,
+            Verb::Prune(_) => Kind::Prune,
+            Verb::Session(SessionVerb::Remove { .. }) => Kind::SessionRemove,
+            Verb::Volume(VolumeVerb::Remove { .. }) => Kind::VolumeRemove,
+            Verb::Pin(_) => Kind::Pin,
+            Verb::Unpin(_) => Kind::Unpin,
             Verb::Status { .. } => Kind::Status,
             Verb::Watch => Kind::Watch,
             Verb::Unlock { .. } => Kind::Unlock,

@@ -16,7 +16,10 @@ pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RestoreArgs, SOCKET, Shell,
     SnapshotsVerb, Verb,
 };
-use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
+use args::{
+    DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb, VerifyArgs,
+    VolumeVerb,
+};
 pub(crate) use kind::Kind;
 
 /// Whether invalid words would have written a volume to standard output, as in
@@ -74,6 +77,10 @@ impl Cli {
                 Some(&create.name)
             }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Session(SessionVerb::Remove { archive, .. })
+            | Verb::Volume(VolumeVerb::Remove { archive, .. })
+            | Verb::Pin(PinArgs { archive, .. })
+            | Verb::Unpin(PinArgs { archive, .. }) => Some(archive),
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
@@ -94,6 +101,7 @@ impl Cli {
             | Verb::Restore(RestoreArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Prune(PruneArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
             | Verb::Status { archive }
             | Verb::Lock { archive }
@@ -128,6 +136,7 @@ impl Cli {
             | Verb::Restore(RestoreArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Prune(PruneArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
             _ => None,
         }
@@ -139,6 +148,7 @@ impl Cli {
             &self.verb,
             Verb::Backup(BackupArgs { dry_run: true, .. })
                 | Verb::Restore(RestoreArgs { dry_run: true, .. })
+                | Verb::Prune(PruneArgs { dry_run: true, .. })
         )
     }
 

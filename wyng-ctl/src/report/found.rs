@@ -8,6 +8,7 @@ use wyng_config::Config;
 use wyng_control::{ArchiveSummary, RestoreReport, ToClient};
 use zeroize::Zeroizing;
 
+use super::pruned::Pruned;
 use super::rows::{
     ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
     RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
@@ -33,6 +34,7 @@ pub(super) enum Found {
     Restore(Restore),
     Diff(Diff),
     Verify(Verify),
+    Pruned(Pruned),
     Status(Status),
     Unlock(Unlock),
     ConfigCheck(ConfigCheck),
@@ -64,6 +66,9 @@ impl Found {
             Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
+            Kind::Prune | Kind::SessionRemove | Kind::VolumeRemove | Kind::Pin | Kind::Unpin => {
+                Self::Pruned(Pruned::default())
+            }
             Kind::Status => Self::Status(Status::default()),
             Kind::Unlock => Self::Unlock(Unlock::default()),
             Kind::ConfigCheck => Self::ConfigCheck(ConfigCheck::default()),
@@ -88,6 +93,7 @@ impl Found {
             Self::Restore(found) => found.take(event),
             Self::Diff(found) => found.take(event),
             Self::Verify(found) => found.take(event),
+            Self::Pruned(found) => found.take(event),
             Self::Status(found) => found.take(event),
             Self::Unlock(found) => found.take(event),
             Self::QubesCheck(found) => found.take(event),
@@ -123,6 +129,15 @@ impl Found {
     pub(super) fn take_key(&mut self, key: Zeroizing<String>) {
         if let Self::Keys(found) = self {
             found.recovery_key = Some(key);
+        }
+    }
+
+    /// Number of sessions that were removed.
+    pub(super) fn removed_count(&self) -> usize {
+        match self {
+            Self::Pruned(found) => found.removed_count(),
+            Self::Backup(found) => found.pruned.removed_count(),
+            _ => 0,
         }
     }
 
@@ -302,6 +317,9 @@ pub(super) struct Backup {
     sent_bytes: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_bytes: Option<u64>,
+    /// Of the prune after the backup.
+    #[serde(skip_serializing_if = "Pruned::is_empty")]
+    pub(super) pruned: Pruned,
 }
 
 impl Backup {
@@ -315,7 +333,7 @@ impl Backup {
                 self.sent_bytes = Some(*sent_bytes);
                 self.peak_rss_bytes = Some(*peak_rss_bytes);
             }
-            _ => {}
+            event => self.pruned.take(event),
         }
     }
 }

@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, SlotKind, ToClient,
-    Unenforced, VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, JudgedSession, KeySlot, Problem, RestoreReport, SessionLine,
+    SlotKind, ToClient, Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
 use super::found::Found;
+use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
@@ -48,6 +49,7 @@ struct Listing {
     sessions: Table<7>,
     newest: Table<6>,
     archives: Table<6>,
+    judged: Table<4>,
 }
 
 impl Listing {
@@ -81,6 +83,12 @@ impl Listing {
                 ("LAST COMMIT", Right),
                 ("VERIFIED", Right),
                 ("STORE", Left),
+            ]),
+            judged: Table::new([
+                ("VOLUME", Left),
+                ("SESSION", Left),
+                ("", Left),
+                ("BECAUSE", Left),
             ]),
         };
         if of_one_volume {
@@ -119,6 +127,11 @@ impl Human {
             }
             ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, found, output),
             ToClient::Unenforced(missing) => self.unenforced.push(missing.clone()),
+            ToClient::Judged(judged) => self.judged(judged, output),
+            ToClient::Pruned(report) => {
+                self.flush(output);
+                self.say(&summary(report, found.removed_count()), output);
+            }
             ToClient::Verified(verified) => self.verified(verified, output),
             ToClient::Restored(volume) => self.restored(volume, output),
             event => {
@@ -141,6 +154,7 @@ impl Human {
             listing.sessions.sorted().take_lines("", self.colours),
             listing.newest.sorted().take_lines("  ", self.colours),
             listing.archives.take_lines("", self.colours),
+            listing.judged.take_lines("", self.colours),
         ];
         lines
             .iter()
@@ -569,6 +583,19 @@ impl Human {
                 );
             }
         }
+    }
+
+    /// Adds the row of a session that was judged; `pin` and `unpin` say it in a line.
+    fn judged(&mut self, judged: &JudgedSession, output: &mut Output) {
+        let is = match self.kind {
+            Kind::Pin => "pinned: nothing removes it until it is unpinned",
+            Kind::Unpin => "no longer pinned",
+            // What a prune keeps is in the table only where somebody asked for it.
+            _ if self.kind == Kind::Backup || (self.quiet && !self.dry_run) => return,
+            _ => return self.listing.judged.push(row(judged)),
+        };
+        let (volume, session) = (plain(&judged.volume), session_name(judged.session));
+        self.say(&format!("{volume} {session} is {is}"), output);
     }
 
     fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {

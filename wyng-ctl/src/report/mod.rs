@@ -5,6 +5,7 @@ mod advice;
 mod found;
 mod human;
 mod json;
+mod pruned;
 mod rows;
 mod sheet;
 mod table;
@@ -29,6 +30,7 @@ use crate::plain::plain;
 use advice::Advice;
 use found::Found;
 use human::Human;
+pub(crate) use pruned::question as removal_question;
 pub(crate) use rows::SnapshotLine;
 use told::Told;
 
@@ -352,9 +354,9 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-        RestoreReport, Safe, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeLine,
-        VolumeReport,
+        ArchiveSummary, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport,
+        ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate,
+        SessionLine, SlotKind, Unenforced, VerifyReport, VolumeLine, VolumeReport,
     };
 
     use super::*;
@@ -578,6 +580,13 @@ What a person must know although the command did what it was asked to. With `--j
             damaged: true,
             acknowledged: false,
         };
+        let judged = |fate| {
+            ToClient::Judged(JudgedSession {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+                fate,
+            })
+        };
         let slot = |number, opens| KeySlot {
             number,
             kind: if number > 0 {
@@ -648,6 +657,20 @@ What a person must know although the command did what it was asked to. With `--j
                 differing_bytes: 22,
                 read_bytes: 23,
                 damaged_bytes: 24,
+            }),
+            judged(SessionFate::Removed(RemovedFor::NoRule)),
+            judged(SessionFate::Removed(RemovedFor::Damaged)),
+            judged(SessionFate::Kept(vec![
+                KeepReason::Newest,
+                KeepReason::NewestSound,
+                KeepReason::Tag("before".into()),
+                KeepReason::Daily,
+            ])),
+            ToClient::Pruned(PruneReport {
+                freed_bytes: 30,
+                waiting_bytes: 31,
+                unknown_objects: 0,
+                dry_run: true,
             }),
             ToClient::Problem(Problem {
                 class: ObjectClass::Pack,
@@ -727,7 +750,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 31] = [
+    const EVERY_COMMAND: [&[&str]; 36] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -746,6 +769,11 @@ What a person must know although the command did what it was asked to. With `--j
         &["monitor", "home", "vm"],
         &["list", "home"],
         &["list"],
+        &["prune", "home", "--keep-daily", "7"],
+        &["session", "remove", "home", "vm", "latest"],
+        &["volume", "remove", "home", "vm"],
+        &["pin", "home", "vm", "latest"],
+        &["unpin", "home", "vm", "latest"],
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],

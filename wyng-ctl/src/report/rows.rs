@@ -262,6 +262,8 @@ pub(super) struct ProfileRow {
     backup_overdue_secs: u64,
     verify_overdue_secs: Option<u64>,
     verify_budget_bytes: Option<u64>,
+    max_new_bytes: Option<u64>,
+    prune_after_backup: bool,
 }
 
 impl ProfileRow {
@@ -276,6 +278,8 @@ impl ProfileRow {
             backup_overdue_secs: profile.backup_overdue_secs,
             verify_overdue_secs: profile.verify_overdue_secs,
             verify_budget_bytes: profile.verify_budget_bytes,
+            max_new_bytes: profile.max_new_bytes,
+            prune_after_backup: profile.prune_after_backup,
         }
     }
 }

@@ -102,6 +102,14 @@ impl Door {
         match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
+            Command::Prune { dry_run: false, .. }
+            | Command::Backup {
+                prune_after: Some(_),
+                ..
+            } => denied("prune an archive"),
+            Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
+            Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
+            Command::Pin { pinned: false, .. } => denied("unpin a session"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -150,6 +158,10 @@ impl Door {
             | Command::ArchiveAcknowledge { .. }
             | Command::Snapshots { .. }
             | Command::Backup { .. }
+            | Command::Prune { .. }
+            | Command::SessionRemove { .. }
+            | Command::VolumeRemove { .. }
+            | Command::Pin { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }

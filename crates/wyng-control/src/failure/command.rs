@@ -47,6 +47,15 @@ macro_rules! command_failures {
                `-`.",
     }
 
+    /// A timer's prune after a jump of the clock.
+    ClockJumped = {
+        code: "clock-jumped", exit: Failed,
+        what: ("the clock of this machine jumped, so a timer prunes nothing"),
+        safe: NOTHING_CHANGED,
+        next: "Compare the clock with another one. If it is right, run `wyng-ctl prune ARCHIVE \
+               --trust-clock`; otherwise find out who sets it.",
+    }
+
     /// Another daemon has locked the state folder.
     Busy { folder: String } = {
         code: "busy", exit: Failed,

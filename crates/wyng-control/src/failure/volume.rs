@@ -4,6 +4,39 @@
 macro_rules! volume_failures {
     ([$next:ident $($more:ident)*] $($rows:tt)*) => { $next! { [$($more)*] $($rows)*
 
+    /// No rule says which sessions to keep.
+    NoRules = {
+        code: "no-rules", exit: Usage,
+        what: ("no rule says which sessions to keep, so nothing is pruned"),
+        safe: NOTHING_CHANGED,
+        next: "Give rules such as --keep-daily 7 --keep-weekly 4 --keep-monthly 6, or add \
+               [archives.NAME.keep] to the configuration.",
+    }
+
+    /// A pinned session is removed by nobody.
+    SessionPinned { volume: String, session: String } = {
+        code: "session-pinned", exit: Failed,
+        what: ("session {session} of volume {volume:?} is pinned"),
+        safe: NOTHING_CHANGED,
+        next: "Unpin the session with `wyng-ctl unpin ARCHIVE VOLUME SESSION`, and run the same \
+               command again.",
+    }
+
+    /// A volume sent as much new data in a day as it may.
+    OverBudget { volume: String, limit_bytes: u64, left_secs: u64 } = {
+        code: "over-budget", exit: Partial,
+        what: (
+            "volume {volume:?} has more new data than the {limit_bytes} bytes that it may send in \
+             a day; the next day begins in {left_secs} s"
+        ),
+        safe: Safe::Always(
+            "What was sent of this volume stays in the store and is not sent again. It has no new \
+             session; its other sessions are intact.",
+        ),
+        next: "The next backup goes on there, from the next day on. If so much is new for a good \
+               reason, raise max_new_bytes in the profile, or leave out --max-new-bytes once.",
+    }
+
     /// The archive has no such volume.
     UnknownVolume { volume: String } = {
         code: "unknown-volume", exit: Usage,

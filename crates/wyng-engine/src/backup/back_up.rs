@@ -19,6 +19,7 @@ use super::source::refuse_empty;
 use crate::archive::Archive;
 use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
+use crate::prune::prune_after_backup;
 use crate::state::Said;
 use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
 use crate::world::{Client, Clock, Parts, Store, Volumes, World};
@@ -44,6 +45,8 @@ pub fn back_up<P: Parts>(
     run.heal_metadata()?;
     let failed = back_up_volumes(&mut run, request)?;
     let sent_bytes = run.finish()?;
+    let exit = exit_of(&failed, request.sources.len());
+    let pruned = prune_after(&mut run, request);
     let world = run.job.world;
     if !request.dry_run {
         world.store.finish_push()?;
@@ -53,7 +56,36 @@ pub fn back_up<P: Parts>(
         sent_bytes,
         peak_rss_bytes,
     })?;
-    Ok(exit_of(&failed, request.sources.len()))
+    Ok(if exit == ExitStatus::Done {
+        pruned?
+    } else {
+        exit
+    })
+}
+
+/// Prunes the archive, if that was asked for, over the same connection. The sessions of the backup
+/// are committed and reported: a failure here takes nothing back.
+fn prune_after<P: Parts>(
+    run: &mut Run<'_, P>,
+    request: &BackupRequest,
+) -> Result<ExitStatus, Failure> {
+    let Some(rules) = request.prune_after.as_ref().filter(|_| !request.dry_run) else {
+        return Ok(ExitStatus::Done);
+    };
+    let Job {
+        world,
+        archive,
+        pool,
+    } = &mut run.job;
+    match prune_after_backup(world, archive, pool, rules) {
+        Err(failure) if failure.exit() == ExitStatus::Interrupted => Err(failure),
+        Err(failure) => {
+            let exit = failure.exit();
+            world.client.tell(ToClient::Failed(failure))?;
+            Ok(exit)
+        }
+        done => done,
+    }
 }
 
 /// Connects to the store, and settles what earlier runs left there.

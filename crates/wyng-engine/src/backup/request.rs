@@ -2,7 +2,7 @@
 //! What a run is asked to do. The names are checked here, and nothing else.
 
 use wyng_archive::format::is_volume_name;
-use wyng_control::{BackupSource, Failure};
+use wyng_control::{BackupSource, Failure, PruneRules};
 
 /// Bytes of packs between two commits of a long run. A commit comes after this amount and after
 /// nothing else: a commit at a volume's end would show the store how large the volume is.
@@ -22,6 +22,10 @@ pub struct BackupRequest {
     pub live: bool,
     /// Also replaces what a verify found damaged and held back.
     pub heal: bool,
+    /// Maximum bytes of new records that each volume may send in a day of the kept clock.
+    pub max_new_bytes: Option<u64>,
+    /// Prunes the archive by these rules once the backup is committed.
+    pub prune_after: Option<PruneRules>,
     /// Bytes of packs between two commits: [`COMMIT_AFTER_BYTES`] except in tests.
     pub commit_after_bytes: u64,
 }

@@ -112,6 +112,11 @@ impl Ledger {
         self.known.last()
     }
 
+    /// All known commits, ascending by generation.
+    pub fn all_known(&self) -> impl Iterator<Item = &KnownCommit> {
+        self.known.iter()
+    }
+
     /// A known commit by its generation.
     pub fn known(&self, generation: u64) -> Option<&KnownCommit> {
         self.known

@@ -118,6 +118,11 @@ impl Origins {
         }
     }
 
+    /// Forgets the origin of a volume that left the archive.
+    pub fn forget(&mut self, volume: &str) {
+        self.changed |= self.known.remove(volume).is_some();
+    }
+
     /// From now on this source is the volume's origin, as the user `uid` named it.
     pub fn set(&mut self, volume: &str, found: &FoundSource, uid: u32) {
         let FoundSource {

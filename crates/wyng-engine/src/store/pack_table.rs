@@ -7,7 +7,7 @@ use crate::archive::{Archive, Packs, read_packs_of};
 use crate::world::Files;
 
 /// Reads the pack table from the cache.
-pub(crate) fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
+pub fn packs_of(files: &mut impl Files, archive: &mut Archive) -> Result<Packs, Failure> {
     packs_below(files, archive, &mut |_, _| {})
 }
 

@@ -98,8 +98,8 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// The packs in which the chosen sessions lie; all packs, where the whole archive was asked
-    /// for.
+    /// The packs in which the chosen sessions lie; all packs in use, where the whole archive was
+    /// asked for.
     pub(super) fn of(
         files: &mut impl Files,
         client: &mut impl Client,
@@ -109,7 +109,11 @@ impl Scope {
     ) -> Result<Self, Failure> {
         let packs = packs_of(files, archive)?;
         let needed = if chosen.is_whole_archive {
-            packs.keys().copied().collect()
+            // What was given up may be gone, which is no damage.
+            let in_use = packs
+                .iter()
+                .filter(|(_, pack)| pack.state.given_up().is_none());
+            in_use.map(|(number, _)| *number).collect()
         } else {
             packs_needed(files, client, archive, &chosen.sessions)?
         };

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What comes before a prune decides anything: the connection, what earlier runs left, and the
+//! notes of damage.
+
+use wyng_control::Failure;
+use wyng_wire::Service;
+
+use crate::archive::Archive;
+use crate::pool::Pool;
+use crate::store::{
+    Changes, CommitPoint, PackChanges, Packer, begun_volumes, commit, confirm_head, plan_healing,
+    push_missing, rewrite_metadata, settle_pending,
+};
+use crate::world::{Parts, World};
+
+/// Opens an archive. While a person has not settled that much of the store was found damaged at
+/// once, nothing is removed: sound sessions could go in favour of damaged ones.
+pub(super) fn open<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure> {
+    let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    match archive.ledger.notes.held_packs().len() as u64 {
+        0 => Ok(archive),
+        packs => Err(Failure::MuchDamaged { packs }),
+    }
+}
+
+/// Connects to the store, and settles what earlier runs left there.
+pub(super) fn connect<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
+    archive.may_write()?;
+    archive.remove_unused_cache(&mut world.files)?;
+    archive.connect(&mut world.store, Service::Push)?;
+    settle_pending(&mut world.files, &mut world.store, archive)?;
+    push_missing(&mut world.files, &mut world.store, archive)?;
+    confirm_head(&mut world.files, &mut world.store, archive)
+}
+
+/// Brings all notes of damage into the pack table: what heals is in the archive before any pack is
+/// marked. A dry run only finds what they would change.
+pub(super) fn heal<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    dry_run: bool,
+) -> Result<PackChanges, Failure> {
+    let mut healing = plan_healing(&mut world.files, archive)?;
+    if dry_run || healing.is_empty() {
+        return Ok(healing);
+    }
+    let mut packer = take_packer(archive)?;
+    if healing.mark_any_lost() {
+        rewrite_metadata(world, archive, pool, &mut packer)?;
+    }
+    let changes = left_over(world, archive)?;
+    commit(world, archive, pool, &mut packer, changes)?;
+    while !healing.is_empty() {
+        let packs = healing.take_part(&archive.head);
+        let changes = Changes {
+            packs,
+            ..Changes::default()
+        };
+        commit(world, archive, pool, &mut packer, changes)?;
+    }
+    Ok(PackChanges::default())
+}
+
+/// A packer that goes on after what an interrupted run left.
+pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Result<Packer<P>, Failure> {
+    let left = std::mem::take(&mut archive.uncommitted.packs);
+    Ok(Packer::after(archive, left))
+}
+
+/// What else an interrupted run left: it goes into the next commit, which would forget it
+/// otherwise.
+pub(super) fn left_over<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<Changes, Failure> {
+    let volumes = archive.volumes(&mut world.files)?;
+    Ok(Changes {
+        begun: begun_volumes(archive, &volumes),
+        keys: std::mem::take(&mut archive.uncommitted.keys),
+        point: CommitPoint::MidRun,
+        ..Changes::default()
+    })
+}

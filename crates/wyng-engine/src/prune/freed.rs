@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Which packs nothing needs once sessions are removed. It changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use wyng_archive::format::{PackEntry, PackState};
+use wyng_archive::plan::giving_up::{Copy, to_give_up};
+use wyng_control::Failure;
+
+use super::plan::Removed;
+use crate::archive::{Archive, Packs, open_commit};
+use crate::outcome::internal;
+use crate::pool::Pool;
+use crate::space::{Roots, mark_alive};
+use crate::store::{PackChanges, packs_below};
+use crate::world::{Client, Files};
+
+/// Minimum number of packs for which a prune that removes no session makes a commit. A commit
+/// brings a pack of its own, and leaves at most one behind that nothing needs.
+const PACKS_MIN: usize = 2;
+
+/// What a prune frees.
+#[derive(Debug, Default)]
+pub(super) struct Freed {
+    /// The packs that are given up, and the nodes of the pack table that lie in them.
+    pub packs: PackChanges,
+    /// Length of these packs, bytes.
+    pub bytes: u64,
+    /// Length of the packs that wait for their deletion already, bytes.
+    pub waiting_bytes: u64,
+    /// Lost parts of the archive. What such a part needs is not known, so that nothing is given up
+    /// while there is one.
+    pub unknown: u64,
+}
+
+/// The packs of the head, and of its pack table the packs that hold nodes, with the indices at
+/// which the ranges of these nodes begin.
+struct Table {
+    packs: Packs,
+    nodes: BTreeMap<u64, BTreeSet<u64>>,
+}
+
+/// What is freed once these sessions are removed. `healing` is what the notes of damage change in
+/// the pack table first; `now_kept_secs` is the chain's kept clock.
+pub(super) fn find_freed(
+    files: &mut impl Files,
+    client: &mut impl Client,
+    archive: &mut Archive,
+    (removed, healing): (&Removed, &PackChanges),
+    now_kept_secs: u64,
+) -> Result<Freed, Failure> {
+    let mut nodes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
+    let mut packs = packs_below(files, archive, &mut |pack, base| {
+        nodes.entry(pack).or_default().insert(base);
+    })?;
+    packs.extend(&healing.entries);
+    let table = Table { packs, nodes };
+    let mut freed = Freed {
+        waiting_bytes: waiting_bytes(&table.packs),
+        ..Freed::default()
+    };
+    let copies = Copies::of(archive)?;
+    let stays = &mut |volume: &_, session: &_| is_kept(removed, volume, session);
+    let roots = Roots::of_head(files, archive, stays)?;
+    let alive = mark_alive(files, client, archive, &roots, &|pack| copies.copy(pack))?;
+    freed.unknown = alive.unknown;
+    if alive.unknown > 0 {
+        return Ok(freed);
+    }
+    // Nodes of the pack table keep no pack: they are written anew in the commit that gives it up.
+    let marked = alive.marked(&table.packs, &BTreeSet::new());
+    let given_up = to_give_up(&marked, archive.floor(now_kept_secs));
+    if given_up.len() < PACKS_MIN && removed.is_empty() {
+        return Ok(freed);
+    }
+    for number in given_up {
+        let entry = table
+            .packs
+            .get(&number)
+            .ok_or_else(|| internal("a pack without an entry was marked"))?;
+        freed.packs.give_up(number, entry, None);
+        freed.bytes = freed.bytes.saturating_add(entry.length_bytes.into());
+        let nodes = table.nodes.get(&number).into_iter().flatten();
+        freed.packs.rewritten.extend(nodes);
+    }
+    Ok(freed)
+}
+
+fn is_kept(
+    removed: &Removed,
+    volume: &wyng_archive::format::VolumeEntry,
+    session: &wyng_archive::format::SessionEntry,
+) -> bool {
+    !removed.contains(&(volume.id, session.time))
+}
+
+/// Bytes of the packs that wait for their deletion.
+fn waiting_bytes(packs: &Packs) -> u64 {
+    let waits =
+        |entry: &&PackEntry| matches!(entry.state, PackState::GivenUp(_) | PackState::Going(_));
+    packs.values().filter(waits).fold(0, |sum: u64, entry| {
+        sum.saturating_add(entry.length_bytes.into())
+    })
+}
+
+/// When packs came, as far as this machine knows.
+struct Copies {
+    /// Of each commit whose bytes are known: the first number behind its packs, and its kept clock,
+    /// seconds. Ascending.
+    commits: Vec<(u64, u64)>,
+}
+
+impl Copies {
+    fn of(archive: &Archive) -> Result<Self, Failure> {
+        let mut pool = Pool::new(0, 0)?;
+        let mut commits = Vec::new();
+        for known in archive.ledger.all_known() {
+            let commit = open_commit(&archive.credential, pool.coder(), known)?;
+            commits.push((commit.next_pack(), commit.stamp.stamp.kept_secs));
+        }
+        Ok(Self { commits })
+    }
+
+    /// A pack came at the latest with the first known commit that has it. When it was read whole
+    /// is kept by the wall clock, which a VM may set: it does not count.
+    fn copy(&self, pack: u64) -> Copy {
+        let has_it = self.commits.iter().find(|(end, _)| *end > pack);
+        Copy {
+            pack,
+            came_secs: has_it.map_or(u64::MAX, |(_, kept_secs)| *kept_secs),
+            read_whole_secs: None,
+        }
+    }
+}

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The prune command, and the commits that carry out a plan.
+
+use wyng_control::{ExitStatus, Failure, PruneRules, ToClient};
+
+use super::begin::{connect, heal, left_over, open, take_packer};
+use super::freed::find_freed;
+use super::judge::{Judgement, judge_volumes};
+use super::jump::is_jump_unlooked;
+use super::plan::{PrunePlan, removed_of};
+use super::report::{report_sessions, report_totals};
+use super::request::PruneRequest;
+use crate::archive::{Archive, kept_now};
+use crate::pool::Pool;
+use crate::store::{Changes, CommitPoint, PackChanges, commit};
+use crate::world::{Client, Parts, Store, World};
+
+/// Prunes an archive. A failure of a single volume is reported, and the others go on.
+pub fn prune<P: Parts>(
+    world: &mut World<P>,
+    request: &PruneRequest,
+) -> Result<ExitStatus, Failure> {
+    request.check_rules()?;
+    let is_jump = is_jump_unlooked(world)? && !request.trust_clock;
+    if is_jump && request.unattended && !request.dry_run {
+        return Err(Failure::ClockJumped);
+    }
+    let mut archive = open(world, &request.archive)?;
+    if !request.dry_run {
+        connect(world, &mut archive)?;
+    }
+    let mut pool = Pool::new(0, 0)?;
+    let what = (request.volumes.as_slice(), &request.rules);
+    let exit = prune_opened(world, &mut archive, &mut pool, what, request.dry_run)?;
+    if !request.dry_run {
+        world.store.finish_push()?;
+    }
+    Ok(exit)
+}
+
+/// Prunes an archive that a backup has just committed to, over the same connection.
+pub(crate) fn prune_after_backup<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    rules: &PruneRules,
+) -> Result<ExitStatus, Failure> {
+    if rules.is_empty() {
+        return Err(Failure::NoRules);
+    }
+    match archive.ledger.notes.held_packs().len() as u64 {
+        0 => prune_opened(world, archive, pool, (&[], rules), false),
+        packs => Err(Failure::MuchDamaged { packs }),
+    }
+}
+
+fn prune_opened<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    what: (&[String], &PruneRules),
+    dry_run: bool,
+) -> Result<ExitStatus, Failure> {
+    let healing = heal(world, archive, pool, dry_run)?;
+    let now_kept_secs = kept_now(&mut world.clock, archive);
+    let Judgement { volumes, failed } = judge_volumes(
+        &mut world.files,
+        &mut world.client,
+        archive,
+        what,
+        now_kept_secs,
+    )?;
+    let judged = volumes.len();
+    let freed = find_freed(
+        &mut world.files,
+        &mut world.client,
+        archive,
+        (&removed_of(&volumes), &healing),
+        now_kept_secs,
+    )?;
+    let plan = PrunePlan { volumes, freed };
+    carry_out(world, archive, pool, plan, dry_run)?;
+    let statuses: Vec<ExitStatus> = failed.iter().map(Failure::exit).collect();
+    for failure in failed {
+        world.client.tell(ToClient::Failed(failure))?;
+    }
+    let asked = judged.saturating_add(statuses.len());
+    Ok(crate::outcome::exit_of(&statuses, asked))
+}
+
+/// Commits just what the plan says, and reports it; a dry run only reports it.
+pub(super) fn carry_out<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    pool: &mut Pool,
+    mut plan: PrunePlan,
+    dry_run: bool,
+) -> Result<(), Failure> {
+    let mut packs = std::mem::take(&mut plan.freed.packs);
+    let changes_anything = plan.removes_any() || !packs.is_empty();
+    if dry_run || !changes_anything {
+        report_sessions(&mut world.client, &plan)?;
+        return report_totals(&mut world.client, &plan.freed, dry_run);
+    }
+    // All of it in one commit, if the pack table changes in no more places than one tail has room
+    // for. Else the sessions go first: what is given up is what nothing needs without them.
+    let first = packs.take_part(&archive.head);
+    let mut parts = vec![first];
+    while !packs.is_empty() {
+        parts.push(packs.take_part(&archive.head));
+    }
+    if parts.len() > 1 {
+        parts.insert(0, PackChanges::default());
+    }
+    let mut packer = take_packer(archive)?;
+    let last = parts.len().saturating_sub(1);
+    for (place, packs) in parts.into_iter().enumerate() {
+        let mut changes = Changes {
+            packs,
+            ..Changes::default()
+        };
+        if place == 0 {
+            (changes.edited, changes.removed) = plan.edits();
+            let left = left_over(world, archive)?;
+            (changes.begun, changes.keys) = (left.begun, left.keys);
+        }
+        if place == last {
+            changes.point = CommitPoint::EndOfRun;
+        }
+        commit(world, archive, pool, &mut packer, changes)?;
+        if place == 0 {
+            report_sessions(&mut world.client, &plan)?;
+        }
+    }
+    report_totals(&mut world.client, &plan.freed, dry_run)
+}
