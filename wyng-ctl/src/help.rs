@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 27] = [
+const PAGES: [Page; 29] = [
     Page {
         path: "",
         usage: None,
@@ -235,6 +235,25 @@ const PAGES: [Page; 27] = [
         path: "unpin",
         usage: None,
         examples: &[("let the rules decide again", "unpin home vm.img 2026-11-28")],
+    },
+    Page {
+        path: "compact",
+        usage: None,
+        examples: &[
+            (
+                "make an archive small again after many prunes",
+                "compact home",
+            ),
+            ("a limited amount at a time", "compact home --budget 10G"),
+        ],
+    },
+    Page {
+        path: "undelete",
+        usage: None,
+        examples: &[(
+            "a session that was pruned by mistake",
+            "undelete home vm.img 2026-11-28",
+        )],
     },
     Page {
         path: "restore",

@@ -120,6 +120,10 @@ pub(crate) enum Verb {
     /// Manage volumes
     #[command(subcommand)]
     Volume(VolumeVerb),
+    /// Rewrite packs that hold little or are small, and delete what was given up
+    Compact(CompactArgs),
+    /// Bring back a session that was removed, while its packs are still there
+    Undelete(PinArgs),
     /// Pin a session: nothing removes it until it is unpinned
     Pin(PinArgs),
     /// Unpin a session
@@ -500,6 +504,18 @@ pub(crate) struct PinArgs {
     /// Session: its name or the beginning of it, a day, ^TAG, latest
     #[arg(value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: SessionChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompactArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Rewrite packs of at most this total size
+    #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
+    pub(super) budget: Option<u64>,
+    /// Also delete blobs that this machine pushed in interrupted runs and that no commit has
+    #[arg(long)]
+    pub(super) orphans: bool,
 }
 
 #[derive(Debug, Args)]

@@ -54,6 +54,10 @@ pub(crate) enum Kind {
     VolumeRemove,
     /// `pin`.
     Pin,
+    /// `compact`.
+    Compact,
+    /// `undelete`.
+    Undelete,
     /// `unpin`.
     Unpin,
     /// `status`.
@@ -105,6 +109,8 @@ impl Kind {
             Self::SessionRemove => "session remove",
             Self::VolumeRemove => "volume remove",
             Self::Pin => "pin",
+            Self::Compact => "compact",
+            Self::Undelete => "undelete",
             Self::Unpin => "unpin",
             Self::Status => "status",
             Self::Watch => "watch",
@@ -170,6 +176,8 @@ impl Cli {
             Verb::Session(SessionVerb::Remove { .. }) => Kind::SessionRemove,
             Verb::Volume(VolumeVerb::Remove { .. }) => Kind::VolumeRemove,
             Verb::Pin(_) => Kind::Pin,
+            Verb::Compact(_) => Kind::Compact,
+            Verb::Undelete(_) => Kind::Undelete,
             Verb::Unpin(_) => Kind::Unpin,
             Verb::Status { .. } => Kind::Status,
             Verb::Watch => Kind::Watch,

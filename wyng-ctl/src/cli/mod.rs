@@ -17,8 +17,8 @@ pub(crate) use args::{
     SnapshotsVerb, Verb,
 };
 use args::{
-    DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb, VerifyArgs,
-    VolumeVerb,
+    CompactArgs, DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb,
+    VerifyArgs, VolumeVerb,
 };
 pub(crate) use kind::Kind;
 
@@ -80,7 +80,8 @@ impl Cli {
             Verb::Session(SessionVerb::Remove { archive, .. })
             | Verb::Volume(VolumeVerb::Remove { archive, .. })
             | Verb::Pin(PinArgs { archive, .. })
-            | Verb::Unpin(PinArgs { archive, .. }) => Some(archive),
+            | Verb::Unpin(PinArgs { archive, .. })
+            | Verb::Undelete(PinArgs { archive, .. }) => Some(archive),
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
@@ -102,6 +103,7 @@ impl Cli {
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Prune(PruneArgs { archive, .. })
+            | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
             | Verb::Status { archive }
             | Verb::Lock { archive }
@@ -137,6 +139,7 @@ impl Cli {
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Prune(PruneArgs { archive, .. })
+            | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
             _ => None,
         }

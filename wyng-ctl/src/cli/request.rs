@@ -70,6 +70,16 @@ impl Cli {
             },
             Verb::Prune(prune) => prune.command(),
             Verb::Session(_) | Verb::Volume(_) => self.removal(false)?,
+            Verb::Compact(compact) => Command::Compact {
+                archive: named(&compact.archive),
+                budget_bytes: compact.budget,
+                orphans: compact.orphans,
+            },
+            Verb::Undelete(undelete) => Command::Undelete {
+                archive: undelete.archive.clone(),
+                volume: undelete.volume.clone(),
+                session: undelete.session.clone(),
+            },
             Verb::Pin(pin) => pin.command(true),
             Verb::Unpin(pin) => pin.command(false),
             Verb::Unlock { archive, secs } => Command::Unlock {

@@ -14,6 +14,7 @@ use super::rows::{
     RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
 };
 use super::sheet::SECOND_READER_SHA256;
+use super::space::{Compact, Undelete, WaitsRow};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
 
@@ -35,6 +36,8 @@ pub(super) enum Found {
     Diff(Diff),
     Verify(Verify),
     Pruned(Pruned),
+    Compact(Compact),
+    Undelete(Undelete),
     Status(Status),
     Unlock(Unlock),
     ConfigCheck(ConfigCheck),
@@ -66,6 +69,8 @@ impl Found {
             Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
+            Kind::Compact => Self::Compact(Compact::default()),
+            Kind::Undelete => Self::Undelete(Undelete::default()),
             Kind::Prune | Kind::SessionRemove | Kind::VolumeRemove | Kind::Pin | Kind::Unpin => {
                 Self::Pruned(Pruned::default())
             }
@@ -94,6 +99,8 @@ impl Found {
             Self::Diff(found) => found.take(event),
             Self::Verify(found) => found.take(event),
             Self::Pruned(found) => found.take(event),
+            Self::Compact(found) => found.take(event),
+            Self::Undelete(found) => found.take(event),
             Self::Status(found) => found.take(event),
             Self::Unlock(found) => found.take(event),
             Self::QubesCheck(found) => found.take(event),
@@ -482,10 +489,19 @@ pub(super) struct Status {
     archives: Archives,
     unenforced: Vec<UnenforcedRow>,
     snapshots: Vec<SnapshotLine>,
+    waits: Vec<WaitsRow>,
+    /// The archive of the last summary.
+    #[serde(skip)]
+    last: Option<String>,
 }
 
 impl Status {
     fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Archive(archive) => self.last = Some(archive.name.clone()),
+            ToClient::Waits(waits) => self.waits.push(WaitsRow::of(waits, self.last.clone())),
+            _ => {}
+        }
         if let ToClient::Unenforced(missing) = event {
             self.unenforced.push(UnenforcedRow(missing.clone()));
         }

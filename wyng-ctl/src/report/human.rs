@@ -14,12 +14,13 @@ use super::advice::Advice;
 use super::found::Found;
 use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
+use super::space::{compacted, undeleted, waiting};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
 use crate::plain::plain;
-use crate::quantity::{column_bytes, hex, session_name, show_bytes};
+use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes};
 
 /// Shows results as they arrive.
 pub(super) struct Human {
@@ -307,6 +308,9 @@ impl Human {
             ToClient::Monitored(_)
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
+            | ToClient::Waits(_)
+            | ToClient::Compacted(_)
+            | ToClient::Undeleted(_)
             | ToClient::Acknowledged { .. } => false,
             ToClient::Problem(problem) => !problem.acknowledged,
             _ => true,
@@ -714,6 +718,9 @@ impl Human {
                 }
             )],
             ToClient::Problem(problem) => self.problem(problem),
+            ToClient::Compacted(report) => vec![compacted(report)],
+            ToClient::Undeleted(report) => vec![undeleted(report)],
+            ToClient::Waits(waits) => vec![waiting(waits)],
             ToClient::Acknowledged { what } => {
                 vec![format!("damaged, acknowledged: {}", plain(what))]
             }
@@ -803,10 +810,4 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
         ),
         (_, None, Some(_)) => String::new().into(),
     }
-}
-
-/// `1 pack`, `2 packs`.
-fn counted(count: impl TryInto<u64>, thing: &str) -> String {
-    let count: u64 = count.try_into().unwrap_or(u64::MAX);
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }

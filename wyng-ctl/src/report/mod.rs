@@ -8,6 +8,7 @@ mod json;
 mod pruned;
 mod rows;
 mod sheet;
+mod space;
 mod table;
 mod told;
 mod unparsed;
@@ -354,9 +355,10 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveSummary, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport,
-        ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate,
-        SessionLine, SlotKind, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+        ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method,
+        MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
+        SessionFate, SessionLine, SlotKind, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
+        VolumeReport, WaitReason, Waits,
     };
 
     use super::*;
@@ -687,6 +689,32 @@ What a person must know although the command did what it was asked to. With `--j
                 problems: 1,
                 acknowledged: 2,
             }),
+            ToClient::Compacted(CompactReport {
+                rewritten_packs: 30,
+                read_bytes: 31,
+                moved_bytes: 32,
+                deleted_packs: 33,
+                freed_bytes: 34,
+                deleted_orphans: 35,
+                waiting_bytes: 36,
+                proof_bytes: 37,
+                problems: 0,
+                unknown: false,
+            }),
+            ToClient::Waits(Waits {
+                reason: WaitReason::HoldOff {
+                    runs_left: 38,
+                    secs_left: 39,
+                },
+                packs: 40,
+                bytes: 41,
+            }),
+            ToClient::Undeleted(UndeleteReport {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+                revived_packs: 42,
+                read_bytes: Some(43),
+            }),
             ToClient::KeySlot(slot(0, true)),
             ToClient::KeySlot(slot(1, false)),
             ToClient::Unlocked {
@@ -750,7 +778,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 36] = [
+    const EVERY_COMMAND: [&[&str]; 38] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -778,6 +806,8 @@ What a person must know although the command did what it was asked to. With `--j
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],
         &["verify", "home"],
+        &["compact", "home"],
+        &["undelete", "home", "vm", "2026-11-23"],
         &["status"],
         &["watch"],
         &["unlock", "home"],

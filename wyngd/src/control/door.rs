@@ -107,6 +107,7 @@ impl Door {
                 prune_after: Some(_),
                 ..
             } => denied("prune an archive"),
+            Command::Compact { .. } => denied("compact an archive"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
             Command::Pin { pinned: false, .. } => denied("unpin a session"),
@@ -162,6 +163,7 @@ impl Door {
             | Command::SessionRemove { .. }
             | Command::VolumeRemove { .. }
             | Command::Pin { .. }
+            | Command::Undelete { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }

@@ -12,6 +12,7 @@ use wyng_control::{
 };
 
 use crate::archive::Archive;
+use crate::space::{look_for_waits, tell_waits};
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
 use crate::verify::{is_acknowledged, known_damage, report_acknowledged, verified_time};
@@ -168,6 +169,8 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
             )?;
         }
     }
+    let waits = look_for_waits(world, &mut archive)?;
+    tell_waits(&mut world.client, &waits)?;
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }

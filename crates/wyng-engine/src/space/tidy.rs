@@ -22,7 +22,7 @@ use crate::cache::{Location, Stored};
 use crate::pool::Pool;
 use crate::state::RemovedSlot;
 use crate::store::{Changes, CommitPoint, PackChanges, Packer, begun_volumes, commit};
-use crate::world::{Client, Deleted, Files, Parts, Store, World};
+use crate::world::{Client, Deleted, Parts, Store, World};
 
 /// Maximum number of DELETEs that are sent before the first is answered.
 const DELETES_AHEAD: usize = 64;
