@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, ExitStatus, Given, NoSource, PATH_MAX_BYTES, TargetFault,
-    TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, Given, NoSource, PATH_MAX_BYTES,
+    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -22,7 +22,7 @@ use crate::cli::{
 use crate::client::{self, Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
-use crate::defaults::default_archive;
+use crate::defaults::{self, default_archive};
 use crate::here;
 use crate::message::Message;
 use crate::overdue::Watch;
@@ -32,7 +32,7 @@ use crate::pool;
 use crate::power;
 use crate::progress::Progress;
 use crate::quantity::{session_name, show_bytes};
-use crate::report::Report;
+use crate::report::{Report, removal_question};
 use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
@@ -606,6 +606,9 @@ fn mind_snapshots(
 fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     let (question, action) = match &cli.verb {
         _ if cli.options.yes => return Ok(()),
+        Verb::Session(_) | Verb::Volume(_) => {
+            return confirm_removal(cli, signals);
+        }
         Verb::Archive(ArchiveVerb::Forget { name }) => (
             format!(
                 "Forget archive {name}? Its store stays as it is; adopting it again requires the store's address and a passphrase."
@@ -623,6 +626,38 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     match confirm::ask(&question, signals) {
         Answer::Yes => Ok(()),
         answer => Err(Message::of_answer(answer, &action)),
+    }
+}
+
+/// Asks the user to confirm the removal of what they named, with what is special about it, as a dry
+/// run reports it.
+fn confirm_removal(cli: &Cli, signals: &Signals) -> Result<(), Message> {
+    let action = "removing sessions";
+    let Some(command) = cli.removal(true) else {
+        return Ok(());
+    };
+    if !confirm::can_ask() {
+        return Err(Message::of_answer(Answer::NoTerminal, action));
+    }
+    let (mut judged, mut failed) = (Vec::new(), None);
+    let reach = Reach::of(cli, &ToDaemon::Start(command.clone()));
+    let whole = matches!(command, Command::VolumeRemove { .. });
+    let volume = match &command {
+        Command::SessionRemove { volume, .. } | Command::VolumeRemove { volume, .. } => {
+            volume.clone()
+        }
+        _ => String::new(),
+    };
+    let asked = defaults::ask(&reach, command, |event| match event {
+        ToClient::Judged(session) => judged.push(session),
+        ToClient::Failed(failure) => failed = Some(Message::of_failure(&failure)),
+        _ => {}
+    });
+    asked.map_err(|error| error.message())?;
+    failed.map_or(Ok(()), Err)?;
+    match confirm::ask(&removal_question(&volume, whole, &judged), signals) {
+        Answer::Yes => Ok(()),
+        answer => Err(Message::of_answer(answer, action)),
     }
 }
 

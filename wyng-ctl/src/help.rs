@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 23] = [
+const PAGES: [Page; 30] = [
     Page {
         path: "",
         usage: None,
@@ -188,6 +188,72 @@ const PAGES: [Page; 23] = [
                 "list home --session 2026-11-28",
             ),
         ],
+    },
+    Page {
+        path: "prune",
+        usage: None,
+        examples: &[
+            (
+                "what would go, and why the rest stays",
+                "prune home --keep-daily 7 --keep-weekly 4 --keep-monthly 6 --dry-run",
+            ),
+            (
+                "a week of everything, and what was tagged",
+                "prune home --keep-within 7d --keep-tag release",
+            ),
+            ("by the rules of the configuration", "prune home"),
+        ],
+    },
+    Page {
+        path: "session remove",
+        usage: None,
+        examples: &[
+            (
+                "the last session of a day",
+                "session remove home vm.img 2026-11-28",
+            ),
+            (
+                "without a question",
+                "session remove home vm.img latest --yes",
+            ),
+        ],
+    },
+    Page {
+        path: "volume remove",
+        usage: None,
+        examples: &[(
+            "of a qube that is gone, with all of its sessions",
+            "volume remove home old.img",
+        )],
+    },
+    Page {
+        path: "pin",
+        usage: None,
+        examples: &[("before a risky change", "pin home vm.img latest")],
+    },
+    Page {
+        path: "unpin",
+        usage: None,
+        examples: &[("let the rules decide again", "unpin home vm.img 2026-11-28")],
+    },
+    Page {
+        path: "compact",
+        usage: None,
+        examples: &[
+            (
+                "make an archive small again after many prunes",
+                "compact home",
+            ),
+            ("a limited amount at a time", "compact home --budget 10G"),
+        ],
+    },
+    Page {
+        path: "undelete",
+        usage: None,
+        examples: &[(
+            "a session that was pruned by mistake",
+            "undelete home vm.img 2026-11-28",
+        )],
     },
     Page {
         path: "restore",

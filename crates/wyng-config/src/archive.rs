@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `[archives.NAME]`: where an archive's store is and how it is reached.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::Spanned;
-use wyng_control::{VIA_ALLOWED, Via};
+use wyng_control::{KeepRules, VIA_ALLOWED, Via};
 
+use crate::checks::positive;
+use crate::keep::WrittenKeep;
 use crate::mistake::Found;
+use crate::quantity::parse_secs;
 
 /// The options of `archive create` and `archive open` that the configuration gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +19,13 @@ pub struct Archive {
     pub store: String,
     /// How the far end is reached.
     pub via: Via,
+    /// Which sessions of a volume a prune keeps.
+    pub keep: KeepRules,
+    /// The same for volumes with rules of their own, by their names.
+    pub keep_volumes: BTreeMap<String, KeepRules>,
+    /// Minimum age of a session that a prune removes, seconds. The archive's own counts if it is
+    /// larger.
+    pub minimum_age_secs: u64,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +33,11 @@ pub struct Archive {
 pub(crate) struct WrittenArchive {
     store: Spanned<String>,
     via: Option<Spanned<String>>,
+    #[serde(default)]
+    keep: WrittenKeep,
+    #[serde(default)]
+    keep_volumes: BTreeMap<String, WrittenKeep>,
+    minimum_age: Option<Spanned<String>>,
 }
 
 impl WrittenArchive {
@@ -42,7 +59,16 @@ impl WrittenArchive {
                 Via::Local
             })
         });
+        let minimum_age = self
+            .minimum_age
+            .and_then(|text| found.check(positive(&text, parse_secs, "\"14d\"")));
+        let keep_volumes = self.keep_volumes.into_iter();
         Archive {
+            keep: self.keep.check(found),
+            keep_volumes: keep_volumes
+                .map(|(volume, keep)| (volume, keep.check(found)))
+                .collect(),
+            minimum_age_secs: minimum_age.unwrap_or(0),
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
         }

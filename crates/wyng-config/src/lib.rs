@@ -9,6 +9,7 @@
 mod address;
 mod archive;
 mod checks;
+mod keep;
 mod mistake;
 mod pool;
 mod profile;
@@ -29,6 +30,7 @@ pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
 pub use profile::Profile;
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};
+use wyng_control::PruneRules;
 
 /// The default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/wyng/wyng.toml";
@@ -110,6 +112,22 @@ impl Config {
         }
     }
 
+    /// The rules of a prune of this archive, as a profile of it has them.
+    pub fn prune_rules(&self, archive: &str, profile: Option<&Profile>) -> PruneRules {
+        let archive = self.archives.get(archive);
+        let of_profile = profile
+            .map(|profile| &profile.keep)
+            .filter(|keep| !keep.is_empty());
+        let of_archive = || archive.map(|archive| &archive.keep);
+        PruneRules {
+            keep: of_profile.or_else(of_archive).cloned().unwrap_or_default(),
+            of_volumes: archive.map_or_else(Vec::new, |archive| {
+                archive.keep_volumes.clone().into_iter().collect()
+            }),
+            minimum_age_secs: archive.map_or(0, |archive| archive.minimum_age_secs),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, Found> {
         let mut found = Found::default();
         let document = written::parse(text, &mut found);
@@ -152,6 +170,14 @@ impl Config {
         for (name, profile) in document.profiles {
             found.check(check_word(&name));
             if let Some(profile) = profile.check(&name, &names, &mut found) {
+                let rules = config.prune_rules(&profile.archive, Some(&profile));
+                if profile.prune_after_backup && rules.is_empty() {
+                    let what = format!(
+                        "profile {:?} prunes after its backup, and no rule says what to keep",
+                        name.as_ref()
+                    );
+                    found.note(&name, what, "Add [archives.NAME.keep], as in wyng.toml(5).");
+                }
                 config.profiles.insert(name.into_inner(), profile);
             }
         }

@@ -6,8 +6,10 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
+use wyng_control::KeepRules;
 
 use crate::checks::{check_word, positive};
+use crate::keep::WrittenKeep;
 use crate::mistake::Found;
 use crate::quantity::{parse_bytes, parse_secs};
 
@@ -35,6 +37,12 @@ pub struct Profile {
     pub verify_budget_bytes: Option<u64>,
     /// The folder to which a rehearsal restores, absolute.
     pub scratch: Option<PathBuf>,
+    /// Maximum bytes of new data that each volume sends in a day; `None`: no limit.
+    pub max_new_bytes: Option<u64>,
+    /// Which sessions of a volume a prune keeps, in place of the archive's rules if there is any.
+    pub keep: KeepRules,
+    /// Whether the archive is pruned after each backup of the profile.
+    pub prune_after_backup: bool,
 }
 
 #[derive(Deserialize)]
@@ -52,6 +60,11 @@ pub(crate) struct WrittenProfile {
     verify_overdue: Option<Spanned<String>>,
     verify_budget: Option<Spanned<String>>,
     scratch: Option<Spanned<String>>,
+    max_new_bytes: Option<Spanned<String>>,
+    #[serde(default)]
+    keep: WrittenKeep,
+    #[serde(default)]
+    prune_after_backup: bool,
 }
 
 impl WrittenProfile {
@@ -96,9 +109,10 @@ impl WrittenProfile {
         };
         let (backup_overdue, verify_overdue) =
             (duration(self.backup_overdue), duration(self.verify_overdue));
-        let budget = self
-            .verify_budget
-            .map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")));
+        let mut bytes = |text: Option<Spanned<String>>| {
+            text.map(|text| found.check(positive(&text, parse_bytes, "\"10G\", \"500M\"")))
+        };
+        let (budget, max_new) = (bytes(self.verify_budget), bytes(self.max_new_bytes));
         let scratch = match &self.scratch {
             Some(path) if !path.as_ref().starts_with('/') => {
                 found.note(
@@ -120,6 +134,9 @@ impl WrittenProfile {
             verify_overdue_secs: verify_overdue.map_or(Some(None), |secs| secs.map(Some))?,
             verify_budget_bytes: budget.map_or(Some(None), |bytes| bytes.map(Some))?,
             scratch,
+            max_new_bytes: max_new.map_or(Some(None), |bytes| bytes.map(Some))?,
+            keep: self.keep.check(found),
+            prune_after_backup: self.prune_after_backup,
         })
     }
 }

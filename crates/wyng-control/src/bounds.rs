@@ -97,6 +97,9 @@ impl Command {
             Self::VolumeRemove { volume, .. } => check_volume(volume),
             Self::Pin {
                 volume, session, ..
+            }
+            | Self::Undelete {
+                volume, session, ..
             } => {
                 check_volume(volume)?;
                 check_session(session)
@@ -145,6 +148,7 @@ impl Command {
                 .map_or(Ok(()), |label| check_word(label, "the slot's label")),
             Self::QubesCheck { vias } => check_count(vias.len(), "the number of far ends"),
             Self::ArchiveTakeOver { .. }
+            | Self::Compact { .. }
             | Self::ArchiveList
             | Self::ArchiveNames
             | Self::ArchiveShow { .. }

@@ -274,6 +274,24 @@ pub enum Command {
         /// Reports what would be removed, and changes nothing.
         dry_run: bool,
     },
+    /// Rewrites thin and small packs, and deletes what was given up and proven.
+    Compact {
+        /// The archive's name.
+        archive: String,
+        /// Maximum number of bytes of packs to rewrite.
+        budget_bytes: Option<u64>,
+        /// Also deletes blobs that this machine pushed and that no commit has.
+        orphans: bool,
+    },
+    /// Brings back a session that was removed.
+    Undelete {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name when the session was removed.
+        volume: String,
+        /// The session.
+        session: SessionChoice,
+    },
     /// Pins a session, so that no prune removes it, or unpins it.
     Pin {
         /// The archive's name.
@@ -454,6 +472,8 @@ impl Command {
             Self::Prune { .. } => "prune",
             Self::SessionRemove { .. } => "session remove",
             Self::VolumeRemove { .. } => "volume remove",
+            Self::Compact { .. } => "compact",
+            Self::Undelete { .. } => "undelete",
             Self::Pin { pinned: true, .. } => "pin",
             Self::Pin { pinned: false, .. } => "unpin",
             Self::Monitor { .. } => "monitor",
@@ -513,6 +533,8 @@ impl Command {
             | Self::Prune { archive, .. }
             | Self::SessionRemove { archive, .. }
             | Self::VolumeRemove { archive, .. }
+            | Self::Compact { archive, .. }
+            | Self::Undelete { archive, .. }
             | Self::Pin { archive, .. }
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }

@@ -7,7 +7,7 @@ use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, kept, look, prune, restore, verify};
+use super::{admin, backup, kept, look, prune, restore, space, verify};
 use crate::state::{ArchiveFolder, Origins};
 use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Files, Parts, Secrets, World};
@@ -81,7 +81,9 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Prune { .. }
         | Command::SessionRemove { .. }
         | Command::VolumeRemove { .. }
-        | Command::Pin { .. } => about_sessions(world, command),
+        | Command::Pin { .. }
+        | Command::Compact { .. }
+        | Command::Undelete { .. } => about_sessions(world, command),
         Command::KeyList { .. }
         | Command::KeyAdd { .. }
         | Command::KeyChange { .. }
@@ -299,6 +301,30 @@ fn about_sessions<P: Parts>(world: &mut World<P>, command: Command) -> Result<Ex
                 trust_clock,
             };
             return prune::prune(world, &request);
+        }
+        Command::Compact {
+            archive,
+            budget_bytes,
+            orphans,
+        } => {
+            let request = space::CompactRequest {
+                archive,
+                budget_bytes,
+                orphans,
+            };
+            return space::compact(world, &request);
+        }
+        Command::Undelete {
+            archive,
+            volume,
+            session,
+        } => {
+            let request = space::UndeleteRequest {
+                archive,
+                volume,
+                session,
+            };
+            return space::undelete(world, &request);
         }
         Command::SessionRemove {
             archive,

@@ -2,12 +2,13 @@
 //! The words of the command line: each command with its arguments and options, and what `--help`
 //! says of them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use wyng_config::{parse_bytes, parse_secs};
-use wyng_control::{CompareWith, Compression, HoldOff, SessionChoice, Via};
+use wyng_control::{CompareWith, Compression, HoldOff, PruneRules, SessionChoice, Via};
 
 use super::parse::{
     parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
@@ -113,6 +114,22 @@ pub(crate) enum Verb {
     /// Check that the store is complete and undamaged
     #[command(alias = "arch-check")]
     Verify(VerifyArgs),
+    /// Remove the sessions that no rule keeps, and free what only they need
+    Prune(PruneArgs),
+    /// Remove sessions by hand
+    #[command(subcommand)]
+    Session(SessionVerb),
+    /// Manage volumes
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Rewrite packs that hold little or are small, and delete what was given up
+    Compact(CompactArgs),
+    /// Bring back a session that was removed, while its packs are still there
+    Undelete(PinArgs),
+    /// Pin a session: nothing removes it until it is unpinned
+    Pin(PinArgs),
+    /// Unpin a session
+    Unpin(PinArgs),
     /// Show the state of archives: newest sessions, damage, overdue backups
     Status {
         /// Name of the archive [default: all]
@@ -390,6 +407,13 @@ pub(crate) struct BackupArgs {
     /// Read back what was sent, by a far end that is started anew once the store has everything
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) verify: bool,
+    /// Let each volume send at most this much new data in a day; one that has more gets no session,
+    /// and goes on there the next day
+    #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
+    pub(super) max_new_bytes: Option<u64>,
+    /// The rules of the prune that follows the backup.
+    #[arg(skip)]
+    pub(super) prune_after: Option<PruneRules>,
     /// Defer the backup with status 7 while the machine is on battery, for at most three days if
     /// more than 60 % are left
     #[arg(long, requires = "profile")]
@@ -401,6 +425,109 @@ pub(crate) struct BackupArgs {
     /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
     pub(crate) power_supplies: PathBuf,
+}
+
+/// Which sessions of a volume are kept.
+#[derive(Debug, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep the newest N sessions, at most one in each hour
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_last: u32,
+    /// Keep the newest session of each of the newest N hours that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_hourly: u32,
+    /// Keep the newest session of each of the newest N days that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_daily: u32,
+    /// Keep the newest session of each of the newest N weeks that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_weekly: u32,
+    /// Keep the newest session of each of the newest N months that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_monthly: u32,
+    /// Keep the newest session of each of the newest N years that have one
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub(super) keep_yearly: u32,
+    /// Keep every session at most this much older than the newest one, such as 30d
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = parse_secs)]
+    pub(super) keep_within: u64,
+    /// Keep every session with this tag; may be given several times
+    #[arg(long, value_name = "TAG")]
+    pub(super) keep_tag: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PruneArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Prune only these volumes
+    #[arg(value_name = "VOLUME")]
+    pub(super) volumes: Vec<String>,
+    /// Take the archive and the rules from this profile
+    #[arg(long, value_name = "PROFILE")]
+    pub(super) profile: Option<String>,
+    #[command(flatten)]
+    pub(super) keep: KeepArgs,
+    /// Report what would be removed and why, and change nothing
+    #[arg(long)]
+    pub(super) dry_run: bool,
+    /// Remove nothing after a jump of the clock, until somebody has looked; for timers
+    #[arg(long)]
+    pub(super) unattended: bool,
+    /// Accept the clock of this machine as it is: it was compared with another one
+    #[arg(long, conflicts_with = "unattended")]
+    pub(super) trust_clock: bool,
+    /// The rules of the configuration, by archive.
+    #[arg(skip)]
+    pub(super) configured: BTreeMap<String, PruneRules>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionVerb {
+    /// Remove sessions, whatever their age; pinned ones stay
+    Remove {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+        /// Sessions: names or the beginnings of them, days, ^TAG, latest
+        #[arg(value_name = "SESSION", required = true, value_parser = parse_session)]
+        sessions: Vec<SessionChoice>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Remove a volume with all of its sessions
+    Remove {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PinArgs {
+    /// Name of the archive
+    pub(super) archive: String,
+    /// Name of the volume
+    pub(super) volume: String,
+    /// Session: its name or the beginning of it, a day, ^TAG, latest
+    #[arg(value_name = "SESSION", value_parser = parse_session)]
+    pub(super) session: SessionChoice,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompactArgs {
+    /// Name of the archive
+    pub(super) archive: Option<String>,
+    /// Rewrite packs of at most this total size
+    #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
+    pub(super) budget: Option<u64>,
+    /// Also delete blobs that this machine pushed in interrupted runs and that no commit has
+    #[arg(long)]
+    pub(super) orphans: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands without their arguments.
 
-use super::args::{ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, Verb};
+use super::args::{
+    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, Verb, VolumeVerb,
+};
 
 /// A command without its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,6 +48,20 @@ pub(crate) enum Kind {
     Diff,
     /// `verify`.
     Verify,
+    /// `prune`.
+    Prune,
+    /// `session remove`.
+    SessionRemove,
+    /// `volume remove`.
+    VolumeRemove,
+    /// `pin`.
+    Pin,
+    /// `compact`.
+    Compact,
+    /// `undelete`.
+    Undelete,
+    /// `unpin`.
+    Unpin,
     /// `status`.
     Status,
     /// `watch`.
@@ -92,6 +108,13 @@ impl Kind {
             Self::Rehearse => "rehearse",
             Self::Diff => "diff",
             Self::Verify => "verify",
+            Self::Prune => "prune",
+            Self::SessionRemove => "session remove",
+            Self::VolumeRemove => "volume remove",
+            Self::Pin => "pin",
+            Self::Compact => "compact",
+            Self::Undelete => "undelete",
+            Self::Unpin => "unpin",
             Self::Status => "status",
             Self::Watch => "watch",
             Self::Unlock => "unlock",
@@ -153,6 +176,13 @@ impl Cli {
             Verb::Rehearse(_) => Kind::Rehearse,
             Verb::Diff(_) => Kind::Diff,
             Verb::Verify(_) => Kind::Verify,
+            Verb::Prune(_) => Kind::Prune,
+            Verb::Session(SessionVerb::Remove { .. }) => Kind::SessionRemove,
+            Verb::Volume(VolumeVerb::Remove { .. }) => Kind::VolumeRemove,
+            Verb::Pin(_) => Kind::Pin,
+            Verb::Compact(_) => Kind::Compact,
+            Verb::Undelete(_) => Kind::Undelete,
+            Verb::Unpin(_) => Kind::Unpin,
             Verb::Status { .. } => Kind::Status,
             Verb::Watch => Kind::Watch,
             Verb::Unlock { .. } => Kind::Unlock,

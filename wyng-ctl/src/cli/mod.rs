@@ -16,7 +16,10 @@ pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RehearseArgs, RestoreArgs,
     SOCKET, Shell, SnapshotsVerb, Verb,
 };
-use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
+use args::{
+    CompactArgs, DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb,
+    VerifyArgs, VolumeVerb,
+};
 pub(crate) use kind::Kind;
 
 /// Whether invalid words would have written a volume to standard output, as in
@@ -74,6 +77,11 @@ impl Cli {
                 Some(&create.name)
             }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Session(SessionVerb::Remove { archive, .. })
+            | Verb::Volume(VolumeVerb::Remove { archive, .. })
+            | Verb::Pin(PinArgs { archive, .. })
+            | Verb::Unpin(PinArgs { archive, .. })
+            | Verb::Undelete(PinArgs { archive, .. }) => Some(archive),
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
@@ -95,6 +103,8 @@ impl Cli {
             | Verb::Rehearse(RehearseArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Prune(PruneArgs { archive, .. })
+            | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
             | Verb::Status { archive, .. }
             | Verb::Lock { archive }
@@ -130,6 +140,8 @@ impl Cli {
             | Verb::Rehearse(RehearseArgs { archive, .. })
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
+            | Verb::Prune(PruneArgs { archive, .. })
+            | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
             _ => None,
         }
@@ -141,6 +153,7 @@ impl Cli {
             &self.verb,
             Verb::Backup(BackupArgs { dry_run: true, .. })
                 | Verb::Restore(RestoreArgs { dry_run: true, .. })
+                | Verb::Prune(PruneArgs { dry_run: true, .. })
         )
     }
 

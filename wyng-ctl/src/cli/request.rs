@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The message to the daemon that each command becomes.
 
-use wyng_control::{BackupSource, Command, ToDaemon, Unattended, Via};
+use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
-    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
+    ArchiveVerb, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs, QubesVerb,
+    SessionVerb, SnapshotsVerb, Verb, VolumeVerb,
 };
 
 impl Cli {
@@ -33,8 +34,8 @@ impl Cli {
                 heal: backup.heal,
                 unattended: timer(backup.profile.as_deref(), backup.interval),
                 verify: backup.verify,
-                max_new_bytes: None,
-                prune_after: None,
+                max_new_bytes: backup.max_new_bytes,
+                prune_after: backup.prune_after.clone(),
             },
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
@@ -74,6 +75,20 @@ impl Cli {
                 budget_bytes: verify.budget,
                 unattended: timer(verify.profile.as_deref(), verify.interval),
             },
+            Verb::Prune(prune) => prune.command(),
+            Verb::Session(_) | Verb::Volume(_) => self.removal(false)?,
+            Verb::Compact(compact) => Command::Compact {
+                archive: named(&compact.archive),
+                budget_bytes: compact.budget,
+                orphans: compact.orphans,
+            },
+            Verb::Undelete(undelete) => Command::Undelete {
+                archive: undelete.archive.clone(),
+                volume: undelete.volume.clone(),
+                session: undelete.session.clone(),
+            },
+            Verb::Pin(pin) => pin.command(true),
+            Verb::Unpin(pin) => pin.command(false),
             Verb::Unlock { archive, secs } => Command::Unlock {
                 archive: named(archive),
                 secs: *secs,
@@ -99,6 +114,77 @@ fn timer(profile: Option<&str>, interval_secs: Option<u64>) -> Option<Unattended
         profile: profile?.to_owned(),
         interval_secs: interval_secs?,
     })
+}
+
+impl Cli {
+    /// The command that removes what a person named, or only reports what it would remove.
+    pub(crate) fn removal(&self, dry_run: bool) -> Option<Command> {
+        match &self.verb {
+            Verb::Session(SessionVerb::Remove {
+                archive,
+                volume,
+                sessions,
+            }) => Some(Command::SessionRemove {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                sessions: sessions.clone(),
+                dry_run,
+            }),
+            Verb::Volume(VolumeVerb::Remove { archive, volume }) => Some(Command::VolumeRemove {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                dry_run,
+            }),
+            _ => None,
+        }
+    }
+}
+
+impl PruneArgs {
+    /// Rules of the command line replace those of the configuration.
+    fn command(&self) -> Command {
+        let archive = named(&self.archive);
+        let mut rules = self.configured.get(&archive).cloned().unwrap_or_default();
+        let keep = self.keep.rules();
+        if !keep.is_empty() {
+            rules.keep = keep;
+            rules.of_volumes.clear();
+        }
+        Command::Prune {
+            archive,
+            volumes: self.volumes.clone(),
+            rules,
+            dry_run: self.dry_run,
+            unattended: self.unattended,
+            trust_clock: self.trust_clock,
+        }
+    }
+}
+
+impl KeepArgs {
+    fn rules(&self) -> KeepRules {
+        KeepRules {
+            last: self.keep_last,
+            hourly: self.keep_hourly,
+            daily: self.keep_daily,
+            weekly: self.keep_weekly,
+            monthly: self.keep_monthly,
+            yearly: self.keep_yearly,
+            within_secs: self.keep_within,
+            tags: self.keep_tag.clone(),
+        }
+    }
+}
+
+impl PinArgs {
+    fn command(&self, pinned: bool) -> Command {
+        Command::Pin {
+            archive: self.archive.clone(),
+            volume: self.volume.clone(),
+            session: self.session.clone(),
+            pinned,
+        }
+    }
 }
 
 impl ArchiveVerb {

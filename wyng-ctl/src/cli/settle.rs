@@ -86,6 +86,7 @@ impl Cli {
             | Verb::ArchInit(_)
             | Verb::Backup(_)
             | Verb::Monitor(_)
+            | Verb::Prune(_)
             | Verb::Qubes(_)
             | Verb::Snapshots(_)
             | Verb::Status { .. } => true,
@@ -158,7 +159,23 @@ impl Cli {
                     backup.live |= profile.live;
                     backup.skip_unchanged |= profile.skip_unchanged;
                     backup.verify |= profile.verify && !backup.dry_run;
+                    backup.max_new_bytes = backup.max_new_bytes.or(profile.max_new_bytes);
+                    backup.prune_after = profile
+                        .prune_after_backup
+                        .then(|| config.prune_rules(&profile.archive, Some(profile)));
                 }
+            }
+            Verb::Prune(prune) => {
+                let profile =
+                    find_profile(prune.profile.as_deref(), prune.archive.as_deref(), config)?;
+                if let Some(profile) = profile {
+                    prune.archive = Some(profile.archive.clone());
+                }
+                let archives = config.archives.keys();
+                prune.configured = archives
+                    .chain(profile.map(|profile| &profile.archive))
+                    .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
+                    .collect();
             }
             Verb::Diff(diff) => {
                 let is_known = diff

@@ -44,7 +44,7 @@ impl Stopped {
 }
 
 /// What is safe when each command stops halfway: [`Safe::OfCommand`].
-pub(super) const WHAT_STAYS: [(&[Stopped], &str); 11] = [
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 13] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
@@ -62,6 +62,23 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 11] = [
             Stopped::Command(Kind::KeyRemove),
         ],
         "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
+    ),
+    (
+        &[
+            Stopped::Command(Kind::Prune),
+            Stopped::Command(Kind::SessionRemove),
+            Stopped::Command(Kind::VolumeRemove),
+            Stopped::Command(Kind::Pin),
+            Stopped::Command(Kind::Unpin),
+        ],
+        "All sessions that are kept are intact, and nothing that they need was deleted. What was decided is done or not done; the same command does the rest, and `wyng-ctl list ARCHIVE` shows the sessions.",
+    ),
+    (
+        &[
+            Stopped::Command(Kind::Compact),
+            Stopped::Command(Kind::Undelete),
+        ],
+        "All sessions are intact, and nothing that they need was deleted. The steps that were committed stay; the same command does the rest.",
     ),
     (
         &[Stopped::Command(Kind::Restore)],

@@ -8,11 +8,13 @@ use wyng_config::Config;
 use wyng_control::{ArchiveSummary, RestoreReport, ToClient};
 use zeroize::Zeroizing;
 
+use super::pruned::Pruned;
 use super::rows::{
     ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
     RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
 };
 use super::sheet::SECOND_READER_SHA256;
+use super::space::{Compact, Undelete, WaitsRow};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
 
@@ -34,6 +36,9 @@ pub(super) enum Found {
     Rehearse(Rehearse),
     Diff(Diff),
     Verify(Verify),
+    Pruned(Pruned),
+    Compact(Compact),
+    Undelete(Undelete),
     Status(Status),
     Unlock(Unlock),
     ConfigCheck(ConfigCheck),
@@ -66,6 +71,11 @@ impl Found {
             Kind::Rehearse => Self::Rehearse(Rehearse::default()),
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
+            Kind::Compact => Self::Compact(Compact::default()),
+            Kind::Undelete => Self::Undelete(Undelete::default()),
+            Kind::Prune | Kind::SessionRemove | Kind::VolumeRemove | Kind::Pin | Kind::Unpin => {
+                Self::Pruned(Pruned::default())
+            }
             Kind::Status => Self::Status(Status::default()),
             Kind::Unlock => Self::Unlock(Unlock::default()),
             Kind::ConfigCheck => Self::ConfigCheck(ConfigCheck::default()),
@@ -91,6 +101,9 @@ impl Found {
             Self::Rehearse(found) => found.take(event),
             Self::Diff(found) => found.take(event),
             Self::Verify(found) => found.take(event),
+            Self::Pruned(found) => found.take(event),
+            Self::Compact(found) => found.take(event),
+            Self::Undelete(found) => found.take(event),
             Self::Status(found) => found.take(event),
             Self::Unlock(found) => found.take(event),
             Self::QubesCheck(found) => found.take(event),
@@ -126,6 +139,15 @@ impl Found {
     pub(super) fn take_key(&mut self, key: Zeroizing<String>) {
         if let Self::Keys(found) = self {
             found.recovery_key = Some(key);
+        }
+    }
+
+    /// Number of sessions that were removed.
+    pub(super) fn removed_count(&self) -> usize {
+        match self {
+            Self::Pruned(found) => found.removed_count(),
+            Self::Backup(found) => found.pruned.removed_count(),
+            _ => 0,
         }
     }
 
@@ -308,6 +330,9 @@ pub(super) struct Backup {
     read_back: Option<Verify>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_bytes: Option<u64>,
+    /// Of the prune after the backup.
+    #[serde(skip_serializing_if = "Pruned::is_empty")]
+    pub(super) pruned: Pruned,
 }
 
 impl Backup {
@@ -324,7 +349,7 @@ impl Backup {
             ToClient::Problem(_) | ToClient::Verified(_) => {
                 self.read_back.get_or_insert_default().take(event);
             }
-            _ => {}
+            event => self.pruned.take(event),
         }
     }
 }
@@ -503,10 +528,19 @@ pub(super) struct Status {
     archives: Archives,
     unenforced: Vec<UnenforcedRow>,
     snapshots: Vec<SnapshotLine>,
+    waits: Vec<WaitsRow>,
+    /// The archive of the last summary.
+    #[serde(skip)]
+    last: Option<String>,
 }
 
 impl Status {
     fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Archive(archive) => self.last = Some(archive.name.clone()),
+            ToClient::Waits(waits) => self.waits.push(WaitsRow::of(waits, self.last.clone())),
+            _ => {}
+        }
         if let ToClient::Unenforced(missing) = event {
             self.unenforced.push(UnenforcedRow(missing.clone()));
         }

@@ -6,19 +6,21 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, KeySlot, Problem, ProofSummary, RestoreReport, SessionLine,
-    SlotKind, ToClient, Unenforced, VerifyReport, VolumeReport,
+    ArchiveSummary, ExitStatus, JudgedSession, KeySlot, Problem, ProofSummary, RestoreReport,
+    SessionLine, SlotKind, ToClient, Unenforced, VerifyReport, VolumeReport,
 };
 
 use super::advice::Advice;
 use super::found::Found;
+use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
+use super::space::{compacted, undeleted, waiting};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
 use crate::output::{Output, has_colours};
 use crate::plain::plain;
-use crate::quantity::{column_bytes, hex, session_name, show_bytes, show_share};
+use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes, show_share};
 
 /// Minimum difference between the wall clock and the kernel's count that is shown, seconds.
 const SKEW_SHOWN_SECS: u64 = 600;
@@ -51,6 +53,7 @@ struct Listing {
     sessions: Table<7>,
     newest: Table<6>,
     archives: Table<6>,
+    judged: Table<4>,
 }
 
 impl Listing {
@@ -84,6 +87,12 @@ impl Listing {
                 ("LAST COMMIT", Right),
                 ("VERIFIED", Right),
                 ("STORE", Left),
+            ]),
+            judged: Table::new([
+                ("VOLUME", Left),
+                ("SESSION", Left),
+                ("", Left),
+                ("BECAUSE", Left),
             ]),
         };
         if of_one_volume {
@@ -122,6 +131,11 @@ impl Human {
             }
             ToClient::Totals { sent_bytes, .. } => self.totals(*sent_bytes, found, output),
             ToClient::Unenforced(missing) => self.unenforced.push(missing.clone()),
+            ToClient::Judged(judged) => self.judged(judged, output),
+            ToClient::Pruned(report) => {
+                self.flush(output);
+                self.say(&summary(report, found.removed_count()), output);
+            }
             ToClient::Verified(verified) => self.verified(verified, output),
             ToClient::Restored(volume) => self.restored(volume, output),
             event => {
@@ -144,6 +158,7 @@ impl Human {
             listing.sessions.sorted().take_lines("", self.colours),
             listing.newest.sorted().take_lines("  ", self.colours),
             listing.archives.take_lines("", self.colours),
+            listing.judged.take_lines("", self.colours),
         ];
         lines
             .iter()
@@ -297,6 +312,9 @@ impl Human {
             | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
+            | ToClient::Waits(_)
+            | ToClient::Compacted(_)
+            | ToClient::Undeleted(_)
             | ToClient::Acknowledged { .. } => false,
             ToClient::Problem(problem) => !problem.acknowledged,
             _ => true,
@@ -603,6 +621,19 @@ impl Human {
         }
     }
 
+    /// Adds the row of a session that was judged; `pin` and `unpin` say it in a line.
+    fn judged(&mut self, judged: &JudgedSession, output: &mut Output) {
+        let is = match self.kind {
+            Kind::Pin => "pinned: nothing removes it until it is unpinned",
+            Kind::Unpin => "no longer pinned",
+            // What a prune keeps is in the table only where somebody asked for it.
+            _ if self.kind == Kind::Backup || (self.quiet && !self.dry_run) => return,
+            _ => return self.listing.judged.push(row(judged)),
+        };
+        let (volume, session) = (plain(&judged.volume), session_name(judged.session));
+        self.say(&format!("{volume} {session} is {is}"), output);
+    }
+
     fn verified(&mut self, verified: &VerifyReport, output: &mut Output) {
         self.flush(output);
         let read = show_bytes(verified.read_bytes);
@@ -726,6 +757,9 @@ impl Human {
                 }
             )],
             ToClient::Problem(problem) => self.problem(problem),
+            ToClient::Compacted(report) => vec![compacted(report)],
+            ToClient::Undeleted(report) => vec![undeleted(report)],
+            ToClient::Waits(waits) => vec![waiting(waits)],
             ToClient::Acknowledged { what } => {
                 vec![format!("damaged, acknowledged: {}", plain(what))]
             }
@@ -815,12 +849,6 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
         ),
         (_, None, Some(_)) => String::new().into(),
     }
-}
-
-/// `1 pack`, `2 packs`.
-fn counted(count: impl TryInto<u64>, thing: &str) -> String {
-    let count: u64 = count.try_into().unwrap_or(u64::MAX);
-    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How much of an archive is proven, in words.

@@ -5,8 +5,10 @@ mod advice;
 mod found;
 mod human;
 mod json;
+mod pruned;
 mod rows;
 mod sheet;
+mod space;
 mod table;
 mod told;
 mod unparsed;
@@ -29,6 +31,7 @@ use crate::plain::plain;
 use advice::Advice;
 use found::Found;
 use human::Human;
+pub(crate) use pruned::question as removal_question;
 pub(crate) use rows::SnapshotLine;
 use told::Told;
 
@@ -352,9 +355,10 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-        RestoreReport, Safe, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeLine,
-        VolumeReport,
+        ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method,
+        MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
+        SessionFate, SessionLine, SlotKind, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
+        VolumeReport, WaitReason, Waits,
     };
 
     use super::*;
@@ -595,6 +599,13 @@ What a person must know although the command did what it was asked to. With `--j
             damaged: true,
             acknowledged: false,
         };
+        let judged = |fate| {
+            ToClient::Judged(JudgedSession {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+                fate,
+            })
+        };
         let slot = |number, opens| KeySlot {
             number,
             kind: if number > 0 {
@@ -670,6 +681,20 @@ What a person must know although the command did what it was asked to. With `--j
                 read_bytes: 23,
                 damaged_bytes: 24,
             }),
+            judged(SessionFate::Removed(RemovedFor::NoRule)),
+            judged(SessionFate::Removed(RemovedFor::Damaged)),
+            judged(SessionFate::Kept(vec![
+                KeepReason::Newest,
+                KeepReason::NewestSound,
+                KeepReason::Tag("before".into()),
+                KeepReason::Daily,
+            ])),
+            ToClient::Pruned(PruneReport {
+                freed_bytes: 30,
+                waiting_bytes: 31,
+                unknown_objects: 0,
+                dry_run: true,
+            }),
             ToClient::Problem(Problem {
                 class: ObjectClass::Pack,
                 object: "00ff".into(),
@@ -684,6 +709,32 @@ What a person must know although the command did what it was asked to. With `--j
                 listed_whole: true,
                 problems: 1,
                 acknowledged: 2,
+            }),
+            ToClient::Compacted(CompactReport {
+                rewritten_packs: 30,
+                read_bytes: 31,
+                moved_bytes: 32,
+                deleted_packs: 33,
+                freed_bytes: 34,
+                deleted_orphans: 35,
+                waiting_bytes: 36,
+                proof_bytes: 37,
+                problems: 0,
+                unknown: false,
+            }),
+            ToClient::Waits(Waits {
+                reason: WaitReason::HoldOff {
+                    runs_left: 38,
+                    secs_left: 39,
+                },
+                packs: 40,
+                bytes: 41,
+            }),
+            ToClient::Undeleted(UndeleteReport {
+                volume: "vm".into(),
+                session: 1_795_416_190,
+                revived_packs: 42,
+                read_bytes: Some(43),
             }),
             ToClient::KeySlot(slot(0, true)),
             ToClient::KeySlot(slot(1, false)),
@@ -748,7 +799,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 32] = [
+    const EVERY_COMMAND: [&[&str]; 39] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -767,11 +818,18 @@ What a person must know although the command did what it was asked to. With `--j
         &["monitor", "home", "vm"],
         &["list", "home"],
         &["list"],
+        &["prune", "home", "--keep-daily", "7"],
+        &["session", "remove", "home", "vm", "latest"],
+        &["volume", "remove", "home", "vm"],
+        &["pin", "home", "vm", "latest"],
+        &["unpin", "home", "vm", "latest"],
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],
         &["rehearse", "home"],
         &["verify", "home"],
+        &["compact", "home"],
+        &["undelete", "home", "vm", "2026-11-23"],
         &["status"],
         &["watch"],
         &["unlock", "home"],

@@ -277,6 +277,8 @@ pub(super) struct ProfileRow {
     verify_overdue_secs: Option<u64>,
     verify_budget_bytes: Option<u64>,
     scratch: Option<PathBuf>,
+    max_new_bytes: Option<u64>,
+    prune_after_backup: bool,
 }
 
 impl ProfileRow {
@@ -293,6 +295,8 @@ impl ProfileRow {
             verify_overdue_secs: profile.verify_overdue_secs,
             verify_budget_bytes: profile.verify_budget_bytes,
             scratch: profile.scratch.clone(),
+            max_new_bytes: profile.max_new_bytes,
+            prune_after_backup: profile.prune_after_backup,
         }
     }
 }

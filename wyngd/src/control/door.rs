@@ -110,6 +110,7 @@ impl Door {
                 prune_after: Some(_),
                 ..
             } => denied("prune an archive"),
+            Command::Compact { .. } => denied("compact an archive"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
             Command::Pin { pinned: false, .. } => denied("unpin a session"),
@@ -165,6 +166,7 @@ impl Door {
             | Command::SessionRemove { .. }
             | Command::VolumeRemove { .. }
             | Command::Pin { .. }
+            | Command::Undelete { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Restore { .. }
@@ -245,6 +247,9 @@ mod tests {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
             via: Via::Ssh("backup".into()),
+            keep: wyng_control::KeepRules::default(),
+            keep_volumes: std::collections::BTreeMap::new(),
+            minimum_age_secs: 0,
         };
         let door = Door {
             private: false,

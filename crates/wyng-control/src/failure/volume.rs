@@ -53,6 +53,22 @@ macro_rules! volume_failures {
         next: "See `wyng-ctl list ARCHIVE VOLUME`.",
     }
 
+    /// The session that is to come back was never removed.
+    NotRemoved { volume: String, session: String } = {
+        code: "not-removed", exit: Usage,
+        what: ("session {session} of volume {volume:?} is not removed"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE`.",
+    }
+
+    /// A removed session cannot come back any more.
+    CannotUndelete { volume: String, session: String, why: String } = {
+        code: "cannot-undelete", exit: Failed,
+        what: ("session {session} of volume {volume:?} cannot come back: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "Sessions that are still there: `wyng-ctl list ARCHIVE`.",
+    }
+
     /// Several sessions have names with this beginning.
     AmbiguousSession { volume: String, session: String, count: u64 } = {
         code: "ambiguous-session", exit: Usage,

@@ -262,7 +262,7 @@ fn push<P: Parts>(
     ledger.commit_pending(0);
     ledger.write(files, folder)?;
     Cache::create(files, &folder.cache(ledger.cache))?.save(files, made.commit.generation, 0)?;
-    Journal::of(folder).begin(files, made.commit.generation, &[], &[])?;
+    Journal::of(folder).begin(files, made.commit.generation, &[], &[], &[])?;
     folder.mark_finished(files, &request.name)
 }
 

@@ -10,7 +10,7 @@ use wyng_archive::format::{
 };
 use wyng_archive::plan::floor::Begun;
 use wyng_control::{Failure, ObjectClass};
-use wyng_wire::Service;
+use wyng_wire::{BlobName, Service};
 
 use super::nodes::{CachedNodes, LostKeys, keys_at_hand};
 use super::packs::{packs_at_hand, read_packs_of};
@@ -52,6 +52,8 @@ pub struct Archive {
     pub sending: Vec<JournalSending>,
     /// The head's floor, where the journal does not say what it stands for, as after a take-over.
     pub inherited_floor: Option<Floor>,
+    /// Names under which this machine sent packs that were dropped: no commit has them.
+    pub dropped: Vec<BlobName>,
     /// The missing part of the key table.
     pub lost_keys: LostKeys,
 }
@@ -112,6 +114,7 @@ impl Archive {
             unfinished,
             sending: Vec::new(),
             inherited_floor: None,
+            dropped: Vec::new(),
             lost_keys,
         };
         archive.roll_forward(files)?;
@@ -165,6 +168,7 @@ impl Archive {
                 unfinished: Vec::new(),
                 sending: Vec::new(),
                 inherited_floor: None,
+                dropped: Vec::new(),
                 lost_keys: LostKeys::default(),
             };
             match archive.follow_head(files) {
@@ -191,12 +195,14 @@ impl Archive {
         let (mut base, mut keys, mut left, mut unfinished) =
             (None, Vec::new(), Vec::new(), Vec::new());
         let mut sending: Vec<JournalSending> = Vec::new();
+        let mut dropped: Vec<BlobName> = Vec::new();
         let (cache, head) = (&mut self.cache, &self.head);
         let base_of_cache = cache.generation();
         let is_behind = base_of_cache < head.generation;
         self.journal.replay(files, &mut |files, journaled| {
             match journaled {
                 Journaled::Begin(generation) => base = Some(generation),
+                Journaled::Name(name) => dropped.push(name),
                 _ if base != Some(base_of_cache) => {}
                 Journaled::Key(key) if u64::from(key.number) >= head.keys.size => {
                     keys.push((key.number.into(), key.entry))
@@ -208,12 +214,14 @@ impl Archive {
                     sending.push(volume);
                 }
                 Journaled::Pack(pack) if pack.number < head.next_pack() => {
+                    dropped.retain(|name| *name != pack.entry.name);
                     cache.add_pack(files, &pack)?
                 }
                 // A cache that is behind is filled up to the head and saved; then nothing may be in
                 // it that no commit has.
                 Journaled::Pack(_) if is_behind => {}
                 Journaled::Pack(pack) => {
+                    dropped.retain(|name| *name != pack.entry.name);
                     cache.add_pack(files, &pack)?;
                     left.push((pack.number, pack.entry));
                 }
@@ -227,6 +235,7 @@ impl Archive {
         }
         self.unfinished = unfinished;
         self.sending = sending;
+        self.dropped = dropped;
         if is_behind {
             // The commit that the cache lacks gave some of these volumes their sessions.
             let floor = self.head.floor;
@@ -250,8 +259,13 @@ impl Archive {
 
     /// Begins a new journal after a commit: see [`Journal::begin`].
     pub fn begin_journal(&self, files: &mut impl Files, generation: u64) -> Result<(), Failure> {
-        self.journal
-            .begin(files, generation, &self.unfinished, &self.sending)
+        self.journal.begin(
+            files,
+            generation,
+            &self.unfinished,
+            &self.sending,
+            &self.dropped,
+        )
     }
 
     /// The floor that holds at `now_kept_secs` by the chain's kept clock.

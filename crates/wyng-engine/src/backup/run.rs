@@ -14,6 +14,7 @@ use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
 use super::request::BackupRequest;
 use crate::kept::kept_now;
+use crate::space::is_run_due;
 use crate::state::{Origins, SavedDelta};
 use crate::store::{
     Changes, CommitPoint, FinishedVolume, PackChanges, Packer, commit, plan_healing,
@@ -186,13 +187,19 @@ impl<'w, P: Parts> Run<'w, P> {
                 };
                 self.commit(part, point)?;
             }
-        } else if !self.dry_run && !nothing {
+        } else if !self.dry_run && (!nothing || self.is_run_due()?) {
             self.commit(healing, CommitPoint::EndOfRun)?;
         }
         if !self.dry_run {
             self.write_origins()?; // of volumes that did not change
         }
         Ok(self.packer.sent_bytes())
+    }
+
+    /// Whether something that was given up waits for runs, of which this one is the next.
+    fn is_run_due(&mut self) -> Result<bool, Failure> {
+        let Job { world, archive, .. } = &mut self.job;
+        is_run_due(world, archive)
     }
 
     fn commit(&mut self, packs: PackChanges, point: CommitPoint) -> Result<(), Failure> {

@@ -15,6 +15,7 @@ use wyng_control::{
 
 use crate::archive::Archive;
 use crate::kept::{local_clock, moment_now, moment_of_session};
+use crate::space::{look_for_waits, tell_waits};
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
 use crate::verify::{Proven, is_acknowledged, known_damage, proven, report_acknowledged};
@@ -213,6 +214,8 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
             )?;
         }
     }
+    let waits = look_for_waits(world, &mut archive)?;
+    tell_waits(&mut world.client, &waits)?;
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }

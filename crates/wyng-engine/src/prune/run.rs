@@ -13,6 +13,7 @@ use super::request::PruneRequest;
 use crate::archive::Archive;
 use crate::kept::{self, kept_now};
 use crate::pool::Pool;
+use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
 use crate::world::{Client, Parts, Store, World};
 
@@ -38,6 +39,12 @@ pub fn prune<P: Parts>(
     let exit = prune_opened(world, &mut archive, &mut pool, what, request.dry_run)?;
     if !request.dry_run {
         world.store.finish_push()?;
+        let tidied = tidy(world, &mut archive, &mut pool)?;
+        tell_waits(&mut world.client, &tidied.waits)?;
+        if tidied.problems > 0 {
+            let count = tidied.problems;
+            return Err(Failure::ProblemsFound { count });
+        }
     }
     Ok(exit)
 }

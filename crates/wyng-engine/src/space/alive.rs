@@ -32,6 +32,17 @@ pub struct Roots {
 }
 
 impl Roots {
+    /// One session alone, without the tables by which it is found.
+    pub(super) fn of_session(session: SessionEntry) -> Self {
+        Self {
+            volumes: Root::empty(0),
+            keys: Root::empty(0),
+            tables: Vec::new(),
+            sessions: vec![session],
+            tables_lost: 0,
+        }
+    }
+
     /// The trees of the head, with the sessions for which `stays` is true. The head's own tables
     /// are alive as they are, with the entries of sessions that do not stay.
     pub fn of_head(

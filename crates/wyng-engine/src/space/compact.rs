@@ -14,6 +14,7 @@ use super::alive::{Alive, Roots, mark_alive};
 use super::copy_times::CopyTimes;
 use super::moving::move_records;
 use super::notes::bring_in_notes;
+use super::orphans::delete_orphans;
 use super::tidy::tidy;
 use super::waits::tell_waits;
 use crate::archive::{Archive, Packs};
@@ -24,7 +25,7 @@ use crate::state::PackNote;
 use crate::store::{
     Changes, CommitPoint, PackChanges, Packer, commit, confirm_head, packs_below, settle_pending,
 };
-use crate::world::{Client, Files, Parts, Store, World};
+use crate::world::{Client, Parts, Store, World};
 
 /// What a compaction was asked for.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct CompactRequest {
     pub archive: String,
     /// No further pack is read once this many bytes would be exceeded.
     pub budget_bytes: Option<u64>,
+    /// Also deletes blobs that this machine pushed and that no commit has.
+    pub orphans: bool,
 }
 
 /// Compacts an archive, and then deletes what may be deleted.
@@ -51,6 +54,9 @@ pub fn compact<P: Parts>(
     let mut compacted = rewrite(world, &mut archive, &mut pool, request)?;
     world.store.finish_push()?;
     let tidied = tidy(world, &mut archive, &mut pool)?;
+    if request.orphans {
+        compacted.deleted_orphans = delete_orphans(world, &mut archive)?;
+    }
     compacted.deleted_packs = tidied.deleted_packs;
     compacted.freed_bytes = tidied.deleted_bytes;
     compacted.waiting_bytes = tidied.waiting_bytes;

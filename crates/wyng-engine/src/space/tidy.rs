@@ -23,7 +23,7 @@ use crate::kept::kept_now;
 use crate::pool::Pool;
 use crate::state::RemovedSlot;
 use crate::store::{Changes, CommitPoint, PackChanges, Packer, begun_volumes, commit};
-use crate::world::{Client, Deleted, Files, Parts, Store, World};
+use crate::world::{Client, Deleted, Parts, Store, World};
 
 /// Maximum number of DELETEs that are sent before the first is answered.
 const DELETES_AHEAD: usize = 64;

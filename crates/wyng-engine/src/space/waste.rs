@@ -216,8 +216,9 @@ fn is_mature(obstacles: &Vec<Obstacle>) -> bool {
     !obstacles.iter().any(is_hold_off)
 }
 
-/// The packs of the head's metadata and of each volume's newest session, except those that are
-/// known to be lost: what is lost already is no reason to keep more.
+/// The packs of the head's metadata and of each volume's newest session, except those that the pack
+/// table marks as lost: what is lost already is no reason to keep more. New damage is one, until it
+/// is in the table and what was given up for it is live again.
 fn vital(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -237,10 +238,9 @@ fn vital(
     packs_below(files, archive, &mut |pack, _| {
         vital.insert(pack);
     })?;
-    let lost = archive.ledger.notes.lost_packs();
     vital.retain(|pack| {
         let entry = packs.get(pack);
-        entry.is_some_and(|entry| entry.state == PackState::Live) && !lost.contains(pack)
+        entry.is_some_and(|entry| entry.state == PackState::Live)
     });
     Ok(vital.into_iter().collect())
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The journal: what was sent since the last commit, so that the run after an interrupted one does
-//! not send it again.
+//! not send it again. A pack's name is journaled before the pack leaves: a name without its pack is
+//! that of a blob that nothing needs.
 //!
 //! Each record carries a checksum. A record that a crash tore at the end is dropped; what it
 //! described is sent again, or lies in the store unused. A session key's envelope is journaled
@@ -8,7 +9,7 @@
 //!
 //! ```text
 //! record:
-//!   0 │ kind u32 (1 begin, 2 key, 3 pack, 4 volume, 6 sending) │ body length u32  │
+//!   0 │ kind u32 (1 begin, 2 key, 3 pack, 4 volume, 5 name, 6 sending) │ body length u32  │
 //!   8 │ the first 8 bytes of H(kind ‖ length ‖ body)                  │
 //!  16 │ body                                                          │
 //! ```
@@ -29,6 +30,9 @@ const KIND_BEGIN: u32 = 1;
 const KIND_KEY: u32 = 2;
 const KIND_PACK: u32 = 3;
 const KIND_VOLUME: u32 = 4;
+const KIND_NAME: u32 = 5;
+/// Maximum number of names of dropped packs that a new journal keeps: the oldest ones.
+const DROPPED_MAX: usize = 4096;
 const KIND_SENDING: u32 = 6;
 const HEADER_BYTES: usize = 16;
 /// Maximum bytes of a record's body. A pack's directory and nodes are a part of at most 64 MiB.
@@ -89,6 +93,8 @@ pub enum Journaled {
     Pack(JournalPack),
     /// A volume was begun.
     Volume(JournalVolume),
+    /// A pack is about to be sent under this name, or was and is in no commit.
+    Name(BlobName),
     /// Packs are sent for a volume. The newest record of a volume counts.
     Sending(JournalSending),
 }
@@ -135,19 +141,24 @@ impl Journal {
     }
 
     /// Begins a new journal after a commit: drops everything that the cache has now, and keeps the
-    /// volumes that no commit has, and the volumes that have no session from what was sent.
+    /// volumes that no commit has, the volumes that have no session from what was sent, and the names
+    /// of packs that were dropped.
     pub fn begin(
         &self,
         files: &mut impl Files,
         generation: u64,
         unfinished: &[JournalVolume],
         sending: &[JournalSending],
+        dropped: &[BlobName],
     ) -> Result<(), Failure> {
         let mut body = Writer::with_capacity(8);
         body.u64(generation);
         let mut bytes = record(KIND_BEGIN, &body.finish())?;
         for volume in unfinished {
             bytes.extend(record(KIND_VOLUME, &encode_volume(volume)?)?);
+        }
+        for name in dropped.iter().take(DROPPED_MAX) {
+            bytes.extend(record(KIND_NAME, &name.0)?);
         }
         for sending in sending {
             bytes.extend(record(KIND_SENDING, &encode_sending(sending))?);
@@ -158,6 +169,11 @@ impl Journal {
     /// Notes a volume durably, before its first chunk is named.
     pub fn volume(&self, files: &mut impl Files, volume: &JournalVolume) -> Result<(), Failure> {
         self.append(files, KIND_VOLUME, &encode_volume(volume)?)
+    }
+
+    /// Notes durably that a pack is about to be sent under this name.
+    pub fn name(&self, files: &mut impl Files, name: BlobName) -> Result<(), Failure> {
+        self.append(files, KIND_NAME, &name.0)
     }
 
     /// Notes durably that packs are sent for a volume.
@@ -248,6 +264,7 @@ fn decode(kind: u32, body: &[u8]) -> Result<Journaled, Malformed> {
         }
         KIND_PACK => Journaled::Pack(decode_pack(&mut reader)?),
         KIND_VOLUME => Journaled::Volume(decode_volume(&mut reader)?),
+        KIND_NAME => Journaled::Name(BlobName(reader.array()?)),
         KIND_SENDING => Journaled::Sending(JournalSending {
             volume: VolumeId(reader.array()?),
             begun: Begun {

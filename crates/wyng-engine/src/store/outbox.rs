@@ -138,6 +138,7 @@ impl<P: Parts> Outbox<P> {
         self.sent_bytes = self
             .sent_bytes
             .saturating_add(u64::from(pack.entry.length_bytes));
+        tools.journal.name(tools.files, pack.entry.name)?;
         let number = tools.store.put(
             pack.entry.name,
             buffer,
@@ -201,6 +202,7 @@ impl<P: Parts> Outbox<P> {
         self.sent_bytes = self
             .sent_bytes
             .saturating_add(u64::from(pack.entry.length_bytes));
+        tools.journal.name(tools.files, pack.entry.name)?;
         let number = tools
             .store
             .put(pack.entry.name, buffer, length, self.reserve)?;

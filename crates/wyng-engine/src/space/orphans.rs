@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Deleting blobs that this machine pushed and that no commit has: what an interrupted run left. A
+//! blob that this machine never named itself stays: a store that hides the newest commits would have
+//! what they need deleted.
+
+use std::collections::BTreeSet;
+
+use wyng_archive::BlobName;
+use wyng_control::Failure;
+use wyng_wire::Service;
+
+use super::guard::{Doomed, Guard};
+use super::proof::is_refusal;
+use crate::archive::Archive;
+use crate::store::packs_of;
+use crate::world::{Deleted, Parts, Store, World};
+
+/// Maximum number of DELETEs that are sent before the first is answered.
+const DELETES_AHEAD: usize = 64;
+
+/// Deletes what interrupted runs left; the number of blobs that are gone. Nothing may be pending or
+/// uncommitted.
+pub(super) fn delete_orphans<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<u64, Failure> {
+    let packs = packs_of(&mut world.files, archive)?;
+    let needed: BTreeSet<[u8; 32]> = packs.values().map(|entry| entry.name.0).collect();
+    archive.dropped.retain(|name| !needed.contains(&name.0));
+    if archive.dropped.is_empty() || !archive.uncommitted.packs.is_empty() {
+        return Ok(0);
+    }
+    match archive.connect(&mut world.store, Service::Prune) {
+        Ok(()) => {}
+        Err(failure) if is_refusal(&failure) => return Ok(0),
+        Err(failure) => return Err(failure),
+    }
+    let guard = Guard::of(&mut world.files, archive)?;
+    let orphans: Vec<BlobName> = archive.dropped.clone();
+    let (mut gone, mut count) = (BTreeSet::new(), 0u64);
+    for some in orphans.chunks(DELETES_AHEAD) {
+        for name in some {
+            let name = guard.check(Doomed::Orphan(*name))?;
+            world.store.delete(name)?;
+        }
+        let mut refused = false;
+        for name in some {
+            match world.store.deleted()? {
+                Deleted::Gone => {
+                    count = count.saturating_add(1);
+                    gone.insert(name.0);
+                }
+                Deleted::Absent => drop(gone.insert(name.0)),
+                Deleted::Refused => refused = true,
+            }
+        }
+        if refused {
+            break;
+        }
+    }
+    world.store.finish_prune()?;
+    archive.dropped.retain(|name| !gone.contains(&name.0));
+    archive.begin_journal(&mut world.files, archive.head.generation)?;
+    Ok(count)
+}
