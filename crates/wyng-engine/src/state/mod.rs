@@ -12,6 +12,7 @@ mod journal;
 mod ledger;
 mod notes;
 mod origins;
+mod spending;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
@@ -21,3 +22,4 @@ pub use journal::{Journal, JournalKey, JournalPack, JournalSending, JournalVolum
 pub use ledger::{KnownCommit, Ledger, PassedOver};
 pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};
+pub use spending::Spending;
