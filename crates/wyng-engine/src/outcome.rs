@@ -32,6 +32,7 @@ pub fn is_of_one_source(failure: &Failure) -> bool {
             | Failure::SourceRead { .. }
             | Failure::SourceResized { .. }
             | Failure::SelfCheck { .. }
+            | Failure::OverBudget { .. }
             | Failure::SessionsLost { .. }
     )
 }

@@ -136,6 +136,7 @@ fn back_up_volumes<P: Parts>(
     let mut failed = Vec::new();
     for (item, source) in (0..).zip(&request.sources) {
         let outcome = back_up_volume(run, request, item, source);
+        run.settle_budget()?;
         let world = &mut *run.job.world;
         match outcome {
             Ok(Outcome::AwaitsCommit) => world.volumes.end_reading(item),

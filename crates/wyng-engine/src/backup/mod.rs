@@ -7,6 +7,7 @@
 
 mod back_up;
 mod base;
+mod budget;
 mod job;
 mod keys;
 mod known_volumes;

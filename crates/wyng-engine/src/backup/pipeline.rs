@@ -288,14 +288,17 @@ impl<'r, 'w, P: Parts> Pipeline<'r, 'w, P> {
             if self.run.is_commit_due() {
                 self.run.commit_midway()?;
             }
-            let (mut tools, packer) = (self.run.job.tools(), &mut self.run.packer);
             if let Some(record) = batch.sealing.next(&self.volume.name)? {
                 // The batch before, sealed at the same time, may have had the same chunk.
-                if !packer.is_on_the_way(&record.id) {
+                if !self.run.packer.is_on_the_way(&record.id) {
+                    self.run
+                        .charge(self.volume, &record.id, record.bytes.len())?;
+                    let (mut tools, packer) = (self.run.job.tools(), &mut self.run.packer);
                     packer.add_chunk(&mut tools, record.id, &record.key, &record.bytes)?;
                     self.volume.counts.add_sealed(record.bytes.len());
                 }
             } else if let Some((index, id)) = batch.changes.pop_front() {
+                let (mut tools, packer) = (self.run.job.tools(), &mut self.run.packer);
                 if let Some(edit) = &mut self.edit {
                     edit.set(&mut tools, packer, index, id)?;
                 }

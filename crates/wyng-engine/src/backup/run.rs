@@ -5,13 +5,15 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wyng_archive::crypto::SessionKey;
+use wyng_archive::crypto::{Id, SessionKey};
 use wyng_archive::format::VolumeId;
 use wyng_control::{BaseLabel, BaseOf, Failure, Phase, Progress, ToClient, VolumeReport};
 
+use super::budget::{Budget, Charged};
 use super::job::Job;
 use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
+use super::plan::VolumeRun;
 use super::request::BackupRequest;
 use crate::kept::kept_now;
 use crate::space::is_run_due;
@@ -44,6 +46,8 @@ pub(super) struct Run<'w, P: Parts> {
     pub volumes: KnownVolumes,
     /// Where volumes were backed up from.
     pub origins: Origins,
+    /// What each volume may send, if that is limited.
+    budget: Option<Budget>,
     /// Number of full packs between two commits.
     packs_a_commit: usize,
     keys: RunKeys,
@@ -97,7 +101,12 @@ impl<'w, P: Parts> Run<'w, P> {
         let time = free_time(world.clock.wall_secs(), &times);
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
+        let budget = request.max_new_bytes.filter(|_| !request.dry_run);
+        let budget = budget
+            .map(|limit| Budget::begin(&mut world.files, &archive.folder, limit, kept_secs))
+            .transpose()?;
         Ok(Self {
+            budget,
             dry_run: request.dry_run,
             heal: request.heal,
             time,
@@ -146,6 +155,42 @@ impl<'w, P: Parts> Run<'w, P> {
         self.volumes.note_begun(&mut world.files, archive)?;
         archive.note_sending(&mut world.files, volume, first_pack)?;
         self.keys.current(&mut self.job)
+    }
+
+    /// Counts a record before it is sent: [`Failure::OverBudget`] if its volume may send no more in
+    /// this day. The volume then gets no session, and what it sent is known to the next run.
+    pub(super) fn charge(
+        &mut self,
+        volume: &VolumeRun,
+        id: &Id,
+        bytes: usize,
+    ) -> Result<(), Failure> {
+        let Some(budget) = &mut self.budget else {
+            return Ok(());
+        };
+        let Job { world, archive, .. } = &mut self.job;
+        let heals = archive.cache.index.find(&mut world.files, id)?.is_some();
+        let record = Charged {
+            volume: volume.plan.entry.id,
+            bytes: bytes as u64,
+            heals,
+        };
+        budget
+            .charge(&mut world.files, &archive.folder, &record)?
+            .map_err(|over| Failure::OverBudget {
+                volume: volume.name.clone(),
+                limit_bytes: budget.max_new_bytes(),
+                left_secs: over.left_secs,
+            })
+    }
+
+    /// Stores what the volume that was read has sent.
+    pub(super) fn settle_budget(&mut self) -> Result<(), Failure> {
+        let Job { world, archive, .. } = &mut self.job;
+        match &mut self.budget {
+            Some(budget) => budget.settle(&mut world.files, &archive.folder),
+            None => Ok(()),
+        }
     }
 
     /// Takes in a session that waits for its commit.

@@ -15,6 +15,7 @@ mod notes;
 mod origins;
 mod proofs;
 mod space;
+mod spending;
 mod starts;
 
 pub use acknowledged::{Acknowledged, SessionKey};
@@ -28,4 +29,5 @@ pub use notes::{Notes, PackNote};
 pub use origins::{Origins, Said};
 pub use proofs::{PackProof, Proofs, StayingVm};
 pub use space::{RemovedSlot, SpaceNotes};
+pub use spending::Spending;
 pub use starts::Starts;

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! A volume with more new data than it may send in a day: it stops, goes on the next day, and
+//! nothing is sent twice, whatever interrupts it.
+
+use std::collections::BTreeSet;
+
+use wyng_control::{ExitStatus, Failure, ToClient};
+use wyng_engine::backup::{self, BackupRequest};
+use wyng_engine::state::{PackNote, Spending};
+use wyng_engine::store::packs_of;
+use wyng_tests::engine::{
+    assert_whole, back_up, cut_everywhere, fingerprint, made, named, reported,
+};
+use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::sandbox::noise;
+
+const DAY: u64 = 86_400;
+const CHUNK: usize = 4096;
+const LIMIT: u64 = 64 << 10;
+
+fn world(durable: &Durable, now: u64, sources: &[Vec<u8>]) -> MemoryWorld {
+    let mut world = MemoryWorld::new(durable.clone(), now);
+    world.volumes.sources = sources.to_vec();
+    world
+}
+
+/// Backs up all sources under the limit.
+fn back_up_limited(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
+    let request = BackupRequest {
+        archive: "home".into(),
+        sources: named(world),
+        skip_unchanged: false,
+        dry_run: false,
+        live: false,
+        heal: false,
+        verify: false,
+        max_new_bytes: Some(LIMIT),
+        prune_after: None,
+        commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+    };
+    backup::back_up(world, &request)
+}
+
+fn over_budget(world: &MemoryWorld) -> Vec<String> {
+    let failed = world.client.told.iter().filter_map(|event| match event {
+        ToClient::Failed(Failure::OverBudget { volume, .. }) => Some(volume.clone()),
+        _ => None,
+    });
+    failed.collect()
+}
+
+fn stored_bytes(durable: &Durable) -> u64 {
+    durable.store.values().map(|blob| blob.len() as u64).sum()
+}
+
+#[test]
+fn a_volume_over_its_budget_goes_on_the_next_day_and_the_others_get_their_sessions() {
+    let sources = [noise(60 * CHUNK, 1), noise(2 * CHUNK, 2)];
+    let (mut durable, mut sessions, mut days) = (made(), Vec::new(), 0);
+    let first = stored_bytes(&durable);
+    loop {
+        days += 1;
+        let before = stored_bytes(&durable);
+        let mut world = world(&durable, days * DAY, &sources);
+        let exit = back_up_limited(&mut world).unwrap();
+        durable = world.end();
+        sessions.extend(reported(&world));
+        assert!(
+            stored_bytes(&durable) - before < LIMIT + 3 * (64 << 10),
+            "day {days}"
+        );
+        if exit == ExitStatus::Done {
+            break;
+        }
+        assert_eq!(exit, ExitStatus::Partial);
+        assert_eq!(over_budget(&world), ["volume 0"]);
+        assert!(days < 10);
+    }
+    assert_eq!(days, 4, "60 chunks, 15 a day");
+    assert_eq!(
+        sessions.len(),
+        5,
+        "one of the first volume, four of the other"
+    );
+    let all = 62 * CHUNK as u64;
+    assert!(
+        stored_bytes(&durable) - first < 2 * all,
+        "nothing is sent twice"
+    );
+    assert_whole(&durable, &sessions);
+}
+
+#[test]
+fn no_restart_gives_a_volume_more_than_its_day() {
+    let sources = [noise(40 * CHUNK, 1)];
+    let base = made();
+    let start = || world(&base, DAY, &sources);
+    let run = |world: &mut MemoryWorld| back_up_limited(world).map(drop);
+    let mut tried = BTreeSet::new();
+    let spent = |durable: &Durable| {
+        let mut world = world(durable, DAY, &sources);
+        let archive = world.open_archive("home").unwrap();
+        let id = match (archive.sending.first(), archive.unfinished.first()) {
+            (Some(sending), _) => sending.volume,
+            (None, Some(begun)) => begun.id,
+            (None, None) => return 0,
+        };
+        let folder = archive.folder.clone();
+        let spending = Spending::read(&mut world.files, &folder).unwrap();
+        spending.of(id).new_bytes
+    };
+    cut_everywhere(start, run, |n, killed| {
+        let (cut, _) = killed.crash(0);
+        if !tried.insert(fingerprint(&cut, 0)) {
+            return;
+        }
+        let before = spent(&cut);
+        let mut again = world(&cut, DAY + 60, &sources);
+        let exit = back_up_limited(&mut again);
+        assert_eq!(exit, Ok(ExitStatus::Partial), "after a kill at call {n}");
+        let durable = again.end();
+        let after = spent(&durable);
+        assert!(before <= after && after <= LIMIT, "{before} {after}");
+        let grown = stored_bytes(&durable) - stored_bytes(&cut);
+        assert!(
+            grown <= LIMIT - before + 3 * (64 << 10),
+            "at call {n}: {grown} after {before}"
+        );
+    });
+    assert!(tried.len() > 3);
+}
+
+#[test]
+fn what_heals_damage_is_not_limited() {
+    let sources = [noise(40 * CHUNK, 1)];
+    let mut first = world(&made(), DAY, &sources);
+    back_up(&mut first).unwrap();
+    let mut sessions = reported(&first);
+    let mut noted = world(&first.end(), 2 * DAY, &sources);
+    let mut archive = noted.open_archive("home").unwrap();
+    let packs = packs_of(&mut noted.files, &mut archive).unwrap();
+    for pack in packs.keys().skip(1) {
+        archive.ledger.notes.packs.insert(*pack, PackNote::Lost);
+    }
+    let folder = archive.folder.clone();
+    archive.ledger.write(&mut noted.files, &folder).unwrap();
+    let mut healing = world(&noted.end(), 3 * DAY, &sources);
+    assert_eq!(back_up_limited(&mut healing), Ok(ExitStatus::Done));
+    sessions.extend(reported(&healing));
+    assert_eq!(sessions.len(), 2);
+    assert_whole(&healing.end(), &sessions);
+}
