@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use wyng_archive::format::PackState;
+use wyng_archive::format::{PackState, SlotKind};
 use wyng_control::{
     CompactReport, ExitStatus, Failure, SessionChoice, ToClient, UndeleteReport, WaitReason, Waits,
 };
@@ -285,9 +285,22 @@ fn undelete(world: &mut MemoryWorld, session: &Reported) -> Result<UndeleteRepor
     Ok(report.unwrap())
 }
 
+/// Sessions of a volume that is wholly new each hour, so that a removed session frees its packs.
+fn with_new_content(base: &Durable, runs: u64) -> (Durable, Vec<Reported>, u64) {
+    let (mut durable, mut sessions) = (base.clone(), Vec::new());
+    for run in 1..=runs {
+        let mut world = at(&durable, run * HOUR);
+        world.volumes.sources = vec![noise(150_000, run)];
+        back_up(&mut world).unwrap();
+        sessions.extend(reported(&world));
+        durable = world.end();
+    }
+    (durable, sessions, (runs + 1) * HOUR)
+}
+
 #[test]
 fn a_removed_session_comes_back_pinned_within_its_hold_off_and_not_after_it() {
-    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 3);
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 3);
     let (first, rest) = sessions.split_first().unwrap();
     let mut world = at(&durable, now);
     remove(&mut world, first);
@@ -334,7 +347,7 @@ fn a_removed_session_comes_back_pinned_within_its_hold_off_and_not_after_it() {
 
 #[test]
 fn a_session_comes_back_on_a_machine_whose_cache_was_built_after_its_removal() {
-    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 3);
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 3);
     let mut world = at(&durable, now);
     remove(&mut world, &sessions[0]);
     let removed = world.end();
@@ -351,7 +364,7 @@ fn a_session_comes_back_on_a_machine_whose_cache_was_built_after_its_removal() {
 
 #[test]
 fn a_removed_volume_comes_back_under_a_free_name() {
-    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 2);
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 2);
     let mut world = at(&durable, now);
     prune::remove_volume(&mut world, "home", "volume 0", false).unwrap();
     let mut world = at(&world.end(), now + HOUR);
@@ -364,7 +377,7 @@ fn a_removed_volume_comes_back_under_a_free_name() {
 
 #[test]
 fn where_fetching_is_refused_a_session_comes_back_unread_and_that_is_reported() {
-    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 2);
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 2);
     let mut world = at(&durable, now);
     remove(&mut world, &sessions[0]);
     let mut world = at(&world.end(), now + HOUR);
@@ -376,7 +389,7 @@ fn where_fetching_is_refused_a_session_comes_back_unread_and_that_is_reported() 
 
 #[test]
 fn an_undelete_survives_a_kill_at_every_call() {
-    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 2);
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 2);
     let mut world = at(&durable, now);
     remove(&mut world, &sessions[0]);
     let removed = world.end();
@@ -434,10 +447,12 @@ fn a_removed_slot_is_deleted_after_the_hold_off_and_the_others_stay() {
     let (durable, sessions, now) = with_small_packs(&made(0, 7 * 24 * HOUR), 1);
     let wish = wyng_engine::admin::NewSlot::default();
     let mut world = at(&durable, now);
-    wyng_engine::admin::change(&mut world, "home", &wish).unwrap();
+    wyng_engine::admin::add(&mut world, "home", SlotKind::RecoveryKey, &wish).unwrap();
+    let mut world = at(&world.end(), now + 60);
+    wyng_engine::admin::remove(&mut world, "home", 1).unwrap();
     let mut world = at(&world.end(), now + HOUR);
     compact(&mut world).unwrap();
-    let old = wyng_archive::crypto::slot_name(0).0;
+    let old = wyng_archive::crypto::slot_name(1).0;
     let durable = world.end();
     assert!(durable.store.contains_key(&old));
     let mut world = at(&durable, now + 8 * 24 * HOUR);
@@ -447,7 +462,7 @@ fn a_removed_slot_is_deleted_after_the_hold_off_and_the_others_stay() {
     assert!(
         durable
             .store
-            .contains_key(&wyng_archive::crypto::slot_name(1).0)
+            .contains_key(&wyng_archive::crypto::slot_name(0).0)
     );
     assert_whole(&durable, &sessions);
 }

@@ -29,6 +29,9 @@ pub struct Roots {
     sessions: Vec<SessionEntry>,
     /// Volumes whose session table is lost, so that their sessions are not known.
     tables_lost: u64,
+    /// The index knows a part of the packs only: a node that it lacks is unknown, and no sign of a
+    /// cache that is lost.
+    in_part: bool,
 }
 
 impl Roots {
@@ -40,6 +43,7 @@ impl Roots {
             tables: Vec::new(),
             sessions: vec![session],
             tables_lost: 0,
+            in_part: true,
         }
     }
 
@@ -56,6 +60,7 @@ impl Roots {
             tables: Vec::new(),
             sessions: Vec::new(),
             tables_lost: 0,
+            in_part: false,
         };
         for (_, volume) in archive.volumes(files)? {
             roots.tables.push(sessions_root(&volume));
@@ -148,6 +153,7 @@ pub fn mark_alive(
             ..Alive::default()
         },
         seen: HashSet::new(),
+        in_part: roots.in_part,
         copy,
     };
     marking.tree::<VolumesTree>(&roots.volumes)?;
@@ -173,6 +179,7 @@ struct Marking<'a, F> {
     alive: Alive,
     /// Nodes that were entered. Sessions share most of them.
     seen: HashSet<Id>,
+    in_part: bool,
     copy: &'a dyn Fn(u64) -> Copy,
 }
 
@@ -227,6 +234,7 @@ where
             credential: self.nodes.credential,
         };
         let node: Node<S> = match EveryNode(nodes).load(child, level, room) {
+            Err(Failure::CacheLost) if self.in_part => return Ok(Node::empty(level)),
             Err(Failure::Missing { .. }) => {
                 self.alive.unknown = self.alive.unknown.saturating_add(1);
                 return Ok(Node::empty(level));
