@@ -126,6 +126,22 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["key", "remove", "home", &newest]);
     tour.run(0, &["key", "check", "home"]);
     tour.run(4, &["key", "check", "home", "--passphrase-file", &second]);
+    tour.run(2, &["prune", "home"]);
+    tour.run(0, &["prune", "home", "--keep-daily", "7", "--dry-run"]);
+    tour.run(0, &["prune", "home", "--keep-daily", "7"]);
+    tour.run(0, &["pin", "home", "disk.img", "latest"]);
+    tour.run(
+        1,
+        &["session", "remove", "home", "disk.img", "latest", "--yes"],
+    );
+    tour.run(0, &["unpin", "home", "disk.img", "latest"]);
+    tour.run(2, &["volume", "remove", "home", "disk.img"]);
+    tour.run(0, &["backup", "home", "second=disk.img"]);
+    tour.run(
+        0,
+        &["session", "remove", "home", "second", "latest", "--yes"],
+    );
+    tour.run(0, &["volume", "remove", "home", "second", "--yes"]);
     tour.run(0, &["unlock", "home"]);
     tour.run(4, &["unlock", "home", "--passphrase-file", &second]);
     tour.run(0, &["verify", "home", "--deep"]);

@@ -637,6 +637,35 @@ fn a_clock_that_jumps_ten_years_either_way_removes_nothing_more() {
 }
 
 #[test]
+fn two_months_of_daily_prunes_keep_what_the_rules_say_and_little_else() {
+    let mut history = History::new(7 * DAY, vec![noise(40 * CHUNK, 1)]);
+    let rules = keep(KeepRules {
+        daily: 7,
+        weekly: 4,
+        monthly: 6,
+        ..KeepRules::default()
+    });
+    let mut heard = None;
+    for day in 0..60 {
+        for chunk in 0..6 {
+            history.change(
+                0,
+                (day * 5 + chunk * 7) % 40,
+                1000 + (day * 10 + chunk) as u64,
+            );
+        }
+        history.back_up_after(DAY - 60);
+        heard = Some(history.prune(&rules));
+    }
+    let kept = heard.unwrap().sessions.len();
+    assert!((9..=16).contains(&kept), "{kept} sessions");
+    assert_eq!(history.sessions.len(), kept);
+    history.assert_whole_elsewhere();
+    let live = packs_that(&history, |state| state == PackState::Live).len();
+    assert!(live < 60, "{live} packs");
+}
+
+#[test]
 fn a_prune_without_a_rule_is_refused() {
     let mut history = History::new(0, vec![noise(CHUNK, 1)]);
     history.back_up_after(DAY);

@@ -210,7 +210,8 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use wyng_control::ToDaemon;
+
+    use wyng_control::{KeepRules, PruneRules, SessionChoice, ToDaemon};
 
     use super::*;
 
@@ -247,9 +248,48 @@ mod tests {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
             via: Via::Ssh("backup".into()),
-            keep: wyng_control::KeepRules::default(),
-            keep_volumes: std::collections::BTreeMap::new(),
+            keep: KeepRules::default(),
+            keep_volumes: BTreeMap::new(),
             minimum_age_secs: 0,
+        };
+        let rules = PruneRules {
+            keep: KeepRules {
+                last: 1,
+                ..KeepRules::default()
+            },
+            ..PruneRules::default()
+        };
+        let prune = |dry_run| Command::Prune {
+            archive: "home".into(),
+            volumes: Vec::new(),
+            rules: rules.clone(),
+            dry_run,
+            unattended: false,
+            trust_clock: false,
+        };
+        let back_up = |prune_after| Command::Backup {
+            archive: "home".into(),
+            sources: Vec::new(),
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: false,
+            unattended: None,
+            verify: false,
+            max_new_bytes: None,
+            prune_after,
+        };
+        let remove = |dry_run| Command::SessionRemove {
+            archive: "home".into(),
+            volume: "vm".into(),
+            sessions: vec![SessionChoice::Latest],
+            dry_run,
+        };
+        let pin = |pinned| Command::Pin {
+            archive: "home".into(),
+            volume: "vm".into(),
+            session: SessionChoice::Latest,
+            pinned,
         };
         let door = Door {
             private: false,
@@ -274,8 +314,21 @@ mod tests {
                 archive: None,
                 trust_clock: false,
             },
+            prune(true),
+            back_up(None),
+            remove(true),
+            pin(true),
         ];
         let denied = [
+            prune(false),
+            back_up(Some(rules.clone())),
+            remove(false),
+            pin(false),
+            Command::VolumeRemove {
+                archive: "home".into(),
+                volume: "vm".into(),
+                dry_run: false,
+            },
             open("home", Some("dir:/root"), Some("ssh:backup")),
             open("home", Some("dir:/srv/wyng"), Some("local")),
             open("other", Some("dir:/srv/wyng"), None),
