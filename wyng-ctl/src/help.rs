@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 22] = [
+const PAGES: [Page; 26] = [
     Page {
         path: "",
         usage: None,
@@ -188,6 +188,47 @@ const PAGES: [Page; 22] = [
                 "list home --session 2026-11-28",
             ),
         ],
+    },
+    Page {
+        path: "volume rename",
+        usage: None,
+        examples: &[(
+            "give the disk of a renamed qube its new name",
+            "volume rename home vm.img work",
+        )],
+    },
+    Page {
+        path: "volume describe",
+        usage: None,
+        examples: &[
+            (
+                "in words that `list` shows",
+                "volume describe home work \"mail and letters\"",
+            ),
+            ("no longer", "volume describe home work \"\""),
+        ],
+    },
+    Page {
+        path: "tag add",
+        usage: None,
+        examples: &[
+            (
+                "before something dangerous",
+                "tag add home vm.img latest before-upgrade",
+            ),
+            (
+                "a day's last session, twice",
+                "tag add home vm.img 2026-11-28 tested sent-to-alice",
+            ),
+        ],
+    },
+    Page {
+        path: "tag remove",
+        usage: None,
+        examples: &[(
+            "from the newest session that has it",
+            "tag remove home vm.img ^before-upgrade before-upgrade",
+        )],
     },
     Page {
         path: "restore",

@@ -16,6 +16,8 @@ pub const VOLUME_NAME_MAX_BYTES: usize = 200;
 pub const STORE_MAX_BYTES: usize = 4096;
 /// Maximum length of a session's name, a tag or a recovery sheet's code, bytes.
 pub const WORD_MAX_BYTES: usize = 200;
+/// Maximum length of a volume's description, bytes.
+const DESCRIPTION_MAX_BYTES: usize = 1000;
 /// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
 /// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
@@ -65,6 +67,29 @@ impl Command {
             } => {
                 volume.as_deref().map_or(Ok(()), check_volume)?;
                 session.as_ref().map_or(Ok(()), check_session)
+            }
+            Self::VolumeRename { volume, new, .. } => {
+                check_volume(volume)?;
+                check_volume(new)
+            }
+            Self::VolumeDescribe { volume, text, .. } => {
+                check_volume(volume)?;
+                if text.len() <= DESCRIPTION_MAX_BYTES {
+                    Ok(())
+                } else {
+                    Err(out_of_bounds("the description", "at most 1000 bytes"))
+                }
+            }
+            Self::Tag {
+                volume,
+                session,
+                tags,
+                ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)?;
+                check_count(tags.len(), "the number of tags")?;
+                tags.iter().try_for_each(|tag| check_word(tag, "a tag"))
             }
             Self::Restore {
                 volumes, session, ..

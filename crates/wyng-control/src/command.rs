@@ -188,6 +188,37 @@ pub enum Command {
         /// One session instead of all.
         session: Option<SessionChoice>,
     },
+    /// Gives a volume another name.
+    VolumeRename {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// Its new name, which no other volume has.
+        new: String,
+    },
+    /// Gives a volume another description.
+    VolumeDescribe {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The description, at most 1000 bytes; an empty one removes it.
+        text: String,
+    },
+    /// Gives tags to a session, or takes them away.
+    Tag {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The session.
+        session: SessionChoice,
+        /// The tags are taken away instead.
+        remove: bool,
+        /// The tags, each of 1 to 64 bytes.
+        tags: Vec<String>,
+    },
     /// Restores volumes. Asks for the passphrase and for each target.
     Restore {
         /// The archive's name.
@@ -328,6 +359,10 @@ impl Command {
             Self::Backup { .. } => "backup",
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
+            Self::VolumeRename { .. } => "volume rename",
+            Self::VolumeDescribe { .. } => "volume describe",
+            Self::Tag { remove: false, .. } => "tag add",
+            Self::Tag { remove: true, .. } => "tag remove",
             Self::Restore { .. } => "restore",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
@@ -378,6 +413,9 @@ impl Command {
             | Self::Backup { archive, .. }
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
+            | Self::VolumeRename { archive, .. }
+            | Self::VolumeDescribe { archive, .. }
+            | Self::Tag { archive, .. }
             | Self::Restore { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }

@@ -70,9 +70,10 @@ pub enum ToClient {
     },
     /// `archive list`, `archive show`, `archive create`, `archive open`.
     Archive(ArchiveSummary),
-    /// `list`: a volume; its sessions follow, oldest first.
+    /// `list`: a volume; its sessions follow, oldest first. `volume rename`, `volume describe`,
+    /// `tag`: the volume as it is now.
     Volume(VolumeLine),
-    /// `list`: a session of the last volume.
+    /// `list`: a session of the last volume. `tag`: the session as it is now.
     Session(SessionLine),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
@@ -300,6 +301,8 @@ pub struct VolumeLine {
     pub name: String,
     /// Size of its newest session, bytes.
     pub size_bytes: u64,
+    /// The user's description; may be empty.
+    pub description: String,
 }
 
 /// The places of a volume and of its base snapshot, as far as this machine remembers them.

@@ -103,6 +103,12 @@ pub(crate) enum Verb {
     Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
+    /// Rename and describe volumes
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Give tags to sessions: `^TAG` then names the newest session that has the tag
+    #[command(subcommand)]
+    Tag(TagVerb),
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
@@ -406,9 +412,54 @@ pub(crate) struct ListArgs {
     pub(super) archive: Option<String>,
     /// Show only this volume
     pub(super) volume: Option<String>,
-    /// Show only this session: its name or the beginning of it, a day, latest
+    /// Show only this session: its name or the beginning of it, a day, ^TAG, latest
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: Option<SessionChoice>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Give a volume another name; its sessions, base snapshot and path stay with it
+    Rename {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+        /// New name of the volume
+        #[arg(value_name = "NEW")]
+        new: String,
+    },
+    /// Give a volume a description, which `list` shows
+    Describe {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+        /// Description, at most 1000 bytes; an empty one removes it
+        text: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagVerb {
+    /// Add tags to a session
+    Add(TagArgs),
+    /// Remove tags from a session
+    Remove(TagArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Name of the archive
+    pub(super) archive: String,
+    /// Name of the volume
+    pub(super) volume: String,
+    /// Session: its name or the beginning of it, a day, ^TAG, latest
+    #[arg(value_parser = parse_session)]
+    pub(super) session: SessionChoice,
+    /// Tags: words of at most 64 bytes, at most 16 of a session
+    #[arg(value_name = "TAG", required = true)]
+    pub(super) tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commands without their arguments.
 
-use super::args::{ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, Verb};
+use super::args::{
+    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SnapshotsVerb, TagVerb, Verb, VolumeVerb,
+};
 
 /// A command without its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +40,14 @@ pub(crate) enum Kind {
     Monitor,
     /// `list`.
     List,
+    /// `volume rename`.
+    VolumeRename,
+    /// `volume describe`.
+    VolumeDescribe,
+    /// `tag add`.
+    TagAdd,
+    /// `tag remove`.
+    TagRemove,
     /// `restore`.
     Restore,
     /// `diff`.
@@ -86,6 +96,10 @@ impl Kind {
             Self::Backup => "backup",
             Self::Monitor => "monitor",
             Self::List => "list",
+            Self::VolumeRename => "volume rename",
+            Self::VolumeDescribe => "volume describe",
+            Self::TagAdd => "tag add",
+            Self::TagRemove => "tag remove",
             Self::Restore => "restore",
             Self::Diff => "diff",
             Self::Verify => "verify",
@@ -146,6 +160,10 @@ impl Cli {
             Verb::Backup(_) => Kind::Backup,
             Verb::Monitor(_) => Kind::Monitor,
             Verb::List(_) => Kind::List,
+            Verb::Volume(VolumeVerb::Rename { .. }) => Kind::VolumeRename,
+            Verb::Volume(VolumeVerb::Describe { .. }) => Kind::VolumeDescribe,
+            Verb::Tag(TagVerb::Add(_)) => Kind::TagAdd,
+            Verb::Tag(TagVerb::Remove(_)) => Kind::TagRemove,
             Verb::Restore(_) => Kind::Restore,
             Verb::Diff(_) => Kind::Diff,
             Verb::Verify(_) => Kind::Verify,

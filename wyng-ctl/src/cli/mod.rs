@@ -16,7 +16,7 @@ pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RestoreArgs, SOCKET, Shell,
     SnapshotsVerb, Verb,
 };
-use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, VerifyArgs};
+use args::{DiffArgs, KeyVerb, ListArgs, MonitorArgs, TagVerb, VerifyArgs, VolumeVerb};
 pub(crate) use kind::Kind;
 
 /// Whether invalid words would have written a volume to standard output, as in
@@ -77,6 +77,10 @@ impl Cli {
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
+            Verb::Volume(
+                VolumeVerb::Rename { archive, .. } | VolumeVerb::Describe { archive, .. },
+            ) => Some(archive),
+            Verb::Tag(TagVerb::Add(given) | TagVerb::Remove(given)) => Some(&given.archive),
             Verb::Archive(
                 ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
             )

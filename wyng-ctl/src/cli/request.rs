@@ -4,7 +4,8 @@
 use wyng_control::{BackupSource, Command, ToDaemon, Via};
 
 use super::args::{
-    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, Verb,
+    ArchiveVerb, Cli, CreateArgs, KeyVerb, NewPassphrase, QubesVerb, SnapshotsVerb, TagVerb, Verb,
+    VolumeVerb,
 };
 
 impl Cli {
@@ -41,6 +42,8 @@ impl Cli {
                 volume: list.volume.clone(),
                 session: list.session.clone(),
             },
+            Verb::Volume(verb) => verb.command(),
+            Verb::Tag(verb) => verb.command(),
             Verb::Restore(restore) => Command::Restore {
                 archive: named(&restore.archive),
                 volumes: restore.volumes.clone(),
@@ -141,6 +144,47 @@ impl KeyVerb {
                     .and_then(|slot| slot.parse().ok())
                     .unwrap_or(u8::MAX),
             },
+        }
+    }
+}
+
+impl VolumeVerb {
+    fn command(&self) -> Command {
+        match self {
+            Self::Rename {
+                archive,
+                volume,
+                new,
+            } => Command::VolumeRename {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                new: new.clone(),
+            },
+            Self::Describe {
+                archive,
+                volume,
+                text,
+            } => Command::VolumeDescribe {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                text: text.clone(),
+            },
+        }
+    }
+}
+
+impl TagVerb {
+    fn command(&self) -> Command {
+        let (given, remove) = match self {
+            Self::Add(given) => (given, false),
+            Self::Remove(given) => (given, true),
+        };
+        Command::Tag {
+            archive: given.archive.clone(),
+            volume: given.volume.clone(),
+            session: given.session.clone(),
+            remove,
+            tags: given.tags.clone(),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Stopped {
 }
 
 /// What is safe when each command stops halfway: [`Safe::OfCommand`].
-pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 11] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
@@ -62,6 +62,15 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 10] = [
             Stopped::Command(Kind::KeyRemove),
         ],
         "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl key list ARCHIVE` shows the slots.",
+    ),
+    (
+        &[
+            Stopped::Command(Kind::VolumeRename),
+            Stopped::Command(Kind::VolumeDescribe),
+            Stopped::Command(Kind::TagAdd),
+            Stopped::Command(Kind::TagRemove),
+        ],
+        "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl list ARCHIVE` shows it.",
     ),
     (
         &[Stopped::Command(Kind::Restore)],

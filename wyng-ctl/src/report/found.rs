@@ -60,7 +60,11 @@ impl Found {
             Kind::RecoverySheet => Self::Sheet(Sheet::default()),
             Kind::Backup => Self::Backup(Backup::default()),
             Kind::Monitor => Self::Monitor(Monitor::default()),
-            Kind::List => Self::List(List::default()),
+            Kind::List
+            | Kind::VolumeRename
+            | Kind::VolumeDescribe
+            | Kind::TagAdd
+            | Kind::TagRemove => Self::List(List::default()),
             Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
@@ -334,7 +338,7 @@ impl Monitor {
     }
 }
 
-/// `list`.
+/// `list`, `volume rename`, `volume describe`, `tag add` and `tag remove`.
 #[derive(Default, Serialize)]
 pub(super) struct List {
     pub(super) volumes: Vec<ListedVolume>,
@@ -343,7 +347,8 @@ pub(super) struct List {
 /// A volume with its sessions, oldest first.
 #[derive(Serialize)]
 pub(super) struct ListedVolume {
-    name: String,
+    pub(super) name: String,
+    pub(super) description: String,
     size_bytes: u64,
     pub(super) sessions: Vec<SessionRow>,
 }
@@ -353,6 +358,7 @@ impl List {
         match event {
             ToClient::Volume(volume) => self.volumes.push(ListedVolume {
                 name: volume.name.clone(),
+                description: volume.description.clone(),
                 size_bytes: volume.size_bytes,
                 sessions: Vec::new(),
             }),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use wyng_config::Config;
 use wyng_control::{
     ArchiveSummary, ExitStatus, KeySlot, Problem, RestoreReport, SessionLine, ToClient, Unenforced,
-    VerifyReport, VolumeReport,
+    VerifyReport, VolumeLine, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -48,6 +48,7 @@ struct Listing {
     sessions: Table<7>,
     newest: Table<6>,
     archives: Table<6>,
+    descriptions: Table<2>,
 }
 
 impl Listing {
@@ -82,6 +83,7 @@ impl Listing {
                 ("VERIFIED", Right),
                 ("STORE", Left),
             ]),
+            descriptions: Table::new([("VOLUME", Left), ("DESCRIPTION", Left)]),
         };
         if of_one_volume {
             listing.sessions.hide_first();
@@ -111,7 +113,7 @@ impl Human {
     pub(super) fn take(&mut self, event: &ToClient, found: &Found, output: &mut Output) {
         match event {
             ToClient::Archive(archive) => self.archive(archive, output),
-            ToClient::Volume(volume) => self.volume(&volume.name),
+            ToClient::Volume(volume) => self.volume(volume),
             ToClient::Session(session) => self.session(session),
             ToClient::BackedUp(volume) => {
                 self.flush(output);
@@ -141,6 +143,7 @@ impl Human {
             listing.sessions.sorted().take_lines("", self.colours),
             listing.newest.sorted().take_lines("  ", self.colours),
             listing.archives.take_lines("", self.colours),
+            listing.descriptions.sorted().take_lines("", self.colours),
         ];
         lines
             .iter()
@@ -210,6 +213,22 @@ impl Human {
                 ),
                 output,
             ),
+            (Kind::VolumeRename, Found::List(list)) => {
+                for volume in &list.volumes {
+                    let line = format!(
+                        "the volume is called {:?} from now on; a configuration that names it \
+                         needs the new name",
+                        plain(&volume.name)
+                    );
+                    self.say(&line, output);
+                }
+            }
+            (Kind::VolumeDescribe, Found::List(list)) => {
+                for volume in &list.volumes {
+                    let (name, text) = (plain(&volume.name), plain(&volume.description));
+                    self.say(format!("{name}  {text}").trim_end(), output);
+                }
+            }
             (Kind::KeyCheck, _) => {
                 self.say(&format!("the passphrase opens archive {archive:?}"), output)
             }
@@ -354,10 +373,18 @@ impl Human {
             .for_each(|line| output.line(line));
     }
 
-    fn volume(&mut self, name: &str) {
+    fn volume(&mut self, volume: &VolumeLine) {
         self.end_volume();
-        self.listing.volume_name = plain(name);
-        self.listing.volume = Some(plain(name));
+        self.listing.volume_name = plain(&volume.name);
+        // Where a volume's entry was changed, its row would say that it has no session.
+        let lists = !matches!(self.kind, Kind::VolumeRename | Kind::VolumeDescribe);
+        self.listing.volume = lists.then(|| plain(&volume.name));
+        if self.kind == Kind::List && !volume.description.is_empty() {
+            self.listing.descriptions.push([
+                plain(&volume.name).into(),
+                plain(&volume.description).into(),
+            ]);
+        }
     }
 
     /// Adds the row of a volume without a session.

@@ -591,6 +591,7 @@ What a person must know although the command did what it was asked to. With `--j
             ToClient::Volume(VolumeLine {
                 name: "vm".into(),
                 size_bytes: 4096,
+                description: "mail and letters".into(),
             }),
             ToClient::Session(session),
             ToClient::Acknowledged {
@@ -721,7 +722,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 31] = [
+    const EVERY_COMMAND: [&[&str]; 35] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -740,6 +741,10 @@ What a person must know although the command did what it was asked to. With `--j
         &["monitor", "home", "vm"],
         &["list", "home"],
         &["list"],
+        &["volume", "rename", "home", "vm", "work"],
+        &["volume", "describe", "home", "vm", "mail and letters"],
+        &["tag", "add", "home", "vm", "latest", "before"],
+        &["tag", "remove", "home", "vm", "^before", "before"],
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],

@@ -152,6 +152,9 @@ impl Door {
             | Command::Backup { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
+            | Command::VolumeRename { .. }
+            | Command::VolumeDescribe { .. }
+            | Command::Tag { .. }
             | Command::Restore { .. }
             | Command::Diff { .. }
             | Command::Verify { .. }

@@ -34,11 +34,21 @@ impl Archive {
         files: &mut impl Files,
         volume: &VolumeEntry,
     ) -> Result<Vec<SessionEntry>, Failure> {
+        let sessions = self.numbered_sessions(files, volume)?;
+        Ok(sessions.into_iter().map(|(_, session)| session).collect())
+    }
+
+    /// The same, each with its index in the session table.
+    pub(crate) fn numbered_sessions(
+        &mut self,
+        files: &mut impl Files,
+        volume: &VolumeEntry,
+    ) -> Result<Vec<(u64, SessionEntry)>, Failure> {
         match collect::<SessionsTree, _>(&sessions_root(volume), &mut self.nodes(files)) {
             Err(Failure::Missing { .. }) => Err(Failure::SessionsLost {
                 volume: volume.name.clone(),
             }),
-            sessions => Ok(sessions?.into_iter().map(|(_, session)| session).collect()),
+            sessions => sessions,
         }
     }
 
@@ -55,15 +65,26 @@ impl Archive {
         }
     }
 
-    /// One session of a volume, by choice. A day means its last session; any other beginning of a
-    /// name must be that of exactly one session.
+    /// One session of a volume, by choice. A day means its last session, and a tag the newest
+    /// session that has it; any other beginning of a name must be that of exactly one session.
     pub fn choose(
         &mut self,
         files: &mut impl Files,
         volume: &VolumeEntry,
         choice: &SessionChoice,
     ) -> Result<SessionEntry, Failure> {
-        let mut fitting = self.sessions(files, volume)?;
+        let (_, session) = self.choose_numbered(files, volume, choice)?;
+        Ok(session)
+    }
+
+    /// The same, with the session's index in the session table.
+    pub(crate) fn choose_numbered(
+        &mut self,
+        files: &mut impl Files,
+        volume: &VolumeEntry,
+        choice: &SessionChoice,
+    ) -> Result<(u64, SessionEntry), Failure> {
+        let mut fitting = self.numbered_sessions(files, volume)?;
         let named = match choice {
             SessionChoice::Latest => {
                 // An old session never passes for the latest, unless a person asked for an older
@@ -78,14 +99,16 @@ impl Archive {
                 "latest".to_owned()
             }
             SessionChoice::Prefix(prefix) => {
-                fitting.retain(|session| session_name(session.time).starts_with(prefix.as_str()));
+                fitting
+                    .retain(|(_, session)| session_name(session.time).starts_with(prefix.as_str()));
                 if prefix.len() == DAY_CHARS {
                     fitting.drain(..fitting.len().saturating_sub(1));
                 }
                 prefix.clone()
             }
             SessionChoice::Tag(tag) => {
-                fitting.retain(|session| session.tags.contains(tag));
+                fitting.retain(|(_, session)| session.tags.contains(tag));
+                fitting.drain(..fitting.len().saturating_sub(1));
                 format!("^{tag}")
             }
         };

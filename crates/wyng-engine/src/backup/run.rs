@@ -77,6 +77,8 @@ impl<'w, P: Parts> Run<'w, P> {
                 .map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
+        let mut origins = Origins::read(&mut world.files, &archive.folder)?;
+        origins.follow(&committed);
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
         Ok(Self {
@@ -85,7 +87,7 @@ impl<'w, P: Parts> Run<'w, P> {
             time,
             packer: Packer::after(&archive, left.packs),
             volumes,
-            origins: Origins::read(&mut world.files, &archive.folder)?,
+            origins,
             packs_a_commit: packs_a_commit(
                 archive.head.settings.pack_size_bytes,
                 request.commit_after_bytes,
@@ -194,6 +196,7 @@ impl<'w, P: Parts> Run<'w, P> {
             replaces_lost_keys: self.heal,
             packs,
             point,
+            ..Changes::default()
         };
         let Job {
             world,

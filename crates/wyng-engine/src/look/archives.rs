@@ -93,6 +93,7 @@ pub fn sessions<P: Parts>(
         world.client.tell(ToClient::Volume(VolumeLine {
             name: volume.name.clone(),
             size_bytes: volume.size_bytes,
+            description: volume.description.clone(),
         }))?;
         for session in sessions {
             report_session(
@@ -155,6 +156,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         world.client.tell(ToClient::Volume(VolumeLine {
             name: volume.name.clone(),
             size_bytes: volume.size_bytes,
+            description: volume.description.clone(),
         }))?;
         if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
             report_session(
@@ -255,7 +257,8 @@ pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Fa
         complete: volumes.is_ok(),
     })?;
     let volumes = volumes.unwrap_or_default();
-    let remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
+    let mut remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
+    remembered.follow(&volumes);
     let mut places: Vec<VolumePlace> = remembered.places(world.client.uid()).collect();
     for (
         _,

@@ -11,7 +11,7 @@ use super::head::push_pending;
 use super::pack::CommitPoint;
 use super::pack_changes::PackChanges;
 use super::packer::Packer;
-use super::tables::{FinishedVolume, edit_keys, edit_packs, edit_volumes};
+use super::tables::{EditedVolume, FinishedVolume, edit_keys, edit_packs, edit_volumes};
 use super::tools::Tools;
 use crate::archive::{Archive, Uncommitted};
 use crate::outcome::{damaged, internal};
@@ -24,6 +24,8 @@ use crate::world::{Clock, Parts, Random, World};
 pub(crate) struct Changes {
     /// Volumes that enter the catalog without a session, each with its number.
     pub begun: Vec<(u64, VolumeEntry)>,
+    /// Volumes whose entries change without a new session.
+    pub edited: Vec<EditedVolume>,
     /// Volumes with a new session.
     pub finished: Vec<FinishedVolume>,
     /// The envelopes that the head's key table lacks, each with its number, ascending.
@@ -47,6 +49,7 @@ pub(crate) fn commit<P: Parts>(
 ) -> Result<(), Failure> {
     let Changes {
         begun,
+        mut edited,
         finished,
         keys,
         replaces_lost_keys,
@@ -68,7 +71,11 @@ pub(crate) fn commit<P: Parts>(
         entered.into_iter().all(|entry| entry.id != volume.id)
     });
     let mut tools = Tools::of(world, archive, pool);
-    let volumes = edit_volumes(&mut tools, packer, &head, begun, finished, generation)?;
+    let begun = begun
+        .into_iter()
+        .map(|(number, entry)| EditedVolume::entry_only(number, entry));
+    edited.extend(begun);
+    let volumes = edit_volumes(&mut tools, packer, &head, edited, finished, generation)?;
     let keys = edit_keys(&mut tools, packer, &head, keys, replaced_end)?;
     let (packs, tail) = edit_packs(&mut tools, packer, &head, packs, point)?;
     let ends_run = point == CommitPoint::EndOfRun;
@@ -112,6 +119,27 @@ pub fn commit_change<P: Parts>(
     let mut state = archive.head.clone();
     change(&mut state);
     finish(world, archive, pool, state)
+}
+
+/// Commits changed entries of one volume, without a new session. What an interrupted run left goes
+/// into the same commit, which would forget it otherwise.
+pub(crate) fn commit_edit<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    edit: EditedVolume,
+) -> Result<(), Failure> {
+    let left = std::mem::take(&mut archive.uncommitted);
+    let volumes = archive.volumes(&mut world.files)?;
+    let begun = begun_volumes(archive, &volumes);
+    let mut packer = Packer::after(archive, left.packs);
+    let changes = Changes {
+        begun,
+        edited: vec![edit],
+        keys: left.keys,
+        point: CommitPoint::EndOfRun,
+        ..Changes::default()
+    };
+    commit(world, archive, &mut Pool::new(0, 0)?, &mut packer, changes)
 }
 
 /// Makes `state` the next commit: chained, sealed, in the ledger, pushed, in the ledger again; then

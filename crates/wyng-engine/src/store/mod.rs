@@ -22,7 +22,7 @@ mod tools;
 mod trees;
 
 pub use commit::commit_change;
-pub(crate) use commit::{Changes, begun_volumes, commit, new_volume, seal_commit};
+pub(crate) use commit::{Changes, begun_volumes, commit, commit_edit, new_volume, seal_commit};
 pub(crate) use copies::{SoundCommit, read_commit, read_copies};
 pub(crate) use fetch::{ChunkReader, Opened, Wanted};
 pub(crate) use head::{confirm_head, settle_pending};
@@ -39,6 +39,6 @@ pub(crate) use pack_table::{Packs, packs_below, packs_of};
 pub(crate) use packer::Packer;
 pub use put::put_blob;
 pub(crate) use session_keys::{Keys, keys_of};
-pub(crate) use tables::FinishedVolume;
+pub(crate) use tables::{EditedVolume, FinishedVolume};
 pub(crate) use tools::Tools;
 pub(crate) use trees::ContentEdit;

@@ -32,20 +32,56 @@ pub(crate) struct FinishedVolume {
     pub session: SessionEntry,
 }
 
-/// Enters begun volumes and new sessions into the volume table and the session tables.
+/// A volume whose entries change without a new session.
+#[derive(Debug, Clone)]
+pub(crate) struct EditedVolume {
+    /// Its number in the volume table.
+    pub number: u64,
+    /// Its new entry; the commit fills in the root of the session table.
+    pub entry: VolumeEntry,
+    /// New entries of the session table, each with its index, ascending; `None` removes an entry.
+    pub sessions: Vec<(u64, Option<SessionEntry>)>,
+}
+
+impl EditedVolume {
+    /// A volume whose session table stays as it is.
+    pub(crate) fn entry_only(number: u64, entry: VolumeEntry) -> Self {
+        Self {
+            number,
+            entry,
+            sessions: Vec::new(),
+        }
+    }
+}
+
+/// Enters changed volumes and new sessions into the volume table and the session tables.
 pub(super) fn edit_volumes<P: Parts>(
     tools: &mut Tools<'_, P>,
     packer: &mut Packer<P>,
     head: &Commit,
-    begun: Vec<(u64, VolumeEntry)>,
+    edited: Vec<EditedVolume>,
     finished: Vec<FinishedVolume>,
     generation: u64,
 ) -> Result<TreeRoot, Failure> {
     let is_finished = |number: u64| finished.iter().any(|volume| volume.number == number);
-    let begun = begun
+    let edited: Vec<EditedVolume> = edited
         .into_iter()
-        .filter(|(number, _)| !is_finished(*number));
-    let mut changes: Vec<_> = begun.map(|(number, entry)| (number, Some(entry))).collect();
+        .filter(|volume| !is_finished(volume.number))
+        .collect();
+    let mut changes = Vec::new();
+    for EditedVolume {
+        number,
+        mut entry,
+        sessions,
+    } in edited
+    {
+        if !sessions.is_empty() {
+            let (old, size) = (sessions_root(&entry), entry.sessions_size);
+            let root = edit_tree::<P, SessionsTree>(tools, packer, &old, size, sessions)?;
+            entry.sessions_root = root.child.unwrap_or(Id::ZERO);
+        }
+        changes.push((number, Some(entry)));
+    }
     for FinishedVolume {
         number,
         mut entry,
