@@ -326,3 +326,59 @@ fn what_a_killed_backup_left_survives_a_renaming() {
     });
     assert!(with_remains > 0);
 }
+
+#[test]
+fn the_programs_rename_describe_tag_and_tell_sizes() {
+    let Some(scene) =
+        wyng_tests::scene::Scene::with_a_session("the_programs_rename_describe_tag_and_tell_sizes")
+    else {
+        return;
+    };
+    let wyng = |words: &[&str]| scene.sandbox.wyng(words);
+    let renamed = wyng(&["volume", "rename", "home", "root.img", "system"]);
+    assert_eq!(renamed.success().json["volumes"][0]["name"], "system");
+    let again = wyng(&["volume", "rename", "home", "root.img", "system"]);
+    again.success();
+    wyng(&["volume", "describe", "home", "system", "the root"]).success();
+    let tagged = wyng(&["tag", "add", "home", "system", "latest", "first", "good"]);
+    assert_eq!(
+        tagged.success().json["volumes"][0]["sessions"][0]["tags"],
+        serde_json::json!(["first", "good"])
+    );
+    wyng(&["tag", "remove", "home", "system", "^good", "good"]).success();
+    let target = scene.sandbox.path("restored");
+    let target = target.to_str().unwrap();
+    let restore = [
+        "restore",
+        "home",
+        "system",
+        "--session",
+        "^first",
+        "--to",
+        target,
+    ];
+    wyng(&restore).success();
+    assert!(
+        std::fs::read(target).unwrap() == std::fs::read(scene.sandbox.path("root.img")).unwrap()
+    );
+    let former = wyng(&["backup", "home", "root.img"]);
+    assert_eq!(former.expect(2).codes(), ["volume-renamed"]);
+    let source = format!("system={}", scene.sandbox.path("root.img").display());
+    let backup = wyng(&["backup", "home", &source]);
+    assert_eq!(backup.success().json["volumes"][0]["sent_bytes"], 0);
+    let list = wyng(&["list", "home", "--sizes"]);
+    let volume = &list.success().json["volumes"][0];
+    assert_eq!(volume["description"], "the root");
+    let newest = &volume["sessions"][1]["sizes"];
+    assert!(newest["stored_bytes"].as_u64().unwrap() > 0, "{volume}");
+    assert_eq!(newest["unique_bytes"], 0, "the two sessions are equal");
+    let why = wyng(&["why", "home"]);
+    let why = &why.success().json;
+    let parts = ["shared", "metadata", "dead", "filler", "waiting", "lost"];
+    let rest: u64 = parts
+        .iter()
+        .map(|part| why[format!("{part}_bytes")].as_u64().unwrap())
+        .sum();
+    let unique = why["volumes"][0]["sizes"]["unique_bytes"].as_u64().unwrap();
+    assert_eq!(why["stored_bytes"], rest + unique, "{why}");
+}

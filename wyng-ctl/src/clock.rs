@@ -69,13 +69,6 @@ impl Clock {
     pub(crate) fn is_ahead(&self, time: i64) -> bool {
         time.saturating_sub(self.now) > AHEAD_SECS
     }
-
-    /// Whether a time was longer ago than the limit, or never.
-    pub(crate) fn is_older(&self, time: Option<i64>, limit_secs: u64) -> bool {
-        time.is_none_or(|time| {
-            self.now.saturating_sub(time) > i64::try_from(limit_secs).unwrap_or(i64::MAX)
-        })
-    }
 }
 
 /// A duration in the largest unit of which it has at least two: `90 s`, `36 h`.

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 26] = [
+const PAGES: [Page; 27] = [
     Page {
         path: "",
         usage: None,
@@ -187,7 +187,16 @@ const PAGES: [Page; 26] = [
                 "the last session of a day",
                 "list home --session 2026-11-28",
             ),
+            (
+                "what removing each session would free",
+                "list home vm.img --sizes",
+            ),
         ],
+    },
+    Page {
+        path: "why",
+        usage: None,
+        examples: &[("what fills the disk", "why home")],
     },
     Page {
         path: "volume rename",

@@ -5,7 +5,9 @@ use serde::Deserialize;
 use toml::Spanned;
 use wyng_control::{VIA_ALLOWED, Via};
 
+use crate::checks::positive;
 use crate::mistake::Found;
+use crate::quantity::parse_secs;
 
 /// The options of `archive create` and `archive open` that the configuration gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +16,19 @@ pub struct Archive {
     pub store: String,
     /// How the far end is reached.
     pub via: Via,
+    /// What `status` warns of.
+    pub warn: Warn,
+}
+
+/// Ages of an archive from which `status` warns, seconds; `None`: never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Warn {
+    /// The newest session of any volume is older.
+    pub backup_secs: Option<u64>,
+    /// A part of the store was not read for longer.
+    pub verify_secs: Option<u64>,
+    /// No passphrase has opened the archive, with all its session keys, for longer.
+    pub key_proof_secs: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +36,29 @@ pub struct Archive {
 pub(crate) struct WrittenArchive {
     store: Spanned<String>,
     via: Option<Spanned<String>>,
+    #[serde(default)]
+    warn: WrittenWarn,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenWarn {
+    backup: Option<Spanned<String>>,
+    verify: Option<Spanned<String>>,
+    key_proof: Option<Spanned<String>>,
+}
+
+impl WrittenWarn {
+    fn check(self, found: &mut Found) -> Warn {
+        let mut age = |text: Option<Spanned<String>>| {
+            found.check(positive(&text?, parse_secs, "\"2d\", \"12h\""))
+        };
+        Warn {
+            backup_secs: age(self.backup),
+            verify_secs: age(self.verify),
+            key_proof_secs: age(self.key_proof),
+        }
+    }
 }
 
 impl WrittenArchive {
@@ -45,6 +83,7 @@ impl WrittenArchive {
         Archive {
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
+            warn: self.warn.check(found),
         }
     }
 }

@@ -131,6 +131,7 @@ impl Command {
             | Self::ArchiveAcknowledge { .. }
             | Self::Snapshots { .. }
             | Self::Status { .. }
+            | Self::Why { .. }
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::KeyList { .. }
@@ -271,6 +272,7 @@ mod tests {
             archive: archive.into(),
             volume: Some(volume.into()),
             session: None,
+            sizes: false,
         }
     }
 

@@ -187,6 +187,13 @@ pub enum Command {
         volume: Option<String>,
         /// One session instead of all.
         session: Option<SessionChoice>,
+        /// Also reports what each session needs in the store.
+        sizes: bool,
+    },
+    /// Reports what fills the store, from the local state.
+    Why {
+        /// The archive's name.
+        archive: String,
     },
     /// Gives a volume another name.
     VolumeRename {
@@ -359,6 +366,7 @@ impl Command {
             Self::Backup { .. } => "backup",
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
+            Self::Why { .. } => "why",
             Self::VolumeRename { .. } => "volume rename",
             Self::VolumeDescribe { .. } => "volume describe",
             Self::Tag { remove: false, .. } => "tag add",
@@ -390,6 +398,7 @@ impl Command {
                 | Self::ArchiveNames
                 | Self::ArchiveShow { .. }
                 | Self::List { .. }
+                | Self::Why { .. }
                 | Self::Status { .. }
                 | Self::KeyList { .. }
                 | Self::RecoverySheet { .. }
@@ -425,6 +434,7 @@ impl Command {
             | Self::KeyChange { archive, .. }
             | Self::KeyRemove { archive, .. }
             | Self::KeyCheck { archive }
+            | Self::Why { archive }
             | Self::RecoverySheet { archive } => Some(archive),
         }
     }

@@ -36,9 +36,9 @@ pub use command::{
     UNLOCK_MAX_SECS,
 };
 pub use event::{
-    ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem, Progress,
-    RecoverySheet, RestoreReport, SessionLine, TargetKind, ToClient, Unenforced, VerifyReport,
-    VolumeLine, VolumePlace, VolumeReport, Wanted,
+    ArchiveAges, ArchiveSummary, Asked, DiffReport, KeySlot, Method, MonitorReport, Phase, Problem,
+    Progress, RecoverySheet, RestoreReport, SessionLine, SessionSizes, SpaceReport, TargetKind,
+    ToClient, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, VolumeSizes, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};

@@ -103,6 +103,11 @@ pub(crate) enum Verb {
     Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
+    /// Show what fills the store: volumes, sessions, metadata and the rest
+    Why {
+        /// Name of the archive
+        archive: Option<String>,
+    },
     /// Rename and describe volumes
     #[command(subcommand)]
     Volume(VolumeVerb),
@@ -415,6 +420,9 @@ pub(crate) struct ListArgs {
     /// Show only this session: its name or the beginning of it, a day, ^TAG, latest
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: Option<SessionChoice>,
+    /// Also show what each session needs in the store, and what its removal would free
+    #[arg(long)]
+    pub(super) sizes: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -40,6 +40,8 @@ pub(crate) enum Kind {
     Monitor,
     /// `list`.
     List,
+    /// `why`.
+    Why,
     /// `volume rename`.
     VolumeRename,
     /// `volume describe`.
@@ -96,6 +98,7 @@ impl Kind {
             Self::Backup => "backup",
             Self::Monitor => "monitor",
             Self::List => "list",
+            Self::Why => "why",
             Self::VolumeRename => "volume rename",
             Self::VolumeDescribe => "volume describe",
             Self::TagAdd => "tag add",
@@ -160,6 +163,7 @@ impl Cli {
             Verb::Backup(_) => Kind::Backup,
             Verb::Monitor(_) => Kind::Monitor,
             Verb::List(_) => Kind::List,
+            Verb::Why { .. } => Kind::Why,
             Verb::Volume(VolumeVerb::Rename { .. }) => Kind::VolumeRename,
             Verb::Volume(VolumeVerb::Describe { .. }) => Kind::VolumeDescribe,
             Verb::Tag(TagVerb::Add(_)) => Kind::TagAdd,

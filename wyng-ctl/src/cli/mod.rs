@@ -99,6 +99,7 @@ impl Cli {
             | Verb::Diff(DiffArgs { archive, .. })
             | Verb::Backup(BackupArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
+            | Verb::Why { archive }
             | Verb::Status { archive }
             | Verb::Lock { archive }
             | Verb::Snapshots(
@@ -127,6 +128,7 @@ impl Cli {
             )
             | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. }
+            | Verb::Why { archive }
             | Verb::List(ListArgs { archive, .. })
             | Verb::Monitor(MonitorArgs { archive, .. })
             | Verb::Restore(RestoreArgs { archive, .. })

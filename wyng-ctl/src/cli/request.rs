@@ -41,6 +41,10 @@ impl Cli {
                 archive: named(&list.archive),
                 volume: list.volume.clone(),
                 session: list.session.clone(),
+                sizes: list.sizes,
+            },
+            Verb::Why { archive } => Command::Why {
+                archive: named(archive),
             },
             Verb::Volume(verb) => verb.command(),
             Verb::Tag(verb) => verb.command(),

@@ -9,10 +9,12 @@ use wyng_control::{ArchiveSummary, RestoreReport, ToClient};
 use zeroize::Zeroizing;
 
 use super::rows::{
-    ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
-    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
+    AgesRow, ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
+    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, SpaceRow, UnenforcedRow,
+    VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
+use super::told::{OverdueRow, Told};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
 
@@ -30,6 +32,7 @@ pub(super) enum Found {
     Backup(Backup),
     Monitor(Monitor),
     List(List),
+    Why(Why),
     Restore(Restore),
     Diff(Diff),
     Verify(Verify),
@@ -60,6 +63,7 @@ impl Found {
             Kind::RecoverySheet => Self::Sheet(Sheet::default()),
             Kind::Backup => Self::Backup(Backup::default()),
             Kind::Monitor => Self::Monitor(Monitor::default()),
+            Kind::Why => Self::Why(Why::default()),
             Kind::List
             | Kind::VolumeRename
             | Kind::VolumeDescribe
@@ -89,6 +93,7 @@ impl Found {
             Self::Backup(found) => found.take(event),
             Self::Monitor(found) => found.take(event),
             Self::List(found) => found.take(event),
+            Self::Why(found) => found.take(event),
             Self::Restore(found) => found.take(event),
             Self::Diff(found) => found.take(event),
             Self::Verify(found) => found.take(event),
@@ -106,6 +111,17 @@ impl Found {
             self
         {
             snapshots.extend(lines);
+        }
+    }
+
+    /// Takes something overdue of an archive.
+    pub(super) fn take_overdue(&mut self, name: &str, told: &Told) {
+        if let Self::Status(Status { archives, .. }) = self {
+            let archives = archives.archives.iter_mut();
+            archives
+                .filter(|archive| archive.summary.name == name)
+                .filter_map(|archive| archive.warnings.as_mut())
+                .for_each(|warnings| warnings.push(OverdueRow::of(told)));
         }
     }
 
@@ -173,6 +189,11 @@ struct Archive {
     newest: BTreeMap<String, SessionRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     acknowledged: Vec<String>,
+    #[serde(flatten)]
+    ages: Option<AgesRow>,
+    /// What is overdue; with `status` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<OverdueRow>>,
 }
 
 impl Archives {
@@ -182,7 +203,15 @@ impl Archives {
                 summary: summary.clone(),
                 newest: BTreeMap::new(),
                 acknowledged: Vec::new(),
+                ages: None,
+                warnings: None,
             }),
+            ToClient::Ages(ages) => {
+                if let Some(archive) = self.archives.last_mut() {
+                    archive.ages = Some(AgesRow(*ages));
+                    archive.warnings = Some(Vec::new());
+                }
+            }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
             ToClient::Session(line) => {
                 if let Some(archive) = self.archives.last_mut() {
@@ -350,6 +379,8 @@ pub(super) struct ListedVolume {
     pub(super) name: String,
     pub(super) description: String,
     size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sizes: Option<VolumeSizesRow>,
     pub(super) sessions: Vec<SessionRow>,
 }
 
@@ -360,6 +391,7 @@ impl List {
                 name: volume.name.clone(),
                 description: volume.description.clone(),
                 size_bytes: volume.size_bytes,
+                sizes: volume.sizes.map(VolumeSizesRow::of),
                 sessions: Vec::new(),
             }),
             ToClient::Session(line) => {
@@ -374,6 +406,24 @@ impl List {
     /// Every session of every volume.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionRow> {
         self.volumes.iter().flat_map(|volume| &volume.sessions)
+    }
+}
+
+/// `why`.
+#[derive(Default, Serialize)]
+pub(super) struct Why {
+    #[serde(flatten)]
+    list: List,
+    #[serde(flatten)]
+    space: Option<SpaceRow>,
+}
+
+impl Why {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Space(space) = event {
+            self.space = Some(SpaceRow(*space));
+        }
+        self.list.take(event);
     }
 }
 

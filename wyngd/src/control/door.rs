@@ -152,6 +152,7 @@ impl Door {
             | Command::Backup { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
+            | Command::Why { .. }
             | Command::VolumeRename { .. }
             | Command::VolumeDescribe { .. }
             | Command::Tag { .. }
@@ -232,6 +233,7 @@ mod tests {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
             via: Via::Ssh("backup".into()),
+            warn: Default::default(),
         };
         let door = Door {
             private: false,

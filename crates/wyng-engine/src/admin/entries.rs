@@ -160,6 +160,7 @@ pub fn change_session<P: Parts>(
         live: changed.live,
         damaged,
         acknowledged,
+        sizes: None,
     }))
 }
 
@@ -227,6 +228,7 @@ fn report_volume<P: Parts>(
         name: volume.name,
         size_bytes: volume.size_bytes,
         description: volume.description,
+        sizes: None,
     }))
 }
 

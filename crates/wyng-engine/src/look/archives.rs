@@ -7,10 +7,12 @@ use wyng_archive::crypto::Id;
 use wyng_archive::format::{HeadCode, SessionEntry, VolumeEntry};
 use wyng_config::without_credentials;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine, ToClient,
-    VolumeLine, VolumePlace, Warning,
+    ArchiveAges, ArchiveSummary, ExitStatus, Failure, RecoverySheet, SessionChoice, SessionLine,
+    ToClient, VolumeLine, VolumePlace, Warning,
 };
 
+use super::age::{age_of, secs};
+use super::space::{IDS_A_PART, sizes, space};
 use crate::archive::Archive;
 use crate::state::{ArchiveFolder, Origins, to_hex};
 use crate::store::{is_damaged, packs_of};
@@ -49,12 +51,13 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
 }
 
 /// Reports the sessions of an archive, or of one volume; with `choice` only the session of each
-/// volume that it chooses.
+/// volume that it chooses. `with_sizes`: also what each needs in the store.
 pub fn sessions<P: Parts>(
     world: &mut World<P>,
     name: &str,
     only: Option<&str>,
     choice: Option<&SessionChoice>,
+    with_sizes: bool,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut volumes = archive.volumes(&mut world.files)?;
@@ -73,6 +76,12 @@ pub fn sessions<P: Parts>(
             false => Warning::NewestDamaged { generation, newest },
         }))?;
     }
+    let sized = if with_sizes {
+        let World { files, client, .. } = world;
+        sizes(files, client, &mut archive, only, IDS_A_PART)?
+    } else {
+        Vec::new()
+    };
     let (mut known, mut is_found, mut exit) = (HashMap::new(), false, ExitStatus::Done);
     for (_, volume) in volumes {
         let sessions = match choice {
@@ -90,20 +99,17 @@ pub fn sessions<P: Parts>(
             }
             sessions => sessions?,
         };
+        let sized = sized.iter().find(|sized| sized.volume.id == volume.id);
         world.client.tell(ToClient::Volume(VolumeLine {
-            name: volume.name.clone(),
-            size_bytes: volume.size_bytes,
-            description: volume.description.clone(),
+            sizes: sized.map(|sized| sized.sizes),
+            ..volume_line(&volume)
         }))?;
         for session in sessions {
-            report_session(
-                &mut world.files,
-                &mut world.client,
-                &mut archive,
-                &volume,
-                session,
-                &mut known,
-            )?;
+            let sizes = sized.and_then(|sized| sized.of(&session));
+            let line = session_line(&mut world.files, &mut archive, &volume, session, &mut known)?;
+            world
+                .client
+                .tell(ToClient::Session(SessionLine { sizes, ..line }))?;
             is_found = true;
         }
     }
@@ -115,17 +121,48 @@ pub fn sessions<P: Parts>(
     }
 }
 
-fn report_session(
+/// Reports what fills the store: every volume and session with its sizes, and then the rest.
+pub fn why<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let World { files, client, .. } = world;
+    let (report, volumes) = space(files, client, &mut archive, IDS_A_PART)?;
+    let mut known = HashMap::new();
+    for sized in volumes {
+        client.tell(ToClient::Volume(VolumeLine {
+            sizes: Some(sized.sizes),
+            ..volume_line(&sized.volume)
+        }))?;
+        for (session, sizes) in sized.sessions {
+            let line = session_line(files, &mut archive, &sized.volume, session, &mut known)?;
+            client.tell(ToClient::Session(SessionLine {
+                sizes: Some(sizes),
+                ..line
+            }))?;
+        }
+    }
+    client.tell(ToClient::Space(report))?;
+    Ok(ExitStatus::Done)
+}
+
+fn volume_line(volume: &VolumeEntry) -> VolumeLine {
+    VolumeLine {
+        name: volume.name.clone(),
+        size_bytes: volume.size_bytes,
+        description: volume.description.clone(),
+        sizes: None,
+    }
+}
+
+fn session_line(
     files: &mut impl Files,
-    client: &mut impl Client,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: SessionEntry,
     known: &mut HashMap<Id, bool>,
-) -> Result<(), Failure> {
+) -> Result<SessionLine, Failure> {
     let damaged = is_damaged(files, archive, &session, known)?;
     let acknowledged = damaged && is_acknowledged(files, archive, volume, &session)?;
-    client.tell(ToClient::Session(SessionLine {
+    Ok(SessionLine {
         session: session.time,
         generation: session.generation,
         tags: session.tags,
@@ -134,7 +171,8 @@ fn report_session(
         live: session.live,
         damaged,
         acknowledged,
-    }))
+        sizes: None,
+    })
 }
 
 /// Reports the state of an archive, or of every archive: its newest sessions, and what a person
@@ -152,23 +190,18 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     show(world, name)?;
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut known = HashMap::new();
+    let mut last_backup = None;
     for (_, volume) in archive.volumes(&mut world.files)? {
-        world.client.tell(ToClient::Volume(VolumeLine {
-            name: volume.name.clone(),
-            size_bytes: volume.size_bytes,
-            description: volume.description.clone(),
-        }))?;
+        world.client.tell(ToClient::Volume(volume_line(&volume)))?;
         if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
-            report_session(
-                &mut world.files,
-                &mut world.client,
-                &mut archive,
-                &volume,
-                newest,
-                &mut known,
-            )?;
+            let line = session_line(&mut world.files, &mut archive, &volume, newest, &mut known)?;
+            last_backup = last_backup.max(Some(line.session));
+            let secs = secs(age_of(&mut world.clock, Some(line.session)));
+            world.client.tell(ToClient::Session(line))?;
+            world.client.tell(ToClient::SessionAge { secs })?;
         }
     }
+    report_ages(world, &mut archive, last_backup)?;
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
@@ -189,6 +222,27 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),
     }
+}
+
+/// Reports how long ago the last successes were. A backup succeeded when there is a session of it,
+/// whatever commits came later.
+fn report_ages<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    last_backup: Option<i64>,
+) -> Result<(), Failure> {
+    let packs = packs_of(&mut world.files, archive)?;
+    let verified = verified_time(&mut world.files, archive, &packs)?;
+    let some = |time: i64| (time > 0).then_some(time);
+    let proven = some(archive.ledger.keys_proven_time);
+    let clock = &mut world.clock;
+    world.client.tell(ToClient::Ages(ArchiveAges {
+        last_backup_time: last_backup.unwrap_or(0),
+        backup_secs: secs(age_of(clock, last_backup)),
+        last_verify_time: verified,
+        verify_secs: secs(age_of(clock, some(verified))),
+        key_proof_secs: secs(age_of(clock, proven)),
+    }))
 }
 
 /// Reports every archive that this machine knows.

@@ -35,7 +35,7 @@ pub(crate) use load::{OldCache, read_pack, rebuild};
 pub(crate) use newest::find_newest;
 pub(crate) use pack::{CommitPoint, usize_of};
 pub(crate) use pack_changes::PackChanges;
-pub(crate) use pack_table::{Packs, packs_below, packs_of};
+pub(crate) use pack_table::{Packs, pack_table_nodes, packs_below, packs_of};
 pub(crate) use packer::Packer;
 pub use put::put_blob;
 pub(crate) use session_keys::{Keys, keys_of};

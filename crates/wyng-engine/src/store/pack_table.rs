@@ -26,6 +26,28 @@ pub(crate) fn packs_below(
     archive: &mut Archive,
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Packs, Failure> {
+    let size = archive.head.packs.size;
+    read_visiting(files, archive, &mut |place, room| {
+        visit(place.pack, size.saturating_sub(room));
+    })
+}
+
+/// The places of the nodes of the pack table.
+pub(crate) fn pack_table_nodes(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    visit: &mut dyn FnMut(&Place),
+) -> Result<(), Failure> {
+    read_visiting(files, archive, &mut |place, _| visit(place)).map(drop)
+}
+
+/// Reads the pack table; `visit` gets the place of each node, and the number of indices from the
+/// begin of the node's range to the end of the table.
+fn read_visiting(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    visit: &mut dyn FnMut(&Place, u64),
+) -> Result<Packs, Failure> {
     let head: Commit = archive.head.clone();
     let mut nodes = CachedPackNodes(archive.nodes(files));
     let load = &mut |_: &PackEntry,
@@ -33,7 +55,7 @@ pub(crate) fn packs_below(
                      level: u8,
                      room: u64|
      -> Result<Node<PacksTree>, Failure> {
-        visit(place.pack, head.packs.size.saturating_sub(room));
+        visit(place, room);
         nodes.load(place, level, room)
     };
     read_packs(&head, load).map_err(|error| match error {
