@@ -379,6 +379,10 @@ fn the_programs_rename_describe_tag_and_tell_sizes() {
         .iter()
         .map(|part| why[format!("{part}_bytes")].as_u64().unwrap())
         .sum();
-    let unique = why["volumes"][0]["sizes"]["unique_bytes"].as_u64().unwrap();
+    let volumes = why["volumes"].as_array().unwrap();
+    let unique: u64 = volumes
+        .iter()
+        .map(|volume| volume["sizes"]["unique_bytes"].as_u64().unwrap())
+        .sum();
     assert_eq!(why["stored_bytes"], rest + unique, "{why}");
 }

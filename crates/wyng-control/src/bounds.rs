@@ -74,11 +74,7 @@ impl Command {
             }
             Self::VolumeDescribe { volume, text, .. } => {
                 check_volume(volume)?;
-                if text.len() <= DESCRIPTION_MAX_BYTES {
-                    Ok(())
-                } else {
-                    Err(out_of_bounds("the description", "at most 1000 bytes"))
-                }
+                check_description(text)
             }
             Self::Tag {
                 volume,
@@ -88,8 +84,7 @@ impl Command {
             } => {
                 check_volume(volume)?;
                 check_session(session)?;
-                check_count(tags.len(), "the number of tags")?;
-                tags.iter().try_for_each(|tag| check_word(tag, "a tag"))
+                check_tags(tags)
             }
             Self::Restore {
                 volumes, session, ..
@@ -199,6 +194,19 @@ fn check_volume(name: &str) -> Result<(), Failure> {
     } else {
         Err(Failure::BadName { name: quoted(name) })
     }
+}
+
+fn check_description(text: &str) -> Result<(), Failure> {
+    if text.len() <= DESCRIPTION_MAX_BYTES {
+        Ok(())
+    } else {
+        Err(out_of_bounds("the description", "at most 1000 bytes"))
+    }
+}
+
+fn check_tags(tags: &[String]) -> Result<(), Failure> {
+    check_count(tags.len(), "the number of tags")?;
+    tags.iter().try_for_each(|tag| check_word(tag, "a tag"))
 }
 
 fn check_store(url: &str) -> Result<(), Failure> {

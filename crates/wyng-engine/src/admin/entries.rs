@@ -205,16 +205,14 @@ fn was_called(
     former: &str,
 ) -> Result<bool, Failure> {
     let volumes = archive.volumes(files)?;
-    let mut origins = Origins::read(files, &archive.folder)?;
-    origins.follow(&volumes);
+    let origins = Origins::read_following(files, &archive.folder, &volumes)?;
     Ok(origins.was_called(now, former))
 }
 
 /// Writes the volumes' present names into the origins.
 fn note_names(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     let volumes = archive.volumes(files)?;
-    let mut origins = Origins::read(files, &archive.folder)?;
-    origins.follow(&volumes);
+    let mut origins = Origins::read_following(files, &archive.folder, &volumes)?;
     origins.write(files, &archive.folder)
 }
 

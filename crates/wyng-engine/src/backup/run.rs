@@ -77,8 +77,7 @@ impl<'w, P: Parts> Run<'w, P> {
                 .map_or(i64::MIN, |session| session.time);
             time = time.max(newest.saturating_add(1));
         }
-        let mut origins = Origins::read(&mut world.files, &archive.folder)?;
-        origins.follow(&committed);
+        let origins = Origins::read_following(&mut world.files, &archive.folder, &committed)?;
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
         Ok(Self {

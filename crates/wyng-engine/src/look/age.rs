@@ -28,3 +28,34 @@ pub(super) fn secs(age: Age) -> Option<u64> {
         Age::Never => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct At(i64);
+
+    impl Clock for At {
+        fn wall_nanos(&mut self) -> u64 {
+            u64::try_from(self.0).unwrap() * 1_000_000_000
+        }
+
+        fn monotonic_nanos(&mut self) -> u64 {
+            0
+        }
+
+        fn cpu_micros(&mut self) -> u64 {
+            0
+        }
+    }
+
+    #[test]
+    fn a_time_a_little_ahead_is_now_and_one_far_ahead_has_no_age() {
+        let mut now = At(1_000_000);
+        let mut age = |then| secs(age_of(&mut now, then));
+        assert_eq!(age(Some(999_990)), Some(10));
+        assert_eq!(age(Some(1_000_600)), Some(0));
+        assert_eq!(age(Some(1_000_601)), None);
+        assert_eq!(age(None), None);
+    }
+}

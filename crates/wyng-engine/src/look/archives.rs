@@ -311,8 +311,8 @@ pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Fa
         complete: volumes.is_ok(),
     })?;
     let volumes = volumes.unwrap_or_default();
-    let mut remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
-    remembered.follow(&volumes);
+    let remembered =
+        Origins::read_following(&mut world.files, &folder, &volumes).unwrap_or_default();
     let mut places: Vec<VolumePlace> = remembered.places(world.client.uid()).collect();
     for (
         _,

@@ -121,8 +121,8 @@ fn with_local<P: Parts>(
         archive: archive.folder.id().0,
         volume: volume.id.0,
     };
-    let mut origins = Origins::read(&mut world.files, &archive.folder)?;
-    origins.follow(&archive.volumes(&mut world.files)?);
+    let volumes = archive.volumes(&mut world.files)?;
+    let origins = Origins::read_following(&mut world.files, &archive.folder, &volumes)?;
     let said = Said::of(&request.source);
     let path = origins.path_of(&volume.name, world.client.uid());
     if path.is_none() && said == Said::Path {

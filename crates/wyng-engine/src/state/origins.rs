@@ -92,6 +92,17 @@ impl Origins {
         })
     }
 
+    /// Reads the origins, under the names that these volumes have now.
+    pub fn read_following(
+        files: &mut impl Files,
+        folder: &ArchiveFolder,
+        volumes: &[(u64, VolumeEntry)],
+    ) -> Result<Self, Failure> {
+        let mut origins = Self::read(files, folder)?;
+        origins.follow(volumes);
+        Ok(origins)
+    }
+
     /// Gives each origin the name that its volume has in the volume table. An origin of a volume
     /// that is not in the table keeps its name, unless another volume has it.
     pub fn follow(&mut self, volumes: &[(u64, VolumeEntry)]) {
