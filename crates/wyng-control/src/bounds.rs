@@ -68,23 +68,8 @@ impl Command {
                 volume.as_deref().map_or(Ok(()), check_volume)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
-            Self::VolumeRename { volume, new, .. } => {
-                check_volume(volume)?;
-                check_volume(new)
-            }
-            Self::VolumeDescribe { volume, text, .. } => {
-                check_volume(volume)?;
-                check_description(text)
-            }
-            Self::Tag {
-                volume,
-                session,
-                tags,
-                ..
-            } => {
-                check_volume(volume)?;
-                check_session(session)?;
-                check_tags(tags)
+            Self::VolumeRename { .. } | Self::VolumeDescribe { .. } | Self::Tag { .. } => {
+                self.check_change()
             }
             Self::Restore {
                 volumes, session, ..
@@ -133,6 +118,31 @@ impl Command {
             | Self::KeyRemove { .. }
             | Self::RecoverySheet { .. }
             | Self::KeyCheck { .. } => Ok(()),
+        }
+    }
+
+    /// The same for a command that changes an entry of the catalog.
+    fn check_change(&self) -> Result<(), Failure> {
+        match self {
+            Self::VolumeRename { volume, new, .. } => {
+                check_volume(volume)?;
+                check_volume(new)
+            }
+            Self::VolumeDescribe { volume, text, .. } => {
+                check_volume(volume)?;
+                check_description(text)
+            }
+            Self::Tag {
+                volume,
+                session,
+                tags,
+                ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)?;
+                check_tags(tags)
+            }
+            _ => Ok(()),
         }
     }
 

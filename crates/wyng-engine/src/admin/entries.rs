@@ -9,7 +9,6 @@ use wyng_control::{Failure, SessionChoice, SessionLine, ToClient, VolumeLine};
 use wyng_wire::Service;
 
 use crate::archive::Archive;
-use crate::state::Origins;
 use crate::store::{EditedVolume, commit_edit, is_damaged, settle_pending};
 use crate::verify::is_acknowledged;
 use crate::world::{Client, Files, Parts, Store, World};
@@ -204,16 +203,12 @@ fn was_called(
     now: &str,
     former: &str,
 ) -> Result<bool, Failure> {
-    let volumes = archive.volumes(files)?;
-    let origins = Origins::read_following(files, &archive.folder, &volumes)?;
-    Ok(origins.was_called(now, former))
+    Ok(archive.origins(files)?.was_called(now, former))
 }
 
 /// Writes the volumes' present names into the origins.
 fn note_names(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
-    let volumes = archive.volumes(files)?;
-    let mut origins = Origins::read_following(files, &archive.folder, &volumes)?;
-    origins.write(files, &archive.folder)
+    archive.origins(files)?.write(files, &archive.folder)
 }
 
 fn report_volume<P: Parts>(

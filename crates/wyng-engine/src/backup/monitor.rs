@@ -30,8 +30,7 @@ pub fn monitor<P: Parts>(
     request: &MonitorRequest,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
-    let volumes = archive.volumes(&mut world.files)?;
-    let mut origins = Origins::read_following(&mut world.files, &archive.folder, &volumes)?;
+    let mut origins = archive.origins(&mut world.files)?;
     let mut failed = Vec::new();
     for (item, source) in (0..).zip(&request.sources) {
         match collect(world, &mut archive, &mut origins, item, source) {
