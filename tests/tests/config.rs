@@ -231,6 +231,50 @@ fn status_tells_what_is_overdue() {
     });
 }
 
+#[test]
+fn status_warns_of_an_archive_whose_last_success_is_too_long_ago() {
+    let (sandbox, config) = configured("");
+    let limits = |backup: &str| {
+        let text = format!(
+            "{}\n[archives.home.warn]\nbackup = \"{backup}\"\nverify = \"1d\"\nkey_proof = \"1d\"\n",
+            std::fs::read_to_string(&config).unwrap()
+        );
+        sandbox.text("limits.toml", &text)
+    };
+    let patient = limits("1d");
+    sandbox
+        .wyng(&["backup", "--profile", "nightly", "--config", &patient])
+        .success();
+    let outcome = sandbox.wyng(&["status", "--config", &patient]);
+    let overdue = ["archive-verify-overdue", "key-proof-overdue"];
+    assert_eq!(outcome.expect(3).codes(), overdue);
+    let archive = &outcome.json["archives"][0];
+    assert!(archive["last_backup"].is_string(), "{archive}");
+    assert_eq!(archive["last_verify"], json!(null));
+    let codes: Vec<_> = archive["warnings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
+    assert_eq!(codes, overdue);
+    sandbox.wyng(&["verify", "home"]).success();
+    sandbox.wyng(&["key", "check", "home"]).success();
+    // A commit without a session is no backup.
+    sandbox
+        .wyng(&["volume", "describe", "home", "work", "mail"])
+        .success();
+    let outcome = sandbox.wyng(&["status", "--config", &patient]);
+    assert_eq!(outcome.success().json["archives"][0]["warnings"], json!([]));
+    let hasty = limits("1s");
+    until("the newest session is older than a second", || {
+        let describe = ["volume", "describe", "home", "work", "letters"];
+        sandbox.wyng(&describe).success();
+        let outcome = sandbox.wyng(&["status", "--config", &hasty]);
+        outcome.status == 3 && outcome.codes() == ["archive-backup-overdue"]
+    });
+}
+
 /// The kernel's folder of power supplies on a laptop without mains power.
 fn battery(sandbox: &Sandbox, capacity: &str) -> String {
     let folder = sandbox.path("power");

@@ -298,6 +298,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             archive,
             volume: chance.maybe(Chance::text),
             session: chance.maybe(Chance::session),
+            sizes: chance.one_in(2),
         },
         3 => Command::Status {
             archive: chance.maybe(Chance::text),

@@ -88,6 +88,13 @@ fn every_output_is_what_its_schema_says() {
     );
     for command in [
         &["list", "home"][..],
+        &["list", "home", "--sizes"],
+        &["why", "home"],
+        &["volume", "describe", "home", "disk.img", "a disk"],
+        &["volume", "rename", "home", "disk.img", "disk"],
+        &["volume", "rename", "home", "disk", "disk.img"],
+        &["tag", "add", "home", "disk.img", "latest", "a", "b"],
+        &["tag", "remove", "home", "disk.img", "^a", "a"],
         &["status"],
         &["archive", "list"],
         &["archive", "show", "home"],
@@ -96,6 +103,7 @@ fn every_output_is_what_its_schema_says() {
         tour.run(0, command);
     }
     tour.run(2, &["list", "nothing"]);
+    tour.run(2, &["volume", "rename", "home", "disk.img", "../x"]);
     tour.run(2, &["list", "--no-such-option"]);
     tour.run(0, &["completions", "bash"]);
     tour.run(0, &["man", "manual"]);

@@ -15,23 +15,6 @@ pub(crate) fn now() -> i64 {
     Timestamp::now().as_second()
 }
 
-/// Something that was done.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Done {
-    /// When it was done, seconds since 1970 UTC.
-    pub(crate) time: i64,
-    /// The time since then by the clock that says more, seconds; `None`: it is dated ahead of now,
-    /// which counts as never.
-    pub(crate) age_secs: Option<u64>,
-}
-
-impl Done {
-    /// Whether it was longer ago than the limit, or never.
-    pub(crate) fn is_over(&self, limit_secs: u64) -> bool {
-        self.age_secs.is_none_or(|age| age > limit_secs)
-    }
-}
-
 /// The present time, and the time zone of this machine, or UTC if it has none.
 pub(crate) struct Clock {
     now: i64,

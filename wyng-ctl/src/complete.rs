@@ -168,6 +168,7 @@ impl Line {
             archive,
             volume: None,
             session: None,
+            sizes: false,
         })
         .into_iter()
         .filter_map(name)
@@ -231,6 +232,7 @@ fn sessions(current: &OsStr) -> Vec<CompletionCandidate> {
         archive,
         volume,
         session: None,
+        sizes: false,
     });
     let mut times: Vec<i64> = events
         .into_iter()

@@ -107,11 +107,11 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
             }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
-                for message in conversation
+                for overdue in conversation
                     .watch
                     .overdue(config, cli.archive(), &Clock::here())
                 {
-                    report.fail(message);
+                    report.fail_overdue(&overdue);
                 }
             }
             if matches!(cli.verb, Verb::Qubes(_))

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 30] = [
+const PAGES: [Page; 35] = [
     Page {
         path: "",
         usage: None,
@@ -187,6 +187,10 @@ const PAGES: [Page; 30] = [
                 "the last session of a day",
                 "list home --session 2026-11-28",
             ),
+            (
+                "what removing each session would free",
+                "list home vm.img --sizes",
+            ),
         ],
     },
     Page {
@@ -253,6 +257,52 @@ const PAGES: [Page; 30] = [
         examples: &[(
             "a session that was pruned by mistake",
             "undelete home vm.img 2026-11-28",
+        )],
+    },
+    Page {
+        path: "why",
+        usage: None,
+        examples: &[("what fills the disk", "why home")],
+    },
+    Page {
+        path: "volume rename",
+        usage: None,
+        examples: &[(
+            "give the disk of a renamed qube its new name",
+            "volume rename home vm.img work",
+        )],
+    },
+    Page {
+        path: "volume describe",
+        usage: None,
+        examples: &[
+            (
+                "in words that `list` shows",
+                "volume describe home work \"mail and letters\"",
+            ),
+            ("no longer", "volume describe home work \"\""),
+        ],
+    },
+    Page {
+        path: "tag add",
+        usage: None,
+        examples: &[
+            (
+                "before something dangerous",
+                "tag add home vm.img latest before-upgrade",
+            ),
+            (
+                "a day's last session, twice",
+                "tag add home vm.img 2026-11-28 tested sent-to-alice",
+            ),
+        ],
+    },
+    Page {
+        path: "tag remove",
+        usage: None,
+        examples: &[(
+            "from the newest session that has it",
+            "tag remove home vm.img ^before-upgrade before-upgrade",
         )],
     },
     Page {

@@ -9,13 +9,29 @@ use rustix::io::Errno;
 use wyng_config::Mistake;
 use wyng_control::{ExitStatus, Failure, Safe};
 
-use crate::clock::{Clock, Done, duration};
+use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
 use crate::quantity::session_name;
 
 const NO_STATE: &str = "no-state";
 /// What is safe if a command ends before it begins.
 pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
+
+/// What must succeed from time to time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Success {
+    Backup,
+    Verify,
+    KeyProof,
+}
+
+/// When a store was last verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verified {
+    Never,
+    /// So many seconds ago; `None`: at a time ahead of now.
+    At(Option<u64>),
+}
 
 /// An error, not yet completed for the command that was run.
 #[derive(Debug, Clone)]
@@ -110,14 +126,14 @@ impl Message {
     pub(crate) fn of_overdue_backup(
         profile: &str,
         volume: &str,
-        newest: Option<&Done>,
+        age_secs: Option<u64>,
         limit_secs: u64,
     ) -> Self {
-        let when = match newest.and_then(|newest| newest.age_secs) {
+        let when = match age_secs {
             None => "was never backed up".to_owned(),
-            Some(age_secs) => format!(
+            Some(age) => format!(
                 "was last backed up {} ago; the limit is {}",
-                limit(age_secs),
+                limit(age),
                 limit(limit_secs)
             ),
         };
@@ -165,15 +181,17 @@ impl Message {
     pub(crate) fn of_overdue_verify(
         profile: &str,
         archive: &str,
-        verified: Option<&Done>,
+        verified: Verified,
         limit_secs: u64,
     ) -> Self {
-        let when = match verified.map(|verified| verified.age_secs) {
-            None => "was never verified".to_owned(),
-            Some(None) => "was last verified at a time ahead of this machine's clocks".to_owned(),
-            Some(Some(age_secs)) => format!(
+        let when = match verified {
+            Verified::Never => "was never verified".to_owned(),
+            Verified::At(None) => {
+                "was last verified at a time ahead of this machine's clocks".to_owned()
+            }
+            Verified::At(Some(age)) => format!(
                 "was last verified completely {} ago; the limit is {}",
-                limit(age_secs),
+                limit(age),
                 limit(limit_secs)
             ),
         };
@@ -186,6 +204,45 @@ impl Message {
             "No problem was found.",
             &next,
         )
+    }
+
+    /// What `[archives.NAME.warn]` limits. `age_secs` is `None` if it never succeeded, or at a time
+    /// ahead of the clock.
+    pub(crate) fn of_overdue_archive(
+        success: Success,
+        archive: &str,
+        age_secs: Option<u64>,
+        limit_secs: u64,
+    ) -> Self {
+        let (code, done, safe, next) = match success {
+            Success::Backup => (
+                "archive-backup-overdue",
+                "had a new session",
+                "All listed sessions.",
+                "Run `wyng-ctl backup ARCHIVE SOURCE`, and look why the timer did not.",
+            ),
+            Success::Verify => (
+                "archive-verify-overdue",
+                "was verified completely",
+                "No problem was found.",
+                "Run `wyng-ctl verify ARCHIVE`.",
+            ),
+            Success::KeyProof => (
+                "key-proof-overdue",
+                "was opened with a passphrase, with all of its session keys,",
+                "No problem was found.",
+                "Run `wyng-ctl key check ARCHIVE`, and see whether you still know the passphrase.",
+            ),
+        };
+        let when = match age_secs {
+            None => format!("never {done}, or at a time ahead of this machine's clocks"),
+            Some(age) => format!("last {done} {} ago", limit(age)),
+        };
+        let text = format!(
+            "archive {archive:?} {when}; the limit is {}",
+            limit(limit_secs)
+        );
+        Self::new(code, ExitStatus::Partial, text, safe, next)
     }
 
     pub(crate) fn of_snapshots_left(folder: &Path, errno: Errno) -> Self {

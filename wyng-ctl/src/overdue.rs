@@ -1,91 +1,131 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `status` compares with the profiles: the ages of the newest sessions and of the last
-//! verify. The daemon gives them by both of its clocks; the clock of this program is only shown.
+//! What `status` compares with the configuration: the ages of the newest sessions, of the last
+//! verify and of the last proof of the keys, as the daemon reports them.
 
 use std::collections::HashMap;
 
-use wyng_config::Config;
-use wyng_control::ToClient;
+use wyng_config::{Config, Profile, Warn};
+use wyng_control::{ArchiveAges, ToClient};
 
-use crate::clock::{Clock, Done};
-use crate::message::Message;
+use crate::clock::Clock;
+use crate::message::{Message, Success, Verified};
 
 /// What the daemon has reported of the archives so far.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     archive: String,
     volume: String,
-    /// Newest session of each archive and volume.
-    newest: HashMap<(String, String), Done>,
-    /// Last complete verify of each archive.
-    verified: HashMap<String, Done>,
+    /// Newest session of each archive and volume: its time, seconds since 1970 UTC, and its age,
+    /// seconds; no age: it is dated ahead of now.
+    newest: HashMap<(String, String), (i64, Option<u64>)>,
+    /// Last successes of each archive.
+    ages: HashMap<String, ArchiveAges>,
+}
+
+/// Something overdue, and the archive that it is about.
+pub(crate) struct Overdue {
+    pub(crate) archive: String,
+    pub(crate) message: Message,
 }
 
 impl Watch {
     /// Takes one result. Sessions follow their volume, and volumes their archive.
     pub(crate) fn hear(&mut self, event: &ToClient) {
+        let newest = || (self.archive.clone(), self.volume.clone());
         match event {
-            ToClient::Archive(archive) => {
-                self.archive.clone_from(&archive.name);
-                if archive.verified_time > 0 {
-                    let done = Done {
-                        time: archive.verified_time,
-                        age_secs: archive.verified_age_secs,
-                    };
-                    self.verified.insert(archive.name.clone(), done);
-                }
+            ToClient::Archive(archive) => self.archive.clone_from(&archive.name),
+            ToClient::Ages(ages) => {
+                self.ages.insert(self.archive.clone(), *ages);
             }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
             ToClient::Session(session) => {
-                let done = Done {
-                    time: session.session,
-                    age_secs: session.age_secs,
-                };
                 self.newest
-                    .insert((self.archive.clone(), self.volume.clone()), done);
+                    .insert(newest(), (session.session, session.age_secs));
             }
             _ => {}
         }
     }
 
-    /// What is overdue in all profiles, or in those of one archive. A time ahead of the clock
-    /// counts as overdue, because its age is unknown.
+    /// What is overdue in all archives and profiles, or in one archive and its profiles. A time
+    /// ahead of the clock counts as overdue, because its age is unknown.
     pub(crate) fn overdue(
         &self,
         config: &Config,
         only: Option<&str>,
         clock: &Clock,
-    ) -> Vec<Message> {
-        let mut found = Vec::new();
-        for (name, profile) in config
+    ) -> Vec<Overdue> {
+        let is_asked = |archive: &str| only.is_none_or(|only| only == archive);
+        let of_archives = config
+            .archives
+            .iter()
+            .filter(|(name, _)| is_asked(name))
+            .flat_map(|(name, archive)| self.overdue_archive(name, &archive.warn));
+        let of_profiles = config
             .profiles
             .iter()
-            .filter(|(_, profile)| only.is_none_or(|only| only == profile.archive))
-        {
-            for volume in &profile.volumes {
-                let limit_secs = profile.backup_overdue_secs;
-                let newest = self.newest.get(&(profile.archive.clone(), volume.clone()));
-                match newest {
-                    Some(newest) if newest.age_secs.is_none() => {
-                        found.push(Message::of_session_ahead(name, volume, newest.time, clock));
-                    }
-                    Some(newest) if !newest.is_over(limit_secs) => {}
-                    newest => {
-                        found.push(Message::of_overdue_backup(name, volume, newest, limit_secs));
-                    }
+            .filter(|(_, profile)| is_asked(&profile.archive))
+            .flat_map(|(name, profile)| self.overdue_profile(name, profile, clock));
+        of_archives.chain(of_profiles).collect()
+    }
+
+    /// What is overdue by `[archives.NAME.warn]`. An archive that is not known here has no ages.
+    fn overdue_archive(&self, name: &str, warn: &Warn) -> Vec<Overdue> {
+        let Some(ages) = self.ages.get(name) else {
+            return Vec::new();
+        };
+        let of = |success, age: Option<u64>, limit: Option<u64>| {
+            let limit = limit.filter(|limit| age.is_none_or(|age| age > *limit))?;
+            Some(Overdue {
+                archive: name.to_owned(),
+                message: Message::of_overdue_archive(success, name, age, limit),
+            })
+        };
+        [
+            of(Success::Backup, ages.backup_secs, warn.backup_secs),
+            of(Success::Verify, ages.verify_secs, warn.verify_secs),
+            of(Success::KeyProof, ages.key_proof_secs, warn.key_proof_secs),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    fn overdue_profile(&self, name: &str, profile: &Profile, clock: &Clock) -> Vec<Overdue> {
+        let mut found = Vec::new();
+        for volume in &profile.volumes {
+            let limit_secs = profile.backup_overdue_secs;
+            let newest = self.newest.get(&(profile.archive.clone(), volume.clone()));
+            match newest.copied() {
+                Some((newest, None)) => {
+                    found.push(Message::of_session_ahead(name, volume, newest, clock));
                 }
-            }
-            let verified = self.verified.get(&profile.archive);
-            match profile.verify_overdue_secs {
-                Some(limit_secs) if verified.is_none_or(|done| done.is_over(limit_secs)) => {
-                    let (archive, verified) = (&profile.archive, verified);
-                    found.push(Message::of_overdue_verify(
-                        name, archive, verified, limit_secs,
-                    ));
+                Some((_, Some(age))) if age <= limit_secs => {}
+                newest => {
+                    let age = newest.and_then(|(_, age)| age);
+                    found.push(Message::of_overdue_backup(name, volume, age, limit_secs));
                 }
-                _ => {}
             }
         }
-        found
+        let ages = self.ages.get(&profile.archive);
+        let (time, age) = ages.map_or((0, None), |ages| (ages.last_verify_time, ages.verify_secs));
+        match profile.verify_overdue_secs {
+            Some(limit_secs) if age.is_none_or(|age| age > limit_secs) => {
+                let verified = if time > 0 {
+                    Verified::At(age)
+                } else {
+                    Verified::Never
+                };
+                let archive = profile.archive.as_str();
+                found.push(Message::of_overdue_verify(
+                    name, archive, verified, limit_secs,
+                ));
+            }
+            _ => {}
+        }
+        let of_archive = |message| Overdue {
+            archive: profile.archive.clone(),
+            message,
+        };
+        found.into_iter().map(of_archive).collect()
     }
 }

@@ -26,6 +26,19 @@ pub struct Archive {
     /// Minimum age of a session that a prune removes, seconds. The archive's own counts if it is
     /// larger.
     pub minimum_age_secs: u64,
+    /// What `status` warns of.
+    pub warn: Warn,
+}
+
+/// Ages of an archive from which `status` warns, seconds; `None`: never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Warn {
+    /// The newest session of any volume is older.
+    pub backup_secs: Option<u64>,
+    /// A part of the store was not read for longer.
+    pub verify_secs: Option<u64>,
+    /// No passphrase has opened the archive, with all its session keys, for longer.
+    pub key_proof_secs: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +51,29 @@ pub(crate) struct WrittenArchive {
     #[serde(default)]
     keep_volumes: BTreeMap<String, WrittenKeep>,
     minimum_age: Option<Spanned<String>>,
+    #[serde(default)]
+    warn: WrittenWarn,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenWarn {
+    backup: Option<Spanned<String>>,
+    verify: Option<Spanned<String>>,
+    key_proof: Option<Spanned<String>>,
+}
+
+impl WrittenWarn {
+    fn check(self, found: &mut Found) -> Warn {
+        let mut age = |text: Option<Spanned<String>>| {
+            found.check(positive(&text?, parse_secs, "\"2d\", \"12h\""))
+        };
+        Warn {
+            backup_secs: age(self.backup),
+            verify_secs: age(self.verify),
+            key_proof_secs: age(self.key_proof),
+        }
+    }
 }
 
 impl WrittenArchive {
@@ -71,6 +107,7 @@ impl WrittenArchive {
             minimum_age_secs: minimum_age.unwrap_or(0),
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
+            warn: self.warn.check(found),
         }
     }
 }

@@ -22,7 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
-pub use archive::Archive;
+pub use archive::{Archive, Warn};
 use checks::{absolute, check_volume_name, check_word};
 use mistake::Found;
 pub use mistake::Mistake;
@@ -270,6 +270,11 @@ mod tests {
                 "[archives.\"a b\"]\nstore = \"dir:/mnt\"\n",
                 1,
                 "is no name",
+            ),
+            (
+                "[archives.home]\nstore = \"dir:/mnt\"\n[archives.home.warn]\nbackup = \"2\"\n",
+                4,
+                "needs a unit",
             ),
             ("[profiles.p]\nlive = true\n", 1, "missing field `archive`"),
             (

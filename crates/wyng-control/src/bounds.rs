@@ -19,6 +19,8 @@ pub const VOLUME_NAME_MAX_BYTES: usize = 200;
 pub const STORE_MAX_BYTES: usize = 4096;
 /// Maximum length of a session's name, a tag or a recovery sheet's code, bytes.
 pub const WORD_MAX_BYTES: usize = 200;
+/// Maximum length of a volume's description, bytes.
+const DESCRIPTION_MAX_BYTES: usize = 1000;
 /// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
 /// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
@@ -110,6 +112,9 @@ impl Command {
                 volume.as_deref().map_or(Ok(()), check_volume)?;
                 session.as_ref().map_or(Ok(()), check_session)
             }
+            Self::VolumeRename { .. } | Self::VolumeDescribe { .. } | Self::Tag { .. } => {
+                self.check_change()
+            }
             Self::Restore {
                 volumes, session, ..
             } => {
@@ -156,12 +161,38 @@ impl Command {
             | Self::ArchiveAcknowledge { .. }
             | Self::Snapshots { .. }
             | Self::Status { .. }
+            | Self::Why { .. }
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::KeyList { .. }
             | Self::KeyRemove { .. }
             | Self::RecoverySheet { .. }
             | Self::KeyCheck { .. } => Ok(()),
+        }
+    }
+
+    /// The same for a command that changes an entry of the catalog.
+    fn check_change(&self) -> Result<(), Failure> {
+        match self {
+            Self::VolumeRename { volume, new, .. } => {
+                check_volume(volume)?;
+                check_volume(new)
+            }
+            Self::VolumeDescribe { volume, text, .. } => {
+                check_volume(volume)?;
+                check_description(text)
+            }
+            Self::Tag {
+                volume,
+                session,
+                tags,
+                ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)?;
+                check_tags(tags)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -248,6 +279,19 @@ fn check_volume(name: &str) -> Result<(), Failure> {
     }
 }
 
+fn check_description(text: &str) -> Result<(), Failure> {
+    if text.len() <= DESCRIPTION_MAX_BYTES {
+        Ok(())
+    } else {
+        Err(out_of_bounds("the description", "at most 1000 bytes"))
+    }
+}
+
+fn check_tags(tags: &[String]) -> Result<(), Failure> {
+    check_count(tags.len(), "the number of tags")?;
+    tags.iter().try_for_each(|tag| check_word(tag, "a tag"))
+}
+
 fn check_store(url: &str) -> Result<(), Failure> {
     let fits = (1..=STORE_MAX_BYTES).contains(&url.len()) && !url.contains(char::is_control);
     if fits {
@@ -324,6 +368,7 @@ mod tests {
             archive: archive.into(),
             volume: Some(volume.into()),
             session: None,
+            sizes: false,
         }
     }
 

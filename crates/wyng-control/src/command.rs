@@ -318,6 +318,44 @@ pub enum Command {
         volume: Option<String>,
         /// One session instead of all.
         session: Option<SessionChoice>,
+        /// Also reports what each session needs in the store.
+        sizes: bool,
+    },
+    /// Reports what fills the store, from the local state.
+    Why {
+        /// The archive's name.
+        archive: String,
+    },
+    /// Gives a volume another name.
+    VolumeRename {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// Its new name, which no other volume has.
+        new: String,
+    },
+    /// Gives a volume another description.
+    VolumeDescribe {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The description, at most 1000 bytes; an empty one removes it.
+        text: String,
+    },
+    /// Gives tags to a session, or takes them away.
+    Tag {
+        /// The archive's name.
+        archive: String,
+        /// The volume's name.
+        volume: String,
+        /// The session.
+        session: SessionChoice,
+        /// The tags are taken away instead.
+        remove: bool,
+        /// The tags, each of 1 to 64 bytes.
+        tags: Vec<String>,
     },
     /// Restores volumes. Asks for the passphrase and for each target.
     Restore {
@@ -478,6 +516,11 @@ impl Command {
             Self::Pin { pinned: false, .. } => "unpin",
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
+            Self::Why { .. } => "why",
+            Self::VolumeRename { .. } => "volume rename",
+            Self::VolumeDescribe { .. } => "volume describe",
+            Self::Tag { remove: false, .. } => "tag add",
+            Self::Tag { remove: true, .. } => "tag remove",
             Self::Restore { .. } => "restore",
             Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
@@ -510,6 +553,7 @@ impl Command {
                     trust_clock: false,
                     ..
                 }
+                | Self::Why { .. }
                 | Self::KeyList { .. }
                 | Self::RecoverySheet { .. }
                 | Self::Snapshots { clean: false, .. }
@@ -538,6 +582,9 @@ impl Command {
             | Self::Pin { archive, .. }
             | Self::Monitor { archive, .. }
             | Self::List { archive, .. }
+            | Self::VolumeRename { archive, .. }
+            | Self::VolumeDescribe { archive, .. }
+            | Self::Tag { archive, .. }
             | Self::Restore { archive, .. }
             | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
@@ -548,6 +595,7 @@ impl Command {
             | Self::KeyChange { archive, .. }
             | Self::KeyRemove { archive, .. }
             | Self::KeyCheck { archive }
+            | Self::Why { archive }
             | Self::RecoverySheet { archive } => Some(archive),
         }
     }

@@ -70,10 +70,15 @@ pub enum ToClient {
     },
     /// `archive list`, `archive show`, `archive create`, `archive open`.
     Archive(Box<ArchiveSummary>),
-    /// `list`: a volume; its sessions follow, oldest first.
+    /// `status`: the ages of the last archive.
+    Ages(ArchiveAges),
+    /// `list`: a volume; its sessions follow, oldest first. `volume rename`, `volume describe`,
+    /// `tag`: the volume as it is now.
     Volume(VolumeLine),
-    /// `list`: a session of the last volume.
+    /// `list`: a session of the last volume. `tag`: the session as it is now.
     Session(SessionLine),
+    /// `why`: what the packs hold, after the volumes and sessions.
+    Space(SpaceReport),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
@@ -341,6 +346,24 @@ pub struct ProofSummary {
     pub oldest_unproven_secs: Option<u64>,
 }
 
+/// When the last successes of an archive were, and how long ago. An age is in seconds; `None`: never,
+/// or at a time ahead of now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct ArchiveAges {
+    /// Time that names the newest session of any volume, seconds since 1970 UTC; 0 if there is
+    /// none.
+    pub last_backup_time: i64,
+    /// The age of that session.
+    pub backup_secs: Option<u64>,
+    /// Time since which every pack was read and found intact, seconds since 1970 UTC; 0 before the
+    /// first verify.
+    pub last_verify_time: i64,
+    /// The age of that time.
+    pub verify_secs: Option<u64>,
+    /// The age of the newest commit whose session keys were all derived and compared.
+    pub key_proof_secs: Option<u64>,
+}
+
 /// A volume in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct VolumeLine {
@@ -348,6 +371,54 @@ pub struct VolumeLine {
     pub name: String,
     /// Size of its newest session, bytes.
     pub size_bytes: u64,
+    /// The user's description; may be empty.
+    pub description: String,
+    /// What its sessions need in the store; only with `list --sizes` and `why`.
+    pub sizes: Option<VolumeSizes>,
+}
+
+/// What the sessions of a volume need in the store together: records of chunks and nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct VolumeSizes {
+    /// Bytes of the records that they reach, each counted once.
+    pub stored_bytes: u64,
+    /// Those that no session of another volume reaches.
+    pub unique_bytes: u64,
+}
+
+/// What a session needs in the store: records of chunks and nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SessionSizes {
+    /// Bytes of the volume that are not holes, before compression.
+    pub data_bytes: u64,
+    /// Bytes of the records that it reaches, each counted once.
+    pub stored_bytes: u64,
+    /// Those that no other session reaches: what its removal would free.
+    pub unique_bytes: u64,
+}
+
+/// What the packs of an archive hold. The parts, with the `unique_bytes` of all volumes, add up to
+/// `stored_bytes`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SpaceReport {
+    /// Length of all packs, bytes.
+    pub stored_bytes: u64,
+    /// Records that sessions of several volumes reach, bytes.
+    pub shared_bytes: u64,
+    /// Nodes of the tables, and directories of packs, bytes.
+    pub metadata_bytes: u64,
+    /// Records in live packs that nothing reaches, bytes.
+    pub dead_bytes: u64,
+    /// Random bytes that hide the length of what was packed.
+    pub filler_bytes: u64,
+    /// Packs that were given up and wait for their deletion, bytes.
+    pub waiting_bytes: u64,
+    /// Number of these packs.
+    pub waiting_packs: u64,
+    /// Packs that are missing or damaged, bytes.
+    pub lost_bytes: u64,
+    /// Number of these packs.
+    pub lost_packs: u64,
 }
 
 /// The places of a volume and of its base snapshot, as far as this machine remembers them.
@@ -385,6 +456,8 @@ pub struct SessionLine {
     pub damaged: bool,
     /// A user has acknowledged that damage.
     pub acknowledged: bool,
+    /// What it needs in the store; only with `list --sizes` and `why`.
+    pub sizes: Option<SessionSizes>,
 }
 
 /// The method that found the changes of a volume.

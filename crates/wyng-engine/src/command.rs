@@ -91,6 +91,9 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         | Command::KeyCheck { .. }
         | Command::Unlock { .. }
         | Command::Lock { .. } => about_keys(world, command),
+        Command::VolumeRename { .. } | Command::VolumeDescribe { .. } | Command::Tag { .. } => {
+            about_entries(world, command)
+        }
         Command::ArchiveList => look::archives(world),
         Command::ArchiveNames => look::names(world),
         Command::ArchiveShow { archive } => look::show(world, &archive),
@@ -98,7 +101,9 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
             archive,
             volume,
             session,
-        } => look::sessions(world, &archive, volume.as_deref(), session.as_ref()),
+            sizes,
+        } => look::sessions(world, &archive, volume.as_deref(), session.as_ref(), sizes),
+        Command::Why { archive } => look::why(world, &archive),
         Command::Status { archive, .. } => look::status(world, archive.as_deref()),
         Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
         Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
@@ -380,6 +385,37 @@ fn about_keys<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSt
         Command::Unlock { archive, secs } => return admin::unlock(world, &archive, secs),
         Command::Lock { archive } => admin::lock(world, archive.as_deref()),
         _ => Err(internal("a command that is not about keys")),
+    }
+    .map(|()| ExitStatus::Done)
+}
+
+fn about_entries<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {
+    match command {
+        Command::VolumeRename {
+            archive,
+            volume,
+            new,
+        } => admin::rename(world, &archive, &volume, &new),
+        Command::VolumeDescribe {
+            archive,
+            volume,
+            text,
+        } => admin::describe(world, &archive, &volume, &text),
+        Command::Tag {
+            archive,
+            volume,
+            session,
+            remove,
+            tags,
+        } => {
+            let change = if remove {
+                admin::SessionChange::RemoveTags(tags)
+            } else {
+                admin::SessionChange::AddTags(tags)
+            };
+            admin::change_session(world, &archive, &volume, &session, &change)
+        }
+        _ => Err(internal("a command that is not about an entry")),
     }
     .map(|()| ExitStatus::Done)
 }

@@ -24,6 +24,7 @@ pub fn is_of_one_source(failure: &Failure) -> bool {
         failure,
         Failure::VolumeElsewhere { .. }
             | Failure::VolumeOfOtherPath { .. }
+            | Failure::VolumeRenamed { .. }
             | Failure::SourceEmpty { .. }
             | Failure::SourceUnavailable { .. }
             | Failure::SourceLink { .. }

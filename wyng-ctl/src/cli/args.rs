@@ -104,6 +104,17 @@ pub(crate) enum Verb {
     Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
+    /// Show what fills the store: volumes, sessions, metadata and the rest
+    Why {
+        /// Name of the archive
+        archive: Option<String>,
+    },
+    /// Rename, describe and remove volumes
+    #[command(subcommand)]
+    Volume(VolumeVerb),
+    /// Give tags to sessions: `^TAG` then names the newest session that has the tag
+    #[command(subcommand)]
+    Tag(TagVerb),
     /// Restore volumes
     #[command(alias = "receive")]
     Restore(RestoreArgs),
@@ -119,9 +130,6 @@ pub(crate) enum Verb {
     /// Remove sessions by hand
     #[command(subcommand)]
     Session(SessionVerb),
-    /// Manage volumes
-    #[command(subcommand)]
-    Volume(VolumeVerb),
     /// Rewrite packs that hold little or are small, and delete what was given up
     Compact(CompactArgs),
     /// Bring back a session that was removed, while its packs are still there
@@ -496,17 +504,6 @@ pub(crate) enum SessionVerb {
     },
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum VolumeVerb {
-    /// Remove a volume with all of its sessions
-    Remove {
-        /// Name of the archive
-        archive: String,
-        /// Name of the volume
-        volume: String,
-    },
-}
-
 #[derive(Debug, Args)]
 pub(crate) struct PinArgs {
     /// Name of the archive
@@ -548,9 +545,64 @@ pub(crate) struct ListArgs {
     pub(super) archive: Option<String>,
     /// Show only this volume
     pub(super) volume: Option<String>,
-    /// Show only this session: its name or the beginning of it, a day, latest
+    /// Show only this session: its name or the beginning of it, a day, ^TAG, latest
     #[arg(long, value_name = "SESSION", value_parser = parse_session)]
     pub(super) session: Option<SessionChoice>,
+    /// Also show what each session needs in the store, and what its removal would free
+    #[arg(long)]
+    pub(super) sizes: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeVerb {
+    /// Give a volume another name; its sessions, base snapshot and path stay with it
+    Rename {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+        /// New name of the volume
+        #[arg(value_name = "NEW")]
+        new: String,
+    },
+    /// Give a volume a description, which `list` shows
+    Describe {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+        /// Description, at most 1000 bytes; an empty one removes it
+        text: String,
+    },
+    /// Remove a volume with all of its sessions
+    Remove {
+        /// Name of the archive
+        archive: String,
+        /// Name of the volume
+        volume: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TagVerb {
+    /// Add tags to a session
+    Add(TagArgs),
+    /// Remove tags from a session
+    Remove(TagArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TagArgs {
+    /// Name of the archive
+    pub(super) archive: String,
+    /// Name of the volume
+    pub(super) volume: String,
+    /// Session: its name or the beginning of it, a day, ^TAG, latest
+    #[arg(value_parser = parse_session)]
+    pub(super) session: SessionChoice,
+    /// Tags: words of at most 64 bytes, at most 16 of a session
+    #[arg(value_name = "TAG", required = true)]
+    pub(super) tags: Vec<String>,
 }
 
 #[derive(Debug, Args)]

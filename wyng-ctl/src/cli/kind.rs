@@ -2,7 +2,8 @@
 //! The commands without their arguments.
 
 use super::args::{
-    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, Verb, VolumeVerb,
+    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, TagVerb, Verb,
+    VolumeVerb,
 };
 
 /// A command without its arguments.
@@ -40,6 +41,16 @@ pub(crate) enum Kind {
     Monitor,
     /// `list`.
     List,
+    /// `why`.
+    Why,
+    /// `volume rename`.
+    VolumeRename,
+    /// `volume describe`.
+    VolumeDescribe,
+    /// `tag add`.
+    TagAdd,
+    /// `tag remove`.
+    TagRemove,
     /// `restore`.
     Restore,
     /// `rehearse`.
@@ -104,6 +115,11 @@ impl Kind {
             Self::Backup => "backup",
             Self::Monitor => "monitor",
             Self::List => "list",
+            Self::Why => "why",
+            Self::VolumeRename => "volume rename",
+            Self::VolumeDescribe => "volume describe",
+            Self::TagAdd => "tag add",
+            Self::TagRemove => "tag remove",
             Self::Restore => "restore",
             Self::Rehearse => "rehearse",
             Self::Diff => "diff",
@@ -172,6 +188,11 @@ impl Cli {
             Verb::Backup(_) => Kind::Backup,
             Verb::Monitor(_) => Kind::Monitor,
             Verb::List(_) => Kind::List,
+            Verb::Why { .. } => Kind::Why,
+            Verb::Volume(VolumeVerb::Rename { .. }) => Kind::VolumeRename,
+            Verb::Volume(VolumeVerb::Describe { .. }) => Kind::VolumeDescribe,
+            Verb::Tag(TagVerb::Add(_)) => Kind::TagAdd,
+            Verb::Tag(TagVerb::Remove(_)) => Kind::TagRemove,
             Verb::Restore(_) => Kind::Restore,
             Verb::Rehearse(_) => Kind::Rehearse,
             Verb::Diff(_) => Kind::Diff,

@@ -18,7 +18,7 @@ pub(crate) use args::{
 };
 use args::{
     CompactArgs, DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb,
-    VerifyArgs, VolumeVerb,
+    TagVerb, VerifyArgs, VolumeVerb,
 };
 pub(crate) use kind::Kind;
 
@@ -85,6 +85,10 @@ impl Cli {
             Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
+            Verb::Volume(
+                VolumeVerb::Rename { archive, .. } | VolumeVerb::Describe { archive, .. },
+            ) => Some(archive),
+            Verb::Tag(TagVerb::Add(given) | TagVerb::Remove(given)) => Some(&given.archive),
             Verb::Archive(
                 ArchiveVerb::Show { name: archive } | ArchiveVerb::Acknowledge { name: archive },
             )
@@ -106,6 +110,7 @@ impl Cli {
             | Verb::Prune(PruneArgs { archive, .. })
             | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
+            | Verb::Why { archive }
             | Verb::Status { archive, .. }
             | Verb::Lock { archive }
             | Verb::Snapshots(
@@ -134,6 +139,7 @@ impl Cli {
             )
             | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. }
+            | Verb::Why { archive }
             | Verb::List(ListArgs { archive, .. })
             | Verb::Monitor(MonitorArgs { archive, .. })
             | Verb::Restore(RestoreArgs { archive, .. })

@@ -5,7 +5,7 @@ use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
     ArchiveVerb, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs, QubesVerb,
-    SessionVerb, SnapshotsVerb, Verb, VolumeVerb,
+    SessionVerb, SnapshotsVerb, TagVerb, Verb, VolumeVerb,
 };
 
 impl Cli {
@@ -45,7 +45,14 @@ impl Cli {
                 archive: named(&list.archive),
                 volume: list.volume.clone(),
                 session: list.session.clone(),
+                sizes: list.sizes,
             },
+            Verb::Why { archive } => Command::Why {
+                archive: named(archive),
+            },
+            Verb::Session(_) | Verb::Volume(VolumeVerb::Remove { .. }) => self.removal(false)?,
+            Verb::Volume(verb) => verb.command()?,
+            Verb::Tag(verb) => verb.command(),
             Verb::Restore(restore) => Command::Restore {
                 archive: named(&restore.archive),
                 volumes: restore.volumes.clone(),
@@ -76,7 +83,6 @@ impl Cli {
                 unattended: timer(verify.profile.as_deref(), verify.interval),
             },
             Verb::Prune(prune) => prune.command(),
-            Verb::Session(_) | Verb::Volume(_) => self.removal(false)?,
             Verb::Compact(compact) => Command::Compact {
                 archive: named(&compact.archive),
                 budget_bytes: compact.budget,
@@ -248,6 +254,49 @@ impl KeyVerb {
                     .and_then(|slot| slot.parse().ok())
                     .unwrap_or(u8::MAX),
             },
+        }
+    }
+}
+
+impl VolumeVerb {
+    /// The command; `None` for a removal, which asks first.
+    fn command(&self) -> Option<Command> {
+        Some(match self {
+            Self::Remove { .. } => return None,
+            Self::Rename {
+                archive,
+                volume,
+                new,
+            } => Command::VolumeRename {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                new: new.clone(),
+            },
+            Self::Describe {
+                archive,
+                volume,
+                text,
+            } => Command::VolumeDescribe {
+                archive: archive.clone(),
+                volume: volume.clone(),
+                text: text.clone(),
+            },
+        })
+    }
+}
+
+impl TagVerb {
+    fn command(&self) -> Command {
+        let (given, remove) = match self {
+            Self::Add(given) => (given, false),
+            Self::Remove(given) => (given, true),
+        };
+        Command::Tag {
+            archive: given.archive.clone(),
+            volume: given.volume.clone(),
+            session: given.session.clone(),
+            remove,
+            tags: given.tags.clone(),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Stopped {
 }
 
 /// What is safe when each command stops halfway: [`Safe::OfCommand`].
-pub(super) const WHAT_STAYS: [(&[Stopped], &str); 13] = [
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 14] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
@@ -79,6 +79,15 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 13] = [
             Stopped::Command(Kind::Undelete),
         ],
         "All sessions are intact, and nothing that they need was deleted. The steps that were committed stay; the same command does the rest.",
+    ),
+    (
+        &[
+            Stopped::Command(Kind::VolumeRename),
+            Stopped::Command(Kind::VolumeDescribe),
+            Stopped::Command(Kind::TagAdd),
+            Stopped::Command(Kind::TagRemove),
+        ],
+        "All sessions are intact. The change is made completely or not at all; the same command makes it, and `wyng-ctl list ARCHIVE` shows it.",
     ),
     (
         &[Stopped::Command(Kind::Restore)],

@@ -10,11 +10,13 @@ use zeroize::Zeroizing;
 
 use super::pruned::Pruned;
 use super::rows::{
-    ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
-    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, UnenforcedRow, VerifiedRow,
+    AgesRow, ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
+    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, SpaceRow, UnenforcedRow,
+    VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
 use super::space::{Compact, Undelete, WaitsRow};
+use super::told::{OverdueRow, Told};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
 
@@ -32,6 +34,7 @@ pub(super) enum Found {
     Backup(Backup),
     Monitor(Monitor),
     List(List),
+    Why(Why),
     Restore(Restore),
     Rehearse(Rehearse),
     Diff(Diff),
@@ -66,7 +69,12 @@ impl Found {
             Kind::RecoverySheet => Self::Sheet(Sheet::default()),
             Kind::Backup => Self::Backup(Backup::default()),
             Kind::Monitor => Self::Monitor(Monitor::default()),
-            Kind::List => Self::List(List::default()),
+            Kind::Why => Self::Why(Why::default()),
+            Kind::List
+            | Kind::VolumeRename
+            | Kind::VolumeDescribe
+            | Kind::TagAdd
+            | Kind::TagRemove => Self::List(List::default()),
             Kind::Restore => Self::Restore(Restore::new(cli.is_dry_run())),
             Kind::Rehearse => Self::Rehearse(Rehearse::default()),
             Kind::Diff => Self::Diff(Diff::default()),
@@ -97,6 +105,7 @@ impl Found {
             Self::Backup(found) => found.take(event),
             Self::Monitor(found) => found.take(event),
             Self::List(found) => found.take(event),
+            Self::Why(found) => found.take(event),
             Self::Restore(found) => found.take(event),
             Self::Rehearse(found) => found.take(event),
             Self::Diff(found) => found.take(event),
@@ -118,6 +127,17 @@ impl Found {
             self
         {
             snapshots.extend(lines);
+        }
+    }
+
+    /// Takes something overdue of an archive.
+    pub(super) fn take_overdue(&mut self, name: &str, told: &Told) {
+        if let Self::Status(Status { archives, .. }) = self {
+            let archives = archives.archives.iter_mut();
+            archives
+                .filter(|archive| archive.summary.name == name)
+                .filter_map(|archive| archive.warnings.as_mut())
+                .for_each(|warnings| warnings.push(OverdueRow::of(told)));
         }
     }
 
@@ -194,6 +214,11 @@ struct Archive {
     newest: BTreeMap<String, SessionRow>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     acknowledged: Vec<String>,
+    #[serde(flatten)]
+    ages: Option<AgesRow>,
+    /// What is overdue; with `status` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warnings: Option<Vec<OverdueRow>>,
 }
 
 impl Archives {
@@ -203,7 +228,15 @@ impl Archives {
                 summary: (**summary).clone(),
                 newest: BTreeMap::new(),
                 acknowledged: Vec::new(),
+                ages: None,
+                warnings: None,
             }),
+            ToClient::Ages(ages) => {
+                if let Some(archive) = self.archives.last_mut() {
+                    archive.ages = Some(AgesRow(*ages));
+                    archive.warnings = Some(Vec::new());
+                }
+            }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),
             ToClient::Session(line) => {
                 if let Some(archive) = self.archives.last_mut() {
@@ -368,7 +401,7 @@ impl Monitor {
     }
 }
 
-/// `list`.
+/// `list`, `volume rename`, `volume describe`, `tag add` and `tag remove`.
 #[derive(Default, Serialize)]
 pub(super) struct List {
     pub(super) volumes: Vec<ListedVolume>,
@@ -377,8 +410,11 @@ pub(super) struct List {
 /// A volume with its sessions, oldest first.
 #[derive(Serialize)]
 pub(super) struct ListedVolume {
-    name: String,
+    pub(super) name: String,
+    pub(super) description: String,
     size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sizes: Option<VolumeSizesRow>,
     pub(super) sessions: Vec<SessionRow>,
 }
 
@@ -387,7 +423,9 @@ impl List {
         match event {
             ToClient::Volume(volume) => self.volumes.push(ListedVolume {
                 name: volume.name.clone(),
+                description: volume.description.clone(),
                 size_bytes: volume.size_bytes,
+                sizes: volume.sizes.map(VolumeSizesRow::of),
                 sessions: Vec::new(),
             }),
             ToClient::Session(line) => {
@@ -402,6 +440,24 @@ impl List {
     /// Every session of every volume.
     pub(super) fn sessions(&self) -> impl Iterator<Item = &SessionRow> {
         self.volumes.iter().flat_map(|volume| &volume.sessions)
+    }
+}
+
+/// `why`.
+#[derive(Default, Serialize)]
+pub(super) struct Why {
+    #[serde(flatten)]
+    list: List,
+    #[serde(flatten)]
+    space: Option<SpaceRow>,
+}
+
+impl Why {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Space(space) = event {
+            self.space = Some(SpaceRow(*space));
+        }
+        self.list.take(event);
     }
 }
 

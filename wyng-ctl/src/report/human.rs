@@ -7,7 +7,8 @@ use std::time::Instant;
 use wyng_config::Config;
 use wyng_control::{
     ArchiveSummary, ExitStatus, JudgedSession, KeySlot, Problem, ProofSummary, RestoreReport,
-    SessionLine, SlotKind, ToClient, Unenforced, VerifyReport, VolumeReport,
+    SessionLine, SlotKind, SpaceReport, ToClient, Unenforced, VerifyReport, VolumeLine,
+    VolumeReport,
 };
 
 use super::advice::Advice;
@@ -54,6 +55,11 @@ struct Listing {
     newest: Table<6>,
     archives: Table<6>,
     judged: Table<4>,
+    /// With sizes: what each session needs.
+    sizes: Table<7>,
+    /// `why`: each part of the store, with its bytes.
+    space: Table<2>,
+    descriptions: Table<2>,
 }
 
 impl Listing {
@@ -94,8 +100,20 @@ impl Listing {
                 ("", Left),
                 ("BECAUSE", Left),
             ]),
+            sizes: Table::new([
+                ("VOLUME", Left),
+                ("SESSION", Left),
+                ("LOGICAL", Right),
+                ("DATA", Right),
+                ("STORED", Right),
+                ("UNIQUE", Right),
+                ("ADDED", Right),
+            ]),
+            space: Table::new([("PART OF THE STORE", Left), ("BYTES", Right)]),
+            descriptions: Table::new([("VOLUME", Left), ("DESCRIPTION", Left)]),
         };
         if of_one_volume {
+            listing.sizes.hide_first();
             listing.sessions.hide_first();
         }
         listing
@@ -123,8 +141,9 @@ impl Human {
     pub(super) fn take(&mut self, event: &ToClient, found: &Found, output: &mut Output) {
         match event {
             ToClient::Archive(archive) => self.archive(archive, output),
-            ToClient::Volume(volume) => self.volume(&volume.name),
+            ToClient::Volume(volume) => self.volume(volume),
             ToClient::Session(session) => self.session(session),
+            ToClient::Space(space) => self.space(space),
             ToClient::BackedUp(volume) => {
                 self.flush(output);
                 self.last_backed_up = Some(volume.clone());
@@ -159,6 +178,9 @@ impl Human {
             listing.newest.sorted().take_lines("  ", self.colours),
             listing.archives.take_lines("", self.colours),
             listing.judged.take_lines("", self.colours),
+            listing.sizes.sorted().take_lines("", self.colours),
+            listing.space.take_lines("", self.colours),
+            listing.descriptions.sorted().take_lines("", self.colours),
         ];
         lines
             .iter()
@@ -228,6 +250,22 @@ impl Human {
                 ),
                 output,
             ),
+            (Kind::VolumeRename, Found::List(list)) => {
+                for volume in &list.volumes {
+                    let line = format!(
+                        "the volume is called {:?} from now on; a configuration that names it \
+                         needs the new name",
+                        plain(&volume.name)
+                    );
+                    self.say(&line, output);
+                }
+            }
+            (Kind::VolumeDescribe, Found::List(list)) => {
+                for volume in &list.volumes {
+                    let (name, text) = (plain(&volume.name), plain(&volume.description));
+                    self.say(format!("{name}  {text}").trim_end(), output);
+                }
+            }
             (Kind::KeyCheck, _) => {
                 self.say(&format!("the passphrase opens archive {archive:?}"), output)
             }
@@ -400,10 +438,27 @@ impl Human {
             .for_each(|line| output.line(line));
     }
 
-    fn volume(&mut self, name: &str) {
+    fn volume(&mut self, volume: &VolumeLine) {
         self.end_volume();
-        self.listing.volume_name = plain(name);
-        self.listing.volume = Some(plain(name));
+        self.listing.volume_name = plain(&volume.name);
+        // Where a volume's entry was changed, its row would say that it has no session.
+        let lists = !matches!(
+            self.kind,
+            Kind::VolumeRename | Kind::VolumeDescribe | Kind::Why
+        );
+        if let (Kind::Why, Some(sizes)) = (self.kind, volume.sizes) {
+            self.listing.space.push([
+                format!("volume {}", plain(&volume.name)).into(),
+                column_bytes(sizes.unique_bytes).into(),
+            ]);
+        }
+        self.listing.volume = lists.then(|| plain(&volume.name));
+        if self.kind == Kind::List && !volume.description.is_empty() {
+            self.listing.descriptions.push([
+                plain(&volume.name).into(),
+                plain(&volume.description).into(),
+            ]);
+        }
     }
 
     /// Adds the row of a volume without a session.
@@ -434,8 +489,42 @@ impl Human {
         }
     }
 
+    /// Adds the parts of the store that belong to no volume.
+    fn space(&mut self, space: &SpaceReport) {
+        let waiting = format!(
+            "waiting for deletion, {}",
+            counted(space.waiting_packs, "pack")
+        );
+        let lost = format!("missing or damaged, {}", counted(space.lost_packs, "pack"));
+        let parts = [
+            ("shared by several volumes", space.shared_bytes),
+            ("metadata", space.metadata_bytes),
+            ("no longer needed, in packs that are", space.dead_bytes),
+            ("filler", space.filler_bytes),
+            (waiting.as_str(), space.waiting_bytes),
+            (lost.as_str(), space.lost_bytes),
+            ("all packs", space.stored_bytes),
+        ];
+        for (part, bytes) in parts {
+            self.listing
+                .space
+                .push([part.to_owned().into(), column_bytes(bytes).into()]);
+        }
+    }
+
     fn session(&mut self, session: &SessionLine) {
         self.listing.volume = None;
+        if let Some(sizes) = session.sizes {
+            return self.listing.sizes.push([
+                self.listing.volume_name.clone().into(),
+                session_name(session.session).into(),
+                column_bytes(session.size_bytes).into(),
+                column_bytes(sizes.data_bytes).into(),
+                column_bytes(sizes.stored_bytes).into(),
+                column_bytes(sizes.unique_bytes).into(),
+                column_bytes(session.added_bytes).into(),
+            ]);
+        }
         let name: Cell = self.listing.volume_name.clone().into();
         let (time, local) = (
             session_name(session.session),

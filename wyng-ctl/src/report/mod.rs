@@ -26,6 +26,7 @@ use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
 use crate::message::Message;
 use crate::output::Output;
+use crate::overdue::Overdue;
 use crate::passphrase::NoPassphrase;
 use crate::plain::plain;
 use advice::Advice;
@@ -140,6 +141,15 @@ impl Report {
         if !self.json {
             self.human.take(&event, &self.found, &mut self.output);
         }
+    }
+
+    /// Takes something overdue: an error of the command, and a warning of its archive.
+    pub(crate) fn fail_overdue(&mut self, overdue: &Overdue) {
+        let told = self
+            .advice
+            .apply(overdue.message.clone(), Some(&overdue.archive));
+        self.found.take_overdue(&overdue.archive, &told);
+        self.fail(overdue.message.clone());
     }
 
     /// The message of a failure. Damage gets the name of its archive: that of the command, or else
@@ -355,16 +365,17 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method,
-        MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
-        SessionFate, SessionLine, SlotKind, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
-        VolumeReport, WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot,
+        Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
+        SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, UndeleteReport, Unenforced,
+        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
     use crate::client::ClientError;
     use crate::clock::Clock;
     use crate::confirm::Answer;
+    use crate::message::{Success, Verified};
 
     const HEAD: &str = "\
 # Errors
@@ -462,8 +473,11 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_mistake(path, &mistake),
             Message::of_unusable_volume("vm", path, "is a folder"),
             Message::of_overdue_backup("PROFILE", "vm", None, 86_400),
+            Message::of_overdue_archive(Success::Backup, "home", None, 86_400),
+            Message::of_overdue_archive(Success::Verify, "home", Some(90_000), 86_400),
+            Message::of_overdue_archive(Success::KeyProof, "home", None, 86_400),
             Message::of_session_ahead("PROFILE", "vm", i64::from(u32::MAX), &clock),
-            Message::of_overdue_verify("PROFILE", "home", None, 86_400),
+            Message::of_overdue_verify("PROFILE", "home", Verified::Never, 86_400),
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_lost_target(path),
@@ -598,6 +612,11 @@ What a person must know although the command did what it was asked to. With `--j
             live: true,
             damaged: true,
             acknowledged: false,
+            sizes: Some(SessionSizes {
+                data_bytes: 4000,
+                stored_bytes: 900,
+                unique_bytes: 300,
+            }),
         };
         let judged = |fate| {
             ToClient::Judged(JudgedSession {
@@ -625,8 +644,31 @@ What a person must know although the command did what it was asked to. With `--j
             ToClient::Volume(VolumeLine {
                 name: "vm".into(),
                 size_bytes: 4096,
+                description: "mail and letters".into(),
+                sizes: Some(VolumeSizes {
+                    stored_bytes: 1000,
+                    unique_bytes: 800,
+                }),
             }),
             ToClient::Session(session),
+            ToClient::Space(SpaceReport {
+                stored_bytes: 3000,
+                shared_bytes: 200,
+                metadata_bytes: 300,
+                dead_bytes: 400,
+                filler_bytes: 500,
+                waiting_bytes: 600,
+                waiting_packs: 1,
+                lost_bytes: 200,
+                lost_packs: 2,
+            }),
+            ToClient::Ages(ArchiveAges {
+                last_backup_time: 1_795_416_190,
+                backup_secs: Some(3600),
+                last_verify_time: 0,
+                verify_secs: None,
+                key_proof_secs: None,
+            }),
             ToClient::Acknowledged {
                 what: "vm 2026-11-23T06:43:10Z".into(),
             },
@@ -799,7 +841,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 39] = [
+    const EVERY_COMMAND: [&[&str]; 45] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -823,6 +865,12 @@ What a person must know although the command did what it was asked to. With `--j
         &["volume", "remove", "home", "vm"],
         &["pin", "home", "vm", "latest"],
         &["unpin", "home", "vm", "latest"],
+        &["list", "home", "--sizes"],
+        &["why", "home"],
+        &["volume", "rename", "home", "vm", "work"],
+        &["volume", "describe", "home", "vm", "mail and letters"],
+        &["tag", "add", "home", "vm", "latest", "before"],
+        &["tag", "remove", "home", "vm", "^before", "before"],
         &["restore", "home", "vm", "--to", "x"],
         &["restore", "home", "vm", "--to", "x", "--dry-run"],
         &["diff", "home", "vm"],

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
-    ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary,
-    RecoverySheet, RestoreReport, SessionLine, SlotKind, Unenforced, VerifyReport, VolumeReport,
+    ArchiveAges, ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+    ProofSummary, RecoverySheet, RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport,
+    Unenforced, VerifyReport, VolumeReport, VolumeSizes,
 };
 
 use crate::quantity::{hex, session_name};
@@ -56,6 +57,25 @@ pub(super) struct ArchiveFields {
 }
 
 #[derive(Serialize)]
+#[serde(remote = "ArchiveAges")]
+struct AgesFields {
+    #[serde(rename = "last_backup", serialize_with = "time_or_never")]
+    last_backup_time: i64,
+    #[serde(rename = "last_backup_age_secs")]
+    backup_secs: Option<u64>,
+    #[serde(rename = "last_verify", serialize_with = "time_or_never")]
+    last_verify_time: i64,
+    #[serde(rename = "last_verify_age_secs")]
+    verify_secs: Option<u64>,
+    #[serde(rename = "key_proof_age_secs")]
+    key_proof_secs: Option<u64>,
+}
+
+/// When the last successes of an archive were.
+#[derive(Serialize)]
+pub(super) struct AgesRow(#[serde(with = "AgesFields")] pub(super) ArchiveAges);
+
+#[derive(Serialize)]
 #[serde(remote = "SessionLine")]
 struct SessionFields {
     #[serde(serialize_with = "time")]
@@ -70,7 +90,65 @@ struct SessionFields {
     live: bool,
     damaged: bool,
     acknowledged: bool,
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "session_sizes"
+    )]
+    sizes: Option<SessionSizes>,
 }
+
+#[derive(Serialize)]
+struct SessionSizesRow {
+    data_bytes: u64,
+    stored_bytes: u64,
+    unique_bytes: u64,
+    shared_bytes: u64,
+}
+
+fn session_sizes<S: Serializer>(sizes: &Option<SessionSizes>, to: S) -> Result<S::Ok, S::Error> {
+    sizes
+        .map(|sizes| SessionSizesRow {
+            data_bytes: sizes.data_bytes,
+            stored_bytes: sizes.stored_bytes,
+            unique_bytes: sizes.unique_bytes,
+            shared_bytes: sizes.stored_bytes.saturating_sub(sizes.unique_bytes),
+        })
+        .serialize(to)
+}
+
+/// What the sessions of a volume need in the store.
+#[derive(Serialize)]
+pub(super) struct VolumeSizesRow {
+    stored_bytes: u64,
+    unique_bytes: u64,
+}
+
+impl VolumeSizesRow {
+    pub(super) fn of(sizes: VolumeSizes) -> Self {
+        Self {
+            stored_bytes: sizes.stored_bytes,
+            unique_bytes: sizes.unique_bytes,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(remote = "SpaceReport")]
+struct SpaceFields {
+    stored_bytes: u64,
+    shared_bytes: u64,
+    metadata_bytes: u64,
+    dead_bytes: u64,
+    filler_bytes: u64,
+    waiting_bytes: u64,
+    waiting_packs: u64,
+    lost_bytes: u64,
+    lost_packs: u64,
+}
+
+/// What the packs of an archive hold.
+#[derive(Serialize)]
+pub(super) struct SpaceRow(#[serde(with = "SpaceFields")] pub(super) SpaceReport);
 
 /// A session of a volume.
 #[derive(Serialize)]

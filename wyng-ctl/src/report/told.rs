@@ -18,6 +18,24 @@ pub(super) struct Told {
     pub(super) volume: Option<String>,
 }
 
+/// A warning about an archive.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct OverdueRow {
+    code: &'static str,
+    text: String,
+    next: String,
+}
+
+impl OverdueRow {
+    pub(super) fn of(told: &Told) -> Self {
+        Self {
+            code: told.code,
+            text: told.text.clone(),
+            next: told.next.clone(),
+        }
+    }
+}
+
 impl Told {
     /// The error of an invalid command line, of which no archive is known.
     pub(super) fn of_no_command(message: Message) -> Self {

@@ -169,6 +169,10 @@ impl Door {
             | Command::Undelete { .. }
             | Command::Monitor { .. }
             | Command::List { .. }
+            | Command::Why { .. }
+            | Command::VolumeRename { .. }
+            | Command::VolumeDescribe { .. }
+            | Command::Tag { .. }
             | Command::Restore { .. }
             | Command::Rehearse { .. }
             | Command::Diff { .. }
@@ -251,6 +255,7 @@ mod tests {
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),
             minimum_age_secs: 0,
+            warn: wyng_config::Warn::default(),
         };
         let rules = PruneRules {
             keep: KeepRules {

@@ -119,6 +119,24 @@ macro_rules! volume_failures {
                it another name: OTHERNAME=PATH.",
     }
 
+    /// The source is that of a volume which was renamed, under the name that the volume had before.
+    VolumeRenamed { volume: String, path: String, now: String } = {
+        code: "volume-renamed", exit: Usage,
+        what: ("volume {volume:?} was renamed: the volume at {path} is called {now:?} now"),
+        safe: Safe::Always("No session of it was made; its earlier ones are intact."),
+        next: "Back it up under its new name: write that name in the configuration, or \
+               NEWNAME=PATH. OLDNAME=PATH begins a second volume of this path instead, which \
+               sends everything again.",
+    }
+
+    /// Another volume of the archive has this name.
+    VolumeExists { volume: String } = {
+        code: "volume-exists", exit: Usage,
+        what: ("the archive already has a volume {volume:?}"),
+        safe: NOTHING_CHANGED,
+        next: "Choose another name, or rename that volume first; see `wyng-ctl list ARCHIVE`.",
+    }
+
     /// The path is the known one, and leads to another file or device than before.
     VolumeElsewhere { volume: String, path: String, was: String, now: String } = {
         code: "volume-elsewhere", exit: Usage,

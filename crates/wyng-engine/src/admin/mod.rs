@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making, opening and taking over an archive, and its key slots. Nothing of its volumes is read or
-//! written.
+//! Making, opening and taking over an archive, its key slots, and what its catalog says of volumes
+//! and sessions. No volume is read or written.
 
 mod create;
+mod entries;
 mod keys;
 mod open;
 mod take_over;
 mod unlock;
 
 pub use create::{CreateRequest, CreateSettings, create};
+pub use entries::{SessionChange, change_session, describe, rename};
 pub use keys::{NewSlot, add, change, list, remove, report_slots};
 pub use open::{OpenRequest, Opened, open};
 pub use take_over::take_over;

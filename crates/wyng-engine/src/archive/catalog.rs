@@ -6,6 +6,7 @@ use wyng_control::{Failure, SessionChoice};
 
 use super::known::Archive;
 use super::nodes::{CachedNodes, collect, sessions_root, volumes_root};
+use crate::state::Origins;
 use crate::world::Files;
 
 /// Length of a date such as `2026-11-23`.
@@ -25,6 +26,12 @@ impl Archive {
     pub fn volumes(&mut self, files: &mut impl Files) -> Result<Vec<(u64, VolumeEntry)>, Failure> {
         let root = volumes_root(&self.head);
         collect::<VolumesTree, _>(&root, &mut self.nodes(files))
+    }
+
+    /// Where each volume was backed up from, under the name that it has now.
+    pub(crate) fn origins(&mut self, files: &mut impl Files) -> Result<Origins, Failure> {
+        let volumes = self.volumes(files)?;
+        Origins::read_following(files, &self.folder, &volumes)
     }
 
     /// All sessions of a volume, oldest first. [`Failure::SessionsLost`] if the cache was built

@@ -17,12 +17,12 @@ use crate::world::Files;
 /// All packs of a head, by number.
 pub(crate) type Packs = BTreeMap<u64, PackEntry>;
 
-/// Reads the pack table. `visit` gets, for each of its nodes, the number of the pack in which the
-/// node lies, and the index at which its range begins.
+/// Reads the pack table. `visit` gets the place of each of its nodes, and the number of indices from
+/// the begin of the node's range to the end of the table.
 pub(crate) fn read_packs_of<F: Files>(
     nodes: CachedNodes<'_, F>,
     head: &Commit,
-    visit: &mut dyn FnMut(u64, u64),
+    visit: &mut dyn FnMut(&Place, u64),
 ) -> Result<Packs, Failure> {
     let mut nodes = CachedPackNodes(nodes);
     let load = &mut |_: &PackEntry,
@@ -30,7 +30,7 @@ pub(crate) fn read_packs_of<F: Files>(
                      level: u8,
                      room: u64|
      -> Result<Node<PacksTree>, Failure> {
-        visit(place.pack, head.packs.size.saturating_sub(room));
+        visit(place, room);
         nodes.load(place, level, room)
     };
     read_packs(head, load).map_err(|error| match error {

@@ -187,7 +187,8 @@ fn back_up_volume<P: Parts>(
     };
     let (root, method) = read_source(run, &mut volume)?;
     let world = &mut *run.job.world;
-    run.origins.set(name, &shape.found, world.client.uid());
+    run.origins
+        .set(name, volume.plan.entry.id, &shape.found, world.client.uid());
     let root = root.child.unwrap_or(Id::ZERO);
     let keeps = !(run.dry_run || request.skip_unchanged && volume.is_unchanged(root));
     let cpu_micros = world.clock.cpu_micros().saturating_sub(began_cpu);

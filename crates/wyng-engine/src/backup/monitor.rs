@@ -30,7 +30,7 @@ pub fn monitor<P: Parts>(
     request: &MonitorRequest,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
-    let mut origins = Origins::read(&mut world.files, &archive.folder)?;
+    let mut origins = archive.origins(&mut world.files)?;
     let mut failed = Vec::new();
     for (item, source) in (0..).zip(&request.sources) {
         match collect(world, &mut archive, &mut origins, item, source) {
@@ -108,7 +108,7 @@ fn collect<P: Parts>(
     saved.write(&mut world.files, &archive.folder, &label)?;
     // The record of a base snapshot is written before the snapshot is made, so that no snapshot is
     // ever forgotten.
-    origins.set(name, &shape.found, world.client.uid());
+    origins.set(name, volume.id, &shape.found, world.client.uid());
     origins.write(&mut world.files, &archive.folder)?;
     if world.volumes.rotate(item, &label)? {
         SavedDelta::remove_others(&mut world.files, &archive.folder, &label)?;

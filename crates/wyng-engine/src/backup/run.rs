@@ -99,6 +99,7 @@ impl<'w, P: Parts> Run<'w, P> {
             times.extend(sessions.iter().map(|session| session.time));
         }
         let time = free_time(world.clock.wall_secs(), &times);
+        let origins = Origins::read_following(&mut world.files, &archive.folder, &committed)?;
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
         let budget = request.max_new_bytes.filter(|_| !request.dry_run);
@@ -113,7 +114,7 @@ impl<'w, P: Parts> Run<'w, P> {
             kept_secs,
             packer: Packer::after(&archive, left.packs),
             volumes,
-            origins: Origins::read(&mut world.files, &archive.folder)?,
+            origins,
             packs_a_commit: packs_a_commit(
                 archive.head.settings.pack_size_bytes,
                 request.commit_after_bytes,

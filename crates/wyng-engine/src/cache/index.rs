@@ -209,6 +209,14 @@ impl Index {
         Ok((best, others))
     }
 
+    /// Number of places; if the same place is in several runs, it counts in each.
+    pub fn places_at_most(&self) -> u64 {
+        let fresh = self.fresh.len() as u64;
+        self.runs
+            .iter()
+            .fold(fresh, |sum, run| sum.saturating_add(run.entries))
+    }
+
     /// Visits every place of every id, in no particular order.
     pub fn visit<F: Files>(
         &self,

@@ -9,10 +9,11 @@ use wyng_archive::plan::age::{Age, Moment};
 use wyng_archive::plan::proof::Share;
 use wyng_config::without_credentials;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice, SessionLine,
-    ToClient, VolumeLine, VolumePlace, Warning,
+    ArchiveAges, ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice,
+    SessionLine, ToClient, VolumeLine, VolumePlace, Warning,
 };
 
+use super::space::{IDS_A_PART, sizes, space};
 use crate::archive::Archive;
 use crate::kept::{local_clock, moment_now, moment_of_session};
 use crate::space::{look_for_waits, tell_waits};
@@ -77,12 +78,13 @@ fn proof_summary(share: &Share) -> ProofSummary {
 }
 
 /// Reports the sessions of an archive, or of one volume; with `choice` only the session of each
-/// volume that it chooses.
+/// volume that it chooses. `with_sizes`: also what each needs in the store.
 pub fn sessions<P: Parts>(
     world: &mut World<P>,
     name: &str,
     only: Option<&str>,
     choice: Option<&SessionChoice>,
+    with_sizes: bool,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut volumes = archive.volumes(&mut world.files)?;
@@ -101,6 +103,12 @@ pub fn sessions<P: Parts>(
             false => Warning::NewestDamaged { generation, newest },
         }))?;
     }
+    let sized = if with_sizes {
+        let World { files, client, .. } = world;
+        sizes(files, client, &mut archive, only, IDS_A_PART)?
+    } else {
+        Vec::new()
+    };
     let mut seen = Seen::now(world, &mut archive)?;
     let (mut is_found, mut exit) = (false, ExitStatus::Done);
     for (_, volume) in volumes {
@@ -119,19 +127,17 @@ pub fn sessions<P: Parts>(
             }
             sessions => sessions?,
         };
+        let sized = sized.iter().find(|sized| sized.volume.id == volume.id);
         world.client.tell(ToClient::Volume(VolumeLine {
-            name: volume.name.clone(),
-            size_bytes: volume.size_bytes,
+            sizes: sized.map(|sized| sized.sizes),
+            ..volume_line(&volume)
         }))?;
         for session in sessions {
-            report_session(
-                &mut world.files,
-                &mut world.client,
-                &mut archive,
-                &volume,
-                session,
-                &mut seen,
-            )?;
+            let sizes = sized.and_then(|sized| sized.of(&session));
+            let line = session_line(&mut world.files, &mut archive, &volume, session, &mut seen)?;
+            world
+                .client
+                .tell(ToClient::Session(SessionLine { sizes, ..line }))?;
             is_found = true;
         }
     }
@@ -160,17 +166,48 @@ impl Seen {
     }
 }
 
-fn report_session(
+/// Reports what fills the store: every volume and session with its sizes, and then the rest.
+pub fn why<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    let mut seen = Seen::now(world, &mut archive)?;
+    let World { files, client, .. } = world;
+    let (report, volumes) = space(files, client, &mut archive, IDS_A_PART)?;
+    for sized in volumes {
+        client.tell(ToClient::Volume(VolumeLine {
+            sizes: Some(sized.sizes),
+            ..volume_line(&sized.volume)
+        }))?;
+        for (session, sizes) in sized.sessions {
+            let line = session_line(files, &mut archive, &sized.volume, session, &mut seen)?;
+            client.tell(ToClient::Session(SessionLine {
+                sizes: Some(sizes),
+                ..line
+            }))?;
+        }
+    }
+    client.tell(ToClient::Space(report))?;
+    Ok(ExitStatus::Done)
+}
+
+fn volume_line(volume: &VolumeEntry) -> VolumeLine {
+    VolumeLine {
+        name: volume.name.clone(),
+        size_bytes: volume.size_bytes,
+        description: volume.description.clone(),
+        sizes: None,
+    }
+}
+
+fn session_line(
     files: &mut impl Files,
-    client: &mut impl Client,
     archive: &mut Archive,
     volume: &VolumeEntry,
     session: SessionEntry,
     seen: &mut Seen,
-) -> Result<(), Failure> {
+) -> Result<SessionLine, Failure> {
     let damaged = is_damaged(files, archive, &session, &mut seen.damaged)?;
     let acknowledged = damaged && is_acknowledged(files, archive, volume, &session)?;
-    client.tell(ToClient::Session(SessionLine {
+    Ok(SessionLine {
         age_secs: Age::of(Some(moment_of_session(&session)), seen.now).secs(),
         session: session.time,
         generation: session.generation,
@@ -180,7 +217,8 @@ fn report_session(
         live: session.live,
         damaged,
         acknowledged,
-    }))
+        sizes: None,
+    })
 }
 
 /// Reports the state of an archive, or of every archive: its newest sessions, and what a person
@@ -198,22 +236,21 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     show(world, name)?;
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut seen = Seen::now(world, &mut archive)?;
+    let mut last_backup = None;
     for (_, volume) in archive.volumes(&mut world.files)? {
-        world.client.tell(ToClient::Volume(VolumeLine {
-            name: volume.name.clone(),
-            size_bytes: volume.size_bytes,
-        }))?;
+        world.client.tell(ToClient::Volume(volume_line(&volume)))?;
         if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
-            report_session(
-                &mut world.files,
-                &mut world.client,
-                &mut archive,
-                &volume,
-                newest,
-                &mut seen,
-            )?;
+            let then = moment_of_session(&newest);
+            last_backup = last_backup.max(Some((then.wall_secs, then.kept_secs)));
+            let line = session_line(&mut world.files, &mut archive, &volume, newest, &mut seen)?;
+            world.client.tell(ToClient::Session(line))?;
         }
     }
+    let last_backup = last_backup.map(|(wall_secs, kept_secs)| Moment {
+        wall_secs,
+        kept_secs,
+    });
+    report_ages(world, &mut archive, last_backup, seen.now)?;
     let waits = look_for_waits(world, &mut archive)?;
     tell_waits(&mut world.client, &waits)?;
     if archive.ledger.stopped {
@@ -236,6 +273,26 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),
     }
+}
+
+/// Reports how long ago the last successes were. A backup succeeded when there is a session of it,
+/// whatever commits came later.
+fn report_ages<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    last_backup: Option<Moment>,
+    now: Moment,
+) -> Result<(), Failure> {
+    let packs = packs_of(&mut world.files, archive)?;
+    let Proven { verified, .. } = proven(&mut world.files, archive, &packs, now)?;
+    let time = |then: Option<Moment>| then.map_or(0, |then| then.wall_secs);
+    world.client.tell(ToClient::Ages(ArchiveAges {
+        last_backup_time: time(last_backup),
+        backup_secs: Age::of(last_backup, now).secs(),
+        last_verify_time: time(verified),
+        verify_secs: Age::of(verified, now).secs(),
+        key_proof_secs: Age::of(archive.ledger.keys_proven, now).secs(),
+    }))
 }
 
 /// Reports every archive that this machine knows.
@@ -304,7 +361,8 @@ pub fn snapshots_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Fa
         complete: volumes.is_ok(),
     })?;
     let volumes = volumes.unwrap_or_default();
-    let remembered = Origins::read(&mut world.files, &folder).unwrap_or_default();
+    let remembered =
+        Origins::read_following(&mut world.files, &folder, &volumes).unwrap_or_default();
     let mut places: Vec<VolumePlace> = remembered.places(world.client.uid()).collect();
     for (
         _,

@@ -4,8 +4,10 @@
 
 mod archives;
 mod far_ends;
+mod space;
 
 pub use archives::{
-    archives, names, recovery_sheet, sessions, show, snapshots, snapshots_of, status,
+    archives, names, recovery_sheet, sessions, show, snapshots, snapshots_of, status, why,
 };
 pub use far_ends::check_far_ends;
+pub use space::{SizedVolume, sizes, space};

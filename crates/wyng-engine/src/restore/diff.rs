@@ -19,7 +19,7 @@ use crate::archive::{Archive, content_root};
 use crate::bits::Bits;
 use crate::outcome::{internal, report};
 use crate::pool::Pool;
-use crate::state::{Origins, Said};
+use crate::state::Said;
 use crate::world::{Client, Errno, Files, Parts, Volumes, World};
 
 /// Maximum number of ranges in one message.
@@ -122,7 +122,7 @@ fn with_local<P: Parts>(
         archive: archive.folder.id().0,
         volume: volume.id.0,
     };
-    let origins = Origins::read(&mut world.files, &archive.folder)?;
+    let origins = archive.origins(&mut world.files)?;
     let said = Said::of(&request.source);
     let path = origins.path_of(&volume.name, world.client.uid());
     if path.is_none() && said == Said::Path {

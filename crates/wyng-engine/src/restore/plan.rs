@@ -16,6 +16,7 @@ use crate::store::is_damaged;
 use crate::world::{Client, Files, Parts, TargetWish, Volumes, World};
 
 /// What a restore was asked for.
+#[derive(Clone)]
 pub struct RestoreRequest {
     /// The archive's name.
     pub archive: String,

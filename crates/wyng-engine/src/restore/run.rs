@@ -25,6 +25,9 @@ pub fn restore<P: Parts>(
     request: &RestoreRequest,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    let mut request = request.clone();
+    request.origins.follow(&archive.volumes(&mut world.files)?);
+    let request = &request;
     let Chosen { sessions, failed } =
         choose(&mut world.files, &mut world.client, &mut archive, request)?;
     let mut tally = Tally {

@@ -6,17 +6,20 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use wyng_archive::format::{VolumeEntry, VolumeId};
 use wyng_control::{
     BackupSource, Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text,
 };
 
-use super::ArchiveFolder;
+use super::{ArchiveFolder, to_hex};
 use crate::world::Files;
 
 const FILE: &str = "origins.toml";
+/// Maximum number of former names that are remembered for a volume; older ones are forgotten.
+const FORMER_NAMES_MAX: usize = 8;
 
 /// The origins of volumes, by the volumes' names.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Origins {
     known: BTreeMap<String, Known>,
     /// Whether something is not written yet.
@@ -38,6 +41,11 @@ struct Known {
     marks: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshots: Option<String>,
+    /// The volume's id, hexadecimal: the origin follows a volume that is renamed.
+    volume: String,
+    /// Names that the volume had before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former_names: Vec<String>,
     uid: u32,
 }
 
@@ -84,18 +92,74 @@ impl Origins {
         })
     }
 
+    /// Reads the origins, under the names that these volumes have now.
+    pub fn read_following(
+        files: &mut impl Files,
+        folder: &ArchiveFolder,
+        volumes: &[(u64, VolumeEntry)],
+    ) -> Result<Self, Failure> {
+        let mut origins = Self::read(files, folder)?;
+        origins.follow(volumes);
+        Ok(origins)
+    }
+
+    /// Gives each origin the name that its volume has in the volume table. An origin of a volume
+    /// that is not in the table keeps its name, unless another volume has it.
+    pub fn follow(&mut self, volumes: &[(u64, VolumeEntry)]) {
+        let now_called: BTreeMap<String, &str> = volumes
+            .iter()
+            .map(|(_, volume)| (to_hex(&volume.id.0), volume.name.as_str()))
+            .collect();
+        let is_renamed = |(name, known): (&String, &Known)| {
+            now_called
+                .get(&known.volume)
+                .is_some_and(|now| *now != name.as_str())
+        };
+        if !self.known.iter().any(is_renamed) {
+            return;
+        }
+        self.changed = true;
+        let (in_table, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.known)
+            .into_iter()
+            .partition(|(_, known)| now_called.contains_key(&known.volume));
+        for (name, mut known) in in_table {
+            let Some(now) = now_called.get(&known.volume) else {
+                continue;
+            };
+            known
+                .former_names
+                .retain(|former| former != now && *former != name);
+            if name != *now {
+                known.former_names.push(name);
+            }
+            let forgotten = known.former_names.len().saturating_sub(FORMER_NAMES_MAX);
+            known.former_names.drain(..forgotten);
+            self.known.insert((*now).to_owned(), known);
+        }
+        for (name, known) in others {
+            self.known.entry(name).or_insert(known);
+        }
+    }
+
     /// Refuses a source that is not the volume backed up under that name before. A path that is
     /// given alone must be the known path, or lead to the same file or device
     /// ([`Failure::VolumeOfOtherPath`]); and the known path must lead to the same file or device as
-    /// before ([`Failure::VolumeElsewhere`]).
+    /// before ([`Failure::VolumeElsewhere`]). A name that is not known must not be the former name
+    /// of a volume that this source is ([`Failure::VolumeRenamed`]): otherwise a configuration that
+    /// still has that name would begin a new volume and send everything again.
     pub fn check(&self, volume: &str, found: &Origin, said: Said) -> Result<(), Failure> {
-        let Some(known) = self
-            .known
-            .get(volume)
-            .and_then(Known::origin)
-            .filter(|_| said != Said::NamedPath)
-        else {
+        if said == Said::NamedPath {
             return Ok(());
+        }
+        let Some(known) = self.known.get(volume).and_then(Known::origin) else {
+            return match self.renamed(volume, found) {
+                Some(now) => Err(Failure::VolumeRenamed {
+                    volume: volume.to_owned(),
+                    path: path_text(&found.path),
+                    now: now.to_owned(),
+                }),
+                None => Ok(()),
+            };
         };
         if known.leads_to_the_same_as(found) {
             return Ok(());
@@ -123,8 +187,29 @@ impl Origins {
         self.changed |= self.known.remove(volume).is_some();
     }
 
+    /// Whether the volume that is called `now` was called `former` before.
+    pub fn was_called(&self, now: &str, former: &str) -> bool {
+        self.known
+            .get(now)
+            .is_some_and(|known| known.former_names.iter().any(|name| name == former))
+    }
+
+    /// The present name of the volume that had this name, if `found` is that volume's source.
+    fn renamed(&self, former: &str, found: &Origin) -> Option<&str> {
+        let is_it = |known: &Known| {
+            known.former_names.iter().any(|name| name == former)
+                && known
+                    .origin()
+                    .is_some_and(|origin| origin.leads_to_the_same_as(found))
+        };
+        self.known
+            .iter()
+            .find(|(_, known)| is_it(known))
+            .map(|(name, _)| name.as_str())
+    }
+
     /// From now on this source is the volume's origin, as the user `uid` named it.
-    pub fn set(&mut self, volume: &str, found: &FoundSource, uid: u32) {
+    pub fn set(&mut self, volume: &str, id: VolumeId, found: &FoundSource, uid: u32) {
         let FoundSource {
             origin:
                 Origin {
@@ -136,7 +221,22 @@ impl Origins {
             snapshots,
             ..
         } = found;
+        // The name is given away: it stands for this volume, and no longer for one that had it.
+        for known in self.known.values_mut() {
+            let before = known.former_names.len();
+            known.former_names.retain(|former| former != volume);
+            self.changed |= known.former_names.len() != before;
+        }
+        let volume_id = to_hex(&id.0);
+        let former_names = self
+            .known
+            .get(volume)
+            .filter(|known| known.volume == volume_id)
+            .map(|known| known.former_names.clone())
+            .unwrap_or_default();
         let known = Known {
+            volume: volume_id,
+            former_names,
             path: path_text(path),
             leads_to: path_text(leads_to),
             device_bytes: *device_bytes,
@@ -208,6 +308,87 @@ impl Known {
 mod tests {
     use super::*;
 
+    const VOLUME: VolumeId = VolumeId([1; 16]);
+
+    fn table(volumes: &[(&str, VolumeId)]) -> Vec<(u64, VolumeEntry)> {
+        let entry = |(name, id): &(&str, VolumeId)| VolumeEntry {
+            id: *id,
+            domain: wyng_archive::crypto::DomainId([0; 16]),
+            size_bytes: 0,
+            chunk_size_bytes: 4096,
+            sessions_size: 0,
+            sessions_root: wyng_archive::crypto::Id::ZERO,
+            name: (*name).to_owned(),
+            description: String::new(),
+        };
+        (0..).zip(volumes.iter().map(entry)).collect()
+    }
+
+    #[test]
+    fn an_origin_follows_its_volume_through_every_renaming() {
+        let mut origins = Origins::default();
+        let (other, [a, b]) = (VolumeId([2; 16]), ["/a.img", "/b.img"]);
+        origins.set("a", VOLUME, &file(a, a), 0);
+        origins.set("b", other, &file(b, b), 0);
+        origins.follow(&table(&[("b", VOLUME), ("a", other)]));
+        assert_eq!(
+            [origins.path_of("b", 0), origins.path_of("a", 0)],
+            [Some(a.into()), Some(b.into())],
+            "the names were swapped"
+        );
+        assert_eq!(origins.check("b", &file(a, a).origin, Said::Path), Ok(()));
+        origins.follow(&table(&[("b", VOLUME), ("c", other)]));
+        assert_eq!(origins.path_of("c", 0), Some(b.into()));
+        assert_eq!(origins.path_of("a", 0), None);
+    }
+
+    #[test]
+    fn the_former_name_of_a_renamed_volume_begins_no_new_one_unasked() {
+        let mut origins = Origins::default();
+        let source = file("/a.img", "/a.img");
+        origins.set("old", VOLUME, &source, 0);
+        origins.follow(&table(&[("new", VOLUME)]));
+        for said in [Said::Path, Said::Configured] {
+            assert_eq!(
+                origins.check("old", &source.origin, said),
+                Err(Failure::VolumeRenamed {
+                    volume: "old".into(),
+                    path: "/a.img".into(),
+                    now: "new".into(),
+                })
+            );
+        }
+        let another = file("/b.img", "/b.img");
+        assert_eq!(
+            origins.check("old", &another.origin, Said::Configured),
+            Ok(()),
+            "another disk may have the name"
+        );
+        assert_eq!(
+            origins.check("old", &source.origin, Said::NamedPath),
+            Ok(()),
+            "the person says so"
+        );
+        origins.set("old", VolumeId([2; 16]), &source, 0);
+        assert_eq!(
+            origins.check("old", &source.origin, Said::Path),
+            Ok(()),
+            "the name was given away"
+        );
+    }
+
+    #[test]
+    fn the_remembered_former_names_are_bounded() {
+        let mut origins = Origins::default();
+        origins.set("0", VOLUME, &file("/a.img", "/a.img"), 0);
+        for number in 1..20 {
+            origins.follow(&table(&[(number.to_string().as_str(), VOLUME)]));
+        }
+        let known = origins.known.get("19").unwrap();
+        assert_eq!(known.former_names.len(), FORMER_NAMES_MAX);
+        assert_eq!(known.former_names.last().unwrap(), "18");
+    }
+
     fn file(path: &str, leads_to: &str) -> FoundSource {
         FoundSource {
             origin: Origin {
@@ -236,7 +417,7 @@ mod tests {
             origins.check("vm.img", &file("/a/vm.img", "/a/vm.img").origin, Said::Path),
             Ok(())
         );
-        origins.set("vm.img", &file("/a/vm.img", "/a/vm.img"), 7);
+        origins.set("vm.img", VOLUME, &file("/a/vm.img", "/a/vm.img"), 7);
         let other = file("/b/vm.img", "/b/vm.img");
         assert_eq!(
             origins.check("vm.img", &file("/a/vm.img", "/a/vm.img").origin, Said::Path),
@@ -260,7 +441,7 @@ mod tests {
             origins.check("vm.img", &other.origin, Said::NamedPath),
             Ok(())
         );
-        origins.set("vm.img", &other, 8);
+        origins.set("vm.img", VOLUME, &other, 8);
         assert_eq!(
             origins.path_of("vm.img", 8).as_deref(),
             Some(&b"/b/vm.img"[..])
@@ -277,6 +458,7 @@ mod tests {
         let mut origins = Origins::default();
         origins.set(
             "disk",
+            VOLUME,
             &device("/dev/vg/work", "/dev/dm-3", "dm:vg-work"),
             0,
         );
@@ -298,7 +480,7 @@ mod tests {
                 ("/dev/dm-3 (dm:vg-work)", "/dev/dm-3 (dm:vg-vault)")
             );
         }
-        origins.set("image", &file("/current.img", "/2026/a.img"), 0);
+        origins.set("image", VOLUME, &file("/current.img", "/2026/a.img"), 0);
         let elsewhere = file("/current.img", "/2027/a.img").origin;
         assert_eq!(
             code(origins.check("image", &elsewhere, Said::Path)),
@@ -325,7 +507,7 @@ mod tests {
                 ..FoundSource::default()
             }
         };
-        origins.set("vm", &odd(0xff), 0);
+        origins.set("vm", VOLUME, &odd(0xff), 0);
         assert_eq!(origins.path_of("vm", 0), Some(vec![b'/', 0xff]));
         assert_eq!(
             code(origins.check("vm", &odd(0xfe).origin, Said::Path)),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The pack table of an archive's head. It changes nothing.
 
+use wyng_archive::format::Place;
 use wyng_control::Failure;
 
 use crate::archive::{Archive, Packs, read_packs_of};
@@ -19,5 +20,18 @@ pub(crate) fn packs_below(
     visit: &mut dyn FnMut(u64, u64),
 ) -> Result<Packs, Failure> {
     let head = archive.head.clone();
-    read_packs_of(archive.nodes(files), &head, visit)
+    let size = head.packs.size;
+    read_packs_of(archive.nodes(files), &head, &mut |place, room| {
+        visit(place.pack, size.saturating_sub(room));
+    })
+}
+
+/// The places of the nodes of the pack table.
+pub(crate) fn pack_table_nodes(
+    files: &mut impl Files,
+    archive: &mut Archive,
+    visit: &mut dyn FnMut(&Place),
+) -> Result<(), Failure> {
+    let head = archive.head.clone();
+    read_packs_of(archive.nodes(files), &head, &mut |place, _| visit(place)).map(drop)
 }
