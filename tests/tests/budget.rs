@@ -6,12 +6,14 @@ use std::collections::BTreeSet;
 
 use wyng_archive::format::ContentTree;
 use wyng_archive::plan::{Root, Walk};
-use wyng_control::{ExitStatus, Failure, ToClient};
+use wyng_control::{ExitStatus, Failure, KeepRules, PruneRules, ToClient};
+use wyng_engine::admin;
 use wyng_engine::backup::{self, BackupRequest};
+use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::state::{PackNote, Spending};
 use wyng_engine::store::packs_of;
 use wyng_tests::engine::{
-    assert_whole, back_up, cut_everywhere, fingerprint, made, named, reported,
+    adopt, assert_whole, back_up, cut_everywhere, fingerprint, made, named, reported,
 };
 use wyng_tests::memory_world::{Durable, MemoryWorld};
 use wyng_tests::sandbox::noise;
@@ -173,4 +175,69 @@ fn what_heals_damage_is_not_limited() {
     sessions.extend(reported(&healing));
     assert_eq!(sessions.len(), 2);
     assert_whole(&healing.end(), &sessions);
+}
+
+fn prune(durable: &Durable, now: u64) -> Durable {
+    let mut world = world(durable, now, &[]);
+    let request = PruneRequest {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        rules: PruneRules {
+            keep: KeepRules {
+                last: 1,
+                ..KeepRules::default()
+            },
+            ..PruneRules::default()
+        },
+        dry_run: false,
+        unattended: false,
+        trust_clock: false,
+    };
+    assert_eq!(prune::prune(&mut world, &request), Ok(ExitStatus::Done));
+    world.end()
+}
+
+/// The first pack of the head's floor, and how many packs were given up.
+fn floor_and_given_up(durable: &Durable) -> (Option<u64>, usize) {
+    let mut world = world(durable, 1, &[]);
+    let mut archive = world.open_archive("home").unwrap();
+    let packs = packs_of(&mut world.files, &mut archive).unwrap();
+    let given_up = packs
+        .values()
+        .filter(|pack| pack.state.given_up().is_some());
+    (archive.head.floor.map(|floor| floor.pack), given_up.count())
+}
+
+#[test]
+fn what_was_sent_without_a_session_is_alive_until_the_session_comes_or_the_minimum_age_passes() {
+    let sources = [noise(60 * CHUNK, 1)];
+    let mut first = world(&made(), DAY, &sources);
+    assert_eq!(back_up_limited(&mut first), Ok(ExitStatus::Partial));
+    let sent = first.end();
+    let (floor, _) = floor_and_given_up(&sent);
+    assert!(floor.is_some());
+    let pruned = prune(&sent, 2 * DAY);
+    assert_eq!(floor_and_given_up(&pruned), (floor, 0));
+    // Another machine that takes over does not know what the floor stands for, and keeps it.
+    let elsewhere = Durable {
+        store: pruned.store.clone(),
+        ..Durable::default()
+    };
+    let mut other = world(&elsewhere, 3 * DAY, &sources);
+    adopt(&mut other).unwrap();
+    admin::take_over(&mut other, "home").unwrap();
+    let taken = other.end();
+    assert_eq!(floor_and_given_up(&prune(&taken, 4 * DAY)), (floor, 0));
+    for durable in [&pruned, &taken] {
+        let late = prune(durable, 9 * DAY);
+        let (floor, given_up) = floor_and_given_up(&late);
+        assert!(floor.is_none() && given_up > 1, "{floor:?} {given_up}");
+    }
+    // With the session the floor goes.
+    let mut rest = world(&pruned, 3 * DAY, &sources);
+    back_up(&mut rest).unwrap();
+    let whole = rest.end();
+    assert_eq!(floor_and_given_up(&whole), (None, 0));
+    assert_eq!(copies(&whole), [60]);
+    assert_whole(&whole, &reported(&rest));
 }

@@ -143,7 +143,6 @@ fn every_output_is_what_its_schema_says() {
         &["session", "remove", "home", "disk.img", "latest", "--yes"],
     );
     tour.run(0, &["unpin", "home", "disk.img", "latest"]);
-    tour.run(2, &["volume", "remove", "home", "disk.img"]);
     tour.run(0, &["backup", "home", "second=disk.img"]);
     tour.run(
         0,

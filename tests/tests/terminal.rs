@@ -493,3 +493,51 @@ fn a_restore_in_place_is_confirmed_on_the_terminal_or_by_an_option() {
     sandbox.wyng(&restore[..6]).success();
     assert!(std::fs::read(&image).unwrap() == noise(100_000, 1));
 }
+
+#[test]
+fn a_removal_is_confirmed_on_the_terminal_which_says_what_is_special_about_it() {
+    let sandbox = Sandbox::with_archive(&[]);
+    for seed in 1..4 {
+        sandbox.image("disk.img", 100_000, seed);
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    }
+    let session = ["session", "remove", "home", "disk.img", "latest"];
+    let command = sandbox.command(&session);
+    let words = command.get_args().filter(|word| *word != "--yes");
+    let refused = Command::new("setsid")
+        .arg("--wait")
+        .arg(command.get_program())
+        .args(words)
+        .current_dir(sandbox.path(""))
+        .output();
+    assert_eq!(
+        Outcome::of(refused.unwrap()).expect(2).codes(),
+        ["confirmation-needed"],
+        "without a terminal"
+    );
+    let left = || {
+        let outcome = sandbox.wyng(&["list", "home"]);
+        let volumes = outcome.success().json["volumes"]
+            .as_array()
+            .unwrap()
+            .clone();
+        volumes
+            .first()
+            .map_or(0, |volume| volume["sessions"].as_array().unwrap().len())
+    };
+    let volume = ["volume", "remove", "home", "disk.img"];
+    for (words, question, answer, status, sessions) in [
+        (&session[..], "the newest included?", "n", 130, 3),
+        (&session, "the newest included?", "y", 0, 2),
+        (&session, "the newest included?", "y", 0, 1),
+        (&session, ": no sound session is left?", "", 130, 1),
+        (&volume, "with all of its sessions (1)?", "yes", 0, 0),
+    ] {
+        let mut person = Person::at(&sandbox, words);
+        person.answer("[y/N] ", answer);
+        let (seen, found) = person.leave();
+        assert_eq!(found, status, "{seen}");
+        assert!(seen.contains(question), "{seen}");
+        assert_eq!(left(), sessions, "{seen}");
+    }
+}

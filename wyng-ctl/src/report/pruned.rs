@@ -187,8 +187,8 @@ pub(crate) fn question(volume: &str, whole: bool, judged: &[JudgedSession]) -> S
         return format!("Remove volume {volume} with all of its sessions ({count})?");
     }
     let also = match (newest, last_sound) {
-        (_, true) => ", among them its last sound one",
-        (true, false) => ", among them its newest one",
+        (_, true) => ": no sound session is left",
+        (true, false) => ", the newest included",
         (false, false) => "",
     };
     let sessions = if count == 1 { "session" } else { "sessions" };
