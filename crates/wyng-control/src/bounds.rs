@@ -127,14 +127,7 @@ impl Command {
                 session,
                 with,
                 ..
-            } => {
-                check_volume(volume)?;
-                check_session(session)?;
-                match with {
-                    CompareWith::Session(session) => check_session(session),
-                    CompareWith::Local => Ok(()),
-                }
-            }
+            } => check_compared(volume, session, with),
             Self::Verify {
                 volumes,
                 session,
@@ -226,6 +219,20 @@ pub fn is_archive_name(name: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         && !is_id
+}
+
+/// What a session is compared with is within its bounds, and so is the session.
+fn check_compared(
+    volume: &str,
+    session: &SessionChoice,
+    with: &CompareWith,
+) -> Result<(), Failure> {
+    check_volume(volume)?;
+    check_session(session)?;
+    match with {
+        CompareWith::Session(session) => check_session(session),
+        CompareWith::Local => Ok(()),
+    }
 }
 
 fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {

@@ -209,9 +209,10 @@ pub(super) fn undeleted(report: &UndeleteReport) -> String {
 
 fn hours(secs: u64) -> String {
     let hours = secs.div_ceil(HOUR_SECS);
-    match hours / 24 {
-        0 | 1 => counted(hours, "hour"),
-        days => counted(days, "day"),
+    if hours < 48 {
+        counted(hours, "hour")
+    } else {
+        counted(hours.div_ceil(24), "day")
     }
 }
 
@@ -232,12 +233,12 @@ mod tests {
         };
         assert_eq!(
             waiting(&waits(hold_off)),
-            "1 pack, 1.0 MiB: waiting for 2 runs and 3 days of the hold-off"
+            "1 pack, 1 MiB: waiting for 2 runs and 4 days of the hold-off"
         );
         let refused = WaitReason::StoreRefused { secs_left: 60 };
         assert_eq!(
             waiting(&waits(refused)),
-            "1 pack, 1.0 MiB: waiting because the store refused to delete; next try in 1 hour"
+            "1 pack, 1 MiB: waiting because the store refused to delete; next try in 1 hour"
         );
     }
 }

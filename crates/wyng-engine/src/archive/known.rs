@@ -13,7 +13,7 @@ use wyng_control::{Failure, ObjectClass};
 use wyng_wire::{BlobName, Service};
 
 use super::nodes::{CachedNodes, LostKeys, keys_at_hand};
-use super::packs::{packs_at_hand, read_packs_of};
+use super::packs::{Packs, packs_at_hand, read_packs_of};
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::cache::{Cache, PacksAtHand};
 use crate::outcome::{damaged, internal};
@@ -177,6 +177,17 @@ impl Archive {
             }
         }
         Err(last)
+    }
+
+    /// All packs of the head, by number.
+    pub fn packs(&mut self, files: &mut impl Files) -> Result<Packs, Failure> {
+        let head = self.head.clone();
+        let nodes = CachedNodes {
+            files,
+            cache: &mut self.cache,
+            credential: &self.credential,
+        };
+        read_packs_of(nodes, &head, &mut |_, _| {})
     }
 
     /// Starts the archive's far end for one service and has it open the archive's store.

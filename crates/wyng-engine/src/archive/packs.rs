@@ -8,7 +8,6 @@ use wyng_archive::format::{Commit, Node, PackEntry, PackState, PacksTree, Place}
 use wyng_archive::plan::{Nodes, PacksError, read_packs};
 use wyng_control::Failure;
 
-use super::known::Archive;
 use super::nodes::{CachedNodes, CachedPackNodes};
 use crate::cache::PacksAtHand;
 use crate::outcome::damaged;
@@ -37,14 +36,6 @@ pub(crate) fn read_packs_of<F: Files>(
         PacksError::Damage(damage) => damaged(&damage),
         PacksError::Nodes(failure) => failure,
     })
-}
-
-impl Archive {
-    /// All packs of the head, by number.
-    pub fn packs(&mut self, files: &mut impl Files) -> Result<Packs, Failure> {
-        let head = self.head.clone();
-        read_packs_of(self.nodes(files), &head, &mut |_, _| {})
-    }
 }
 
 /// The packs of a head in which ids are known. In all others nothing is: they were given up, are

@@ -252,6 +252,7 @@ where
 
 /// An entry of a leaf that may name a chunk.
 trait Chunk {
+    /// The chunk's id; `None` for an entry that names trees or nothing.
     fn chunk(&self) -> Option<&Id>;
 }
 
