@@ -143,7 +143,8 @@ fn every_output_is_what_its_schema_says() {
         &["session", "remove", "home", "disk.img", "latest", "--yes"],
     );
     tour.run(0, &["unpin", "home", "disk.img", "latest"]);
-    tour.run(0, &["backup", "home", "second=disk.img"]);
+    tour.sandbox.image("small.img", 20_000, 3);
+    tour.run(0, &["backup", "home", "second=small.img"]);
     tour.run(
         0,
         &["session", "remove", "home", "second", "latest", "--yes"],

@@ -15,10 +15,6 @@ use crate::space::{Roots, mark_alive};
 use crate::store::{PackChanges, packs_below};
 use crate::world::{Client, Files};
 
-/// Minimum number of packs for which a prune that removes no session makes a commit. A commit
-/// brings a pack of its own, and leaves at most one behind that nothing needs.
-const PACKS_MIN: usize = 2;
-
 /// What a prune frees.
 #[derive(Debug, Default)]
 pub(super) struct Freed {
@@ -70,7 +66,10 @@ pub(super) fn find_freed(
     // Nodes of the pack table keep no pack: they are written anew in the commit that gives it up.
     let marked = alive.marked(&table.packs, &BTreeSet::new());
     let given_up = to_give_up(&marked, archive.floor(now_kept_secs));
-    if given_up.len() < PACKS_MIN && removed.is_empty() {
+    // A commit brings a pack with nodes of the pack table, which may be all that is in it. If such a
+    // pack alone were worth a commit, prunes would go on for ever.
+    let is_worth = given_up.iter().any(|pack| !table.nodes.contains_key(pack));
+    if !is_worth && removed.is_empty() {
         return Ok(freed);
     }
     for number in given_up {
