@@ -53,18 +53,7 @@ impl Command {
                 ..
             } => {
                 check_store(store_url)?;
-                if *minimum_age_secs > HOLD_OFF_MAX.secs {
-                    return Err(out_of_bounds("the minimum age", "at most 36,525 days"));
-                }
-                let fits = hold_off.runs <= HOLD_OFF_MAX.runs && hold_off.secs <= HOLD_OFF_MAX.secs;
-                if fits {
-                    Ok(())
-                } else {
-                    Err(out_of_bounds(
-                        "the hold-off",
-                        "at most 65,535 runs and 36,525 days",
-                    ))
-                }
+                check_waits(*hold_off, *minimum_age_secs)
             }
             Self::ArchiveOpen {
                 store_url, expect, ..
@@ -219,6 +208,19 @@ pub fn is_archive_name(name: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
         && !is_id
+}
+
+/// The times for which things are kept are within their bounds.
+fn check_waits(hold_off: HoldOff, minimum_age_secs: u64) -> Result<(), Failure> {
+    if minimum_age_secs > HOLD_OFF_MAX.secs {
+        return Err(out_of_bounds("the minimum age", "at most 36,525 days"));
+    }
+    if hold_off.runs <= HOLD_OFF_MAX.runs && hold_off.secs <= HOLD_OFF_MAX.secs {
+        Ok(())
+    } else {
+        let allowed = "at most 65,535 runs and 36,525 days";
+        Err(out_of_bounds("the hold-off", allowed))
+    }
 }
 
 /// What a session is compared with is within its bounds, and so is the session.

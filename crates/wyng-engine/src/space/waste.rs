@@ -86,7 +86,11 @@ impl Waste {
         now_kept_secs: u64,
     ) -> Result<Plan, Failure> {
         let outline = self.outline(archive, now_kept_secs);
-        let is_mature = !outline.mark_going.is_empty() || outline.waiting.values().any(is_mature);
+        let is_mature = !outline.mark_going.is_empty()
+            || outline
+                .waiting
+                .values()
+                .any(|obstacles| is_mature(obstacles));
         if !is_mature {
             return Ok(outline);
         }
@@ -211,7 +215,7 @@ fn is_proof(obstacle: &Obstacle) -> bool {
 }
 
 /// Whether the hold-off of a pack with these obstacles is over.
-fn is_mature(obstacles: &Vec<Obstacle>) -> bool {
+fn is_mature(obstacles: &[Obstacle]) -> bool {
     let is_hold_off = |obstacle: &Obstacle| matches!(obstacle, Obstacle::HoldOff { .. });
     !obstacles.iter().any(is_hold_off)
 }
