@@ -58,6 +58,7 @@ fn the_example_of_the_document_is_right() {
     let nightly = json!({
         "name": "nightly", "archive": "home", "volumes": ["work", "vault"], "live": true, "skip_unchanged": false,
         "backup_overdue_secs": 259_200, "verify_overdue_secs": 2_592_000, "verify_budget_bytes": 20_u64 << 30,
+        "verify": false, "scratch": "/var/tmp",
     });
     assert_eq!(outcome.json["profiles"][0], nightly);
     assert_eq!(

@@ -64,7 +64,8 @@ pub struct Ledger {
     pub stopped: bool,
     /// When every session key was last derived and compared, seconds since 1970 UTC; 0: never.
     pub keys_proven_time: i64,
-    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0: never.
+    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0:
+    /// never.
     pub rehearsed_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
