@@ -129,5 +129,5 @@ fn the_units_and_files_that_the_guide_names_are_shipped() {
         assert!(there.is_file(), "{document}");
         seen += 1;
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }

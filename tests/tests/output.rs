@@ -112,6 +112,9 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["restore", "home", "disk.img", "--to", "restored.img"]);
     assert!(std::fs::read(tour.sandbox.path("restored.img")).unwrap() == noise(300_000, 1));
     tour.run(1, &["restore", "home", "disk.img", "--to", "restored.img"]);
+    tour.run(0, &["rehearse", "home"]);
+    tour.run(2, &["rehearse", "home", "nothing"]);
+    tour.run(0, &["backup", "home", "disk.img", "--verify"]);
     tour.run(0, &["diff", "home", "disk.img"]);
     tour.run(0, &["diff", "home", "disk.img", "--with", "latest"]);
     tour.run(2, &["diff", "home", "nothing"]);

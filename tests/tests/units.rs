@@ -160,7 +160,7 @@ fn systemd_has_nothing_to_say_of_the_examples() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 3);
+    assert_eq!(seen, 4);
 }
 
 #[test]

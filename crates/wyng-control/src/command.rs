@@ -374,8 +374,8 @@ pub enum Command {
         /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
     },
-    /// Restores a random session to a target that gets no name, to see that it can be restored. Asks
-    /// for the passphrase and for the target.
+    /// Restores a random session to a target that gets no name, to see that it can be restored.
+    /// Asks for the passphrase and for the target.
     Rehearse {
         /// The archive's name.
         archive: String,
@@ -407,7 +407,8 @@ pub enum Command {
         session: Option<SessionChoice>,
         /// Also opens every chunk.
         deep: bool,
-        /// Maximum number of bytes to read, beginning with the pack that was read longest ago.
+        /// Maximum number of bytes of packs to read: half for the oldest proofs, half for what
+        /// was never read.
         budget_bytes: Option<u64>,
         /// A timer started it; `None`: a person did.
         unattended: Option<Unattended>,

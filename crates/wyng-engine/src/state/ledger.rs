@@ -68,7 +68,8 @@ pub struct Ledger {
     pub chain: ChainClock,
     /// When every session key was last derived and compared; `None`: never.
     pub keys_proven: Option<Moment>,
-    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0: never.
+    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0:
+    /// never.
     pub rehearsed_time: i64,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
