@@ -468,6 +468,11 @@ fn a_table_that_is_as_it_was_before_is_written_anew_if_its_pack_goes() {
     // Without its newest session the table has just the entries that it had before.
     let mut history = History::new(0, vec![noise(3 * CHUNK, 1)]);
     history.back_up_after(DAY);
+    // A commit whose pack has tables alone.
+    let mut world = history.world();
+    let latest = SessionChoice::Latest;
+    prune::pin(&mut world, "home", "volume 0", &latest, true).unwrap();
+    history.durable = world.end();
     for seed in 0..5 {
         history.change(0, 0, 10 + seed);
         history.back_up_after(DAY);

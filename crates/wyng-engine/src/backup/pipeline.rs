@@ -291,8 +291,8 @@ impl<'r, 'w, P: Parts> Pipeline<'r, 'w, P> {
             if let Some(record) = batch.sealing.next(&self.volume.name)? {
                 // The batch before, sealed at the same time, may have had the same chunk.
                 if !self.run.packer.is_on_the_way(&record.id) {
-                    self.run
-                        .charge(self.volume, &record.id, record.bytes.len())?;
+                    let volume = (self.volume.plan.entry.id, self.volume.name.as_str());
+                    self.run.charge(volume, &record.id, record.bytes.len())?;
                     let (mut tools, packer) = (self.run.job.tools(), &mut self.run.packer);
                     packer.add_chunk(&mut tools, record.id, &record.key, &record.bytes)?;
                     self.volume.counts.add_sealed(record.bytes.len());

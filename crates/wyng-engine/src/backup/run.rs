@@ -13,7 +13,6 @@ use super::budget::{Budget, Charged};
 use super::job::Job;
 use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
-use super::plan::VolumeRun;
 use super::request::BackupRequest;
 use crate::kept::kept_now;
 use crate::space::is_run_due;
@@ -162,7 +161,7 @@ impl<'w, P: Parts> Run<'w, P> {
     /// this day. The volume then gets no session, and what it sent is known to the next run.
     pub(super) fn charge(
         &mut self,
-        volume: &VolumeRun,
+        (volume, name): (VolumeId, &str),
         id: &Id,
         bytes: usize,
     ) -> Result<(), Failure> {
@@ -172,14 +171,14 @@ impl<'w, P: Parts> Run<'w, P> {
         let Job { world, archive, .. } = &mut self.job;
         let heals = archive.cache.index.find(&mut world.files, id)?.is_some();
         let record = Charged {
-            volume: volume.plan.entry.id,
+            volume,
             bytes: bytes as u64,
             heals,
         };
         budget
             .charge(&mut world.files, &archive.folder, &record)?
             .map_err(|over| Failure::OverBudget {
-                volume: volume.name.clone(),
+                volume: name.to_owned(),
                 limit_bytes: budget.max_new_bytes(),
                 left_secs: over.left_secs,
             })

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Which packs nothing needs once sessions are removed. It changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use wyng_archive::format::{PackEntry, PackState};
+use wyng_archive::format::{PackEntry, PackState, SessionEntry, VolumeEntry, VolumeId};
 use wyng_archive::plan::giving_up::{Copy, to_give_up};
 use wyng_control::Failure;
 
-use super::plan::Removed;
 use crate::archive::{Archive, Packs, open_commit};
 use crate::outcome::internal;
 use crate::pool::Pool;
 use crate::space::{Roots, mark_alive};
 use crate::store::{PackChanges, packs_below};
 use crate::world::{Client, Files};
+
+/// The sessions that leave the archive: the volume's id, and the session's name.
+pub(super) type Removed = HashSet<(VolumeId, i64)>;
 
 /// What a prune frees.
 #[derive(Debug, Default)]
@@ -85,11 +87,7 @@ pub(super) fn find_freed(
     Ok(freed)
 }
 
-fn is_kept(
-    removed: &Removed,
-    volume: &wyng_archive::format::VolumeEntry,
-    session: &wyng_archive::format::SessionEntry,
-) -> bool {
+fn is_kept(removed: &Removed, volume: &VolumeEntry, session: &SessionEntry) -> bool {
     !removed.contains(&(volume.id, session.time))
 }
 

@@ -2,12 +2,10 @@
 //! What a prune does, as a value: a dry run reports it, and a run commits just that. It decides
 //! nothing.
 
-use std::collections::HashSet;
-
-use wyng_archive::format::{SessionEntry, VolumeEntry, VolumeId};
+use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_control::SessionFate;
 
-use super::freed::Freed;
+use super::freed::{Freed, Removed};
 use crate::store::EditedVolume;
 
 /// A session and what becomes of it.
@@ -63,9 +61,6 @@ impl JudgedVolume {
         })
     }
 }
-
-/// The sessions of a plan that leave the archive: the volume's id, and the session's name.
-pub(super) type Removed = HashSet<(VolumeId, i64)>;
 
 /// The sessions of these volumes that leave the archive.
 pub(super) fn removed_of(volumes: &[JudgedVolume]) -> Removed {
