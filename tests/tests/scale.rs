@@ -239,7 +239,7 @@ const DAYS: u64 = 18;
 const RUN_BYTES: u64 = MIB;
 /// Most bytes of local state for each place of a record that has an entry in the pack table, and
 /// beside these.
-const STATE_PLACE: u64 = 900;
+const STATE_PLACE: u64 = 600;
 const STATE_BESIDE: u64 = 4 * MIB;
 struct Sparse;
 
@@ -503,7 +503,9 @@ fn weeks_of_hourly_sessions_of_a_volume_of_1_tib_keep_commits_and_local_state_bo
         let files = world.files.crash(0).0;
         let state: u64 = files.values().map(|bytes| bytes.len() as u64).sum();
         let what = format!("day {}: {state} bytes of state, {places} places", hour / 24);
-        eprintln!("{what}");
+        let indexed = archive.cache.index.places_at_most();
+        eprintln!("{what}, {indexed} in the index");
+        assert!(indexed <= 2 * places, "{what}, {indexed} in the index");
         assert!(state <= places * STATE_PLACE + STATE_BESIDE, "{what}");
     }
     for (name, bytes) in world.files.crash(0).0 {
