@@ -183,6 +183,14 @@ def measure(command, cwd=WORK, env=None, stdout=subprocess.PIPE):
     }
 
 
+def together(runs):
+    """Several commands as one: their times together."""
+    sums = {name: sum(run[name] for run in runs) for name in ("user", "system", "cpu", "wall")}
+    peak = max(runs, key=lambda run: run["peak_bytes"])
+    exact = all(run["peak_exact"] for run in runs)
+    return {**runs[-1], **sums, "peak_bytes": peak["peak_bytes"], "peak_exact": exact}
+
+
 # ---- the source ----------------------------------------------------------------------------------
 
 
@@ -363,6 +371,9 @@ class Wyng:
             store,
             "--compression",
             f"zstd:{self.level}",
+            # So that a session that was just made can be pruned.
+            "--minimum-age",
+            "0s",
             *kdf,
         )
 
@@ -380,6 +391,9 @@ class Wyng:
 
     def verify_deep(self):
         return self.run("verify", "bench", "--deep")
+
+    def keep_newest(self):
+        return self.run("prune", "bench", "--keep-last", "1")
 
     def listing(self):
         return self.run("list", "bench")
@@ -478,6 +492,9 @@ class Restic:
     def verify_deep(self):
         return self.run("check", "--read-data")
 
+    def keep_newest(self):
+        return self.run("forget", "--keep-last", "1", "--prune")
+
     def listing(self):
         return self.run("snapshots")
 
@@ -486,7 +503,7 @@ class Borg:
     name = "borg"
 
     def __init__(self, level=1):
-        self.level, self.store, self.count = level, "borg-store", 0
+        self.level, self.store, self.count, self.oldest = level, "borg-store", 0, 1
 
     def run(self, *arguments, cwd=WORK):
         base = os.path.join(WORK, "borg-base")
@@ -500,6 +517,7 @@ class Borg:
 
     def create(self):
         fresh(self.store, "borg-base")
+        self.oldest = self.count + 1
         self.run("init", "--encryption", "repokey-blake2")
 
     def backup(self, image):
@@ -524,6 +542,11 @@ class Borg:
 
     def verify_deep(self):
         return self.run("check", "--verify-data")
+
+    def keep_newest(self):
+        runs = [self.run("delete", f"::{number}") for number in range(self.oldest, self.count)]
+        self.oldest = self.count
+        return together([*runs, self.run("compact")])
 
     def listing(self):
         return self.run("list")
@@ -628,6 +651,15 @@ def all_jobs(bench, program, label, image, others, seed):
         "verify" if wyng else "verify (index only)", label, [program.verify() for _ in range(RUNS)]
     )
     bench.row("verify --deep", label, [program.verify_deep() for _ in range(RUNS)])
+    # Each measured run finds one session besides the newest, of which 1 % of the image differs.
+    program.keep_newest()
+    runs = []
+    for run in range(RUNS):
+        change(image, others, seed + RUNS + run)
+        warm(image)
+        program.backup(image)
+        runs.append(program.keep_newest())
+    bench.row("prune of one session", label, runs)
     if wyng:
         with Daemon(program) as daemon:
             bench.row("start (list), running daemon", label, [daemon.starts()])
@@ -860,6 +892,7 @@ def make_table(bench, data):
     line("restore, wall", restore.get("wall"), 8 * scale, "s")
     line("verify, CPU", wyng("verify").get("cpu"), 1.3 * scale, "s")
     line("verify --deep, CPU", wyng("verify --deep").get("cpu"), 6 * scale, "s")
+    line("prune of one session, CPU", wyng("prune of one session").get("cpu"), 0.3, "s")
     sparse = wyng("first backup, 50 x sparse")
     if sparse and three:
         line(

@@ -90,3 +90,26 @@ fn an_id_is_known_only_by_the_packs_that_the_head_has_in_use() {
     assert_eq!(pack_of(&[], 5), Some(5), "newer than the head");
     assert_eq!(pack_of(&[1], 6), Some(1), "it was made live again");
 }
+
+#[test]
+fn a_merge_leaves_out_the_places_in_packs_whose_entries_left_the_pack_table() {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let files = &mut world.files;
+    let mut index = Index::create("cache");
+    // Pack 1 was given up and has an entry; pack 5 is newer than the head; the others are dropped.
+    index.set_packs(PacksAtHand::default());
+    index.set_entered(PacksAtHand {
+        end: 5,
+        present: [1].into(),
+    });
+    for pack in 1..=5 {
+        index.insert(files, id(7), location(pack)).unwrap();
+        index.insert(files, id(pack), location(pack)).unwrap();
+        index.settle(files).unwrap();
+    }
+    let (best, others) = index.find_copies(files, &id(7)).unwrap();
+    assert_eq!((best, others), (Some(location(1)), vec![location(5)]));
+    assert_eq!(index.find(files, &id(1)).unwrap(), Some(location(1)));
+    assert_eq!(index.find(files, &id(3)).unwrap(), None);
+    assert_eq!(index.places_at_most(), 4);
+}

@@ -13,7 +13,7 @@ use wyng_control::{Failure, ObjectClass};
 use wyng_wire::{BlobName, Service};
 
 use super::nodes::{CachedNodes, LostKeys, keys_at_hand};
-use super::packs::{Packs, packs_at_hand, read_packs_of};
+use super::packs::{Packs, entered_packs, packs_at_hand, read_packs_of};
 use super::slots::{SlotTrial, slot_hash, with_passphrase};
 use crate::cache::{Cache, PacksAtHand};
 use crate::outcome::{damaged, internal};
@@ -340,9 +340,9 @@ impl Archive {
             credential: &self.credential,
         };
         let packs = read_packs_of(nodes, &self.head, &mut |_, _| {})?;
-        self.cache
-            .index
-            .set_packs(packs_at_hand(&packs, &self.head));
+        let index = &mut self.cache.index;
+        index.set_packs(packs_at_hand(&packs, &self.head));
+        index.set_entered(entered_packs(&packs, &self.head));
         Ok(())
     }
 
@@ -363,17 +363,6 @@ impl Archive {
             size
         } else {
             size.max(self.lost_keys.end)
-        }
-    }
-
-    /// Removes the cache that the ledger does not name, which an opening that was cut may have
-    /// left.
-    pub fn remove_unused_cache(&self, files: &mut impl Files) -> Result<(), Failure> {
-        let unused = self.folder.cache(self.ledger.cache.other());
-        if files.list(&unused)?.is_empty() {
-            Ok(())
-        } else {
-            files.remove(&unused)
         }
     }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! An archive as this machine knows it: its state, the catalog, its key slots.
 
+mod care;
 mod catalog;
 mod chain_time;
 mod known;

@@ -38,6 +38,14 @@ pub(crate) fn read_packs_of<F: Files>(
     })
 }
 
+/// The packs of a head that have an entry in its pack table.
+pub(super) fn entered_packs(packs: &Packs, head: &Commit) -> PacksAtHand {
+    PacksAtHand {
+        end: head.next_pack(),
+        present: packs.keys().copied().collect(),
+    }
+}
+
 /// The packs of a head in which ids are known. In all others nothing is: they were given up, are
 /// being deleted, or have no entry any more.
 pub(super) fn packs_at_hand(packs: &Packs, head: &Commit) -> PacksAtHand {

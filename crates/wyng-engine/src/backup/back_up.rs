@@ -118,7 +118,7 @@ fn begin_push<P: Parts>(
     request: &BackupRequest,
 ) -> Result<(), Failure> {
     archive.may_write()?;
-    archive.remove_unused_cache(&mut world.files)?;
+    archive.tidy_cache(&mut world.files)?;
     archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     push_missing(&mut world.files, &mut world.store, archive)?;

@@ -38,19 +38,19 @@ impl KeysAtHand {
     }
 }
 
-/// The packs in which ids are known, derived from the head's pack table: no step depends on an id
-/// having been taken out of the index.
+/// Some of the packs of a head, such as those in which ids are known. That set is derived from the
+/// head's pack table: no step depends on an id having been taken out of the index.
 #[derive(Debug, Clone, Default)]
 pub struct PacksAtHand {
     /// The first number behind the packs of the head. Packs from this number on are newer than the
     /// head, and known.
     pub end: u64,
-    /// The numbers below it of packs that are live or lost.
+    /// The numbers below it of the packs that are meant.
     pub present: BTreeSet<u64>,
 }
 
 impl PacksAtHand {
-    /// Whether nothing in this pack is known.
+    /// Whether the pack is in the head's range and is not one of these.
     pub fn is_dead(&self, pack: u64) -> bool {
         pack < self.end && !self.present.contains(&pack)
     }
@@ -73,6 +73,7 @@ pub struct Index {
     fresh: BTreeMap<(Id, u64), Location>,
     runs: Vec<Run>,
     packs: PacksAtHand,
+    entered: PacksAtHand,
     lost: BTreeSet<u64>,
     keys: KeysAtHand,
     next_file: u64,
@@ -88,6 +89,7 @@ impl Index {
             fresh: BTreeMap::new(),
             runs: Vec::new(),
             packs: PacksAtHand::default(),
+            entered: PacksAtHand::default(),
             lost: BTreeSet::new(),
             keys: KeysAtHand::default(),
             next_file: 1,
@@ -130,6 +132,17 @@ impl Index {
     /// From now on nothing is known in any other pack of the head.
     pub fn set_packs(&mut self, packs: PacksAtHand) {
         self.packs = packs;
+    }
+
+    /// The packs of which the head's pack table has an entry, whatever their state. No number gets
+    /// an entry again, so places in any other pack of the head are left out when runs are merged.
+    pub fn set_entered(&mut self, entered: PacksAtHand) {
+        self.entered = entered;
+    }
+
+    /// Whether the pack's entry left the pack table, so that nothing needs its places again.
+    pub fn is_dropped(&self, pack: u64) -> bool {
+        self.entered.is_dead(pack)
     }
 
     /// From now on nothing is known in these packs either.
@@ -317,7 +330,7 @@ impl Index {
             smallest.push(next);
         }
         let path = self.take_path();
-        let merged = merge(files, &smallest, path)?;
+        let merged = merge(files, &smallest, path, &self.entered)?;
         self.runs.push(merged);
         for run in smallest {
             if file_number(&run.path).is_some_and(|file| file >= self.unlisted_from) {

@@ -6,7 +6,8 @@
 //!   0 │ "wyngcach"                                                    │
 //!   8 │ generation u64                                                │
 //!  16 │ bytes of the nodes' file u64                                  │
-//!  24 │ count u32 ‖ 0 u32 ‖ the numbers of the runs, u64 each          │
+//!  24 │ bytes of them that were in use when they were last counted u64 │
+//!  32 │ count u32 ‖ 0 u32 ‖ the numbers of the runs, u64 each          │
 //!     │ H of all before                                               │
 //! ```
 
@@ -24,6 +25,8 @@ pub struct Manifest {
     pub generation: u64,
     /// Bytes of the nodes' file that count.
     pub nodes_bytes: u64,
+    /// Bytes of the nodes that were in use when they were last counted.
+    pub nodes_counted_bytes: u64,
     /// The numbers of the runs' files.
     pub runs: Vec<u64>,
 }
@@ -49,7 +52,8 @@ impl Manifest {
         writer
             .bytes(MAGIC)
             .u64(self.generation)
-            .u64(self.nodes_bytes);
+            .u64(self.nodes_bytes)
+            .u64(self.nodes_counted_bytes);
         writer
             .u32(u32::try_from(self.runs.len()).unwrap_or(u32::MAX))
             .u32(0);
@@ -65,13 +69,16 @@ impl Manifest {
     fn decode(covered: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(covered);
         reader.magic(MAGIC)?;
-        let (generation, nodes_bytes, count) = (reader.u64()?, reader.u64()?, reader.u32()?);
+        let [generation, nodes_bytes, nodes_counted_bytes] =
+            [reader.u64()?, reader.u64()?, reader.u64()?];
+        let count = reader.u32()?;
         reader.zeros(4, "reserved")?;
         let runs = (0..count).map(|_| reader.u64()).collect::<Result<_, _>>()?;
         reader.end()?;
         Ok(Self {
             generation,
             nodes_bytes,
+            nodes_counted_bytes,
             runs,
         })
     }

@@ -6,12 +6,19 @@ use std::collections::BinaryHeap;
 
 use wyng_control::Failure;
 
+use super::index::PacksAtHand;
 use super::location::Location;
 use super::run::{Run, RunWriter};
 use crate::world::Files;
 
-/// Merges several runs into one, in the file `path`.
-pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Result<Run, Failure> {
+/// Merges several runs into one, in the file `path`. Places in packs of which the pack table has no
+/// entry any more are left out.
+pub(super) fn merge(
+    files: &mut impl Files,
+    runs: &[Run],
+    path: String,
+    entered: &PacksAtHand,
+) -> Result<Run, Failure> {
     let count = runs
         .iter()
         .fold(0u64, |sum, run| sum.saturating_add(run.entries));
@@ -29,7 +36,7 @@ pub(super) fn merge(files: &mut impl Files, runs: &[Run], path: String) -> Resul
     while let Some(Reverse((id, _, number, Opaque(location)))) = heap.pop() {
         // A pack that was indexed twice, by an interrupted backup and by the next one, is in two
         // runs.
-        if last != Some((id, location.pack)) {
+        if last != Some((id, location.pack)) && !entered.is_dead(location.pack) {
             writer.push(files, id, location)?;
             last = Some((id, location.pack));
         }

@@ -19,8 +19,6 @@ pub use location::{Location, Stored};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;
 
-use std::collections::BTreeSet;
-
 use wyng_archive::crypto::{Credential, Id};
 use wyng_archive::format::RecordKind;
 use wyng_control::Failure;
@@ -64,7 +62,7 @@ impl Cache {
         let Some(manifest) = Manifest::read(files, folder)? else {
             return Ok(None);
         };
-        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        let nodes = NodeCache::of(folder, &manifest);
         if !nodes.cut_to_length(files)? {
             return Ok(None);
         }
@@ -91,7 +89,7 @@ impl Cache {
         let Some(manifest) = Manifest::read(files, folder)? else {
             return Ok(None);
         };
-        let nodes = NodeCache::open(folder, manifest.nodes_bytes);
+        let nodes = NodeCache::of(folder, &manifest);
         if !nodes.has_all(files)? {
             return Ok(None);
         }
@@ -161,10 +159,10 @@ impl Cache {
         files: &mut impl Files,
         credential: &Credential,
         old: &Self,
-        packs: &BTreeSet<u64>,
+        keeps: &dyn Fn(u64) -> bool,
     ) -> Result<(), Failure> {
         old.index.visit(files, &mut |files, id, location| {
-            if !packs.contains(&location.pack) {
+            if !keeps(location.pack) {
                 return Ok(());
             }
             let stored = match location.stored {
@@ -183,6 +181,44 @@ impl Cache {
             self.index
                 .insert(files, id, Location { stored, ..location })
         })
+    }
+
+    /// Whether more than half of the nodes' file is dead: nodes of packs whose entries left the pack
+    /// table. They are counted only once the file has grown to two and a half times what was in
+    /// use at the last count, because the whole index is read for it.
+    pub fn is_half_dead(&mut self, files: &mut impl Files) -> Result<bool, Failure> {
+        if !self.nodes.is_count_due() {
+            return Ok(false);
+        }
+        let (index, mut in_use_bytes) = (&self.index, 0u64);
+        index.visit(files, &mut |_, _, location| {
+            if let Stored::Node { plain_bytes, .. } = location.stored
+                && !index.is_dropped(location.pack)
+            {
+                in_use_bytes = in_use_bytes.saturating_add(plain_bytes.into());
+            }
+            Ok(())
+        })?;
+        self.nodes.counted_bytes = in_use_bytes;
+        Ok(in_use_bytes.saturating_mul(2) < self.nodes.length_bytes())
+    }
+
+    /// The same cache in another folder, without what is dead in this one. It is durable, and
+    /// counts once the ledger names it.
+    pub fn rewrite(
+        &self,
+        files: &mut impl Files,
+        credential: &Credential,
+        folder: &str,
+        packs_end: u64,
+    ) -> Result<Self, Failure> {
+        let mut rewritten = Self::create(files, folder)?;
+        rewritten.keep_packs(files, credential, self, &|pack| {
+            !self.index.is_dropped(pack)
+        })?;
+        rewritten.nodes.counted_bytes = rewritten.nodes.length_bytes();
+        rewritten.save(files, self.generation, packs_end)?;
+        Ok(rewritten)
     }
 
     /// Makes everything durable as the cache of `generation`, in which the packs below `packs_end`
@@ -204,6 +240,7 @@ impl Cache {
         Manifest {
             generation,
             nodes_bytes: self.nodes.length_bytes(),
+            nodes_counted_bytes: self.nodes.counted_bytes,
             runs,
         }
         .write(files, &self.folder)?;

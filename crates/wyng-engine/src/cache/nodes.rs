@@ -5,15 +5,20 @@
 use wyng_control::Failure;
 
 use super::location::Stored;
+use super::manifest::Manifest;
 use crate::world::Files;
 
 /// Bytes of appended nodes that are written at once, about.
 const BUFFER_BYTES: usize = 256 * 1024;
+/// A file up to this size is not counted, bytes.
+const UNCOUNTED_BYTES: u64 = 1 << 20;
 
 /// The file of nodes, and the nodes that are not written to it yet.
 pub struct NodeCache {
     path: String,
     written_bytes: u64,
+    /// Bytes that were in use when they were last counted.
+    pub(super) counted_bytes: u64,
     buffer: Vec<u8>,
 }
 
@@ -23,8 +28,23 @@ impl NodeCache {
         Self {
             path: format!("{folder}/nodes"),
             written_bytes: length_bytes,
+            counted_bytes: 0,
             buffer: Vec::new(),
         }
+    }
+
+    /// The file as a manifest describes it.
+    pub(super) fn of(folder: &str, manifest: &Manifest) -> Self {
+        Self {
+            counted_bytes: manifest.nodes_counted_bytes,
+            ..Self::open(folder, manifest.nodes_bytes)
+        }
+    }
+
+    /// Whether so much was appended since the last count that more than half may be dead.
+    pub(super) fn is_count_due(&self) -> bool {
+        let due_bytes = self.counted_bytes.saturating_mul(5) / 2;
+        self.length_bytes() > due_bytes.saturating_add(UNCOUNTED_BYTES)
     }
 
     /// Cuts off what was appended after the manifest was written; false if the file is shorter than

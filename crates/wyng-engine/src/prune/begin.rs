@@ -29,7 +29,7 @@ pub(super) fn connect<P: Parts>(
     archive: &mut Archive,
 ) -> Result<(), Failure> {
     archive.may_write()?;
-    archive.remove_unused_cache(&mut world.files)?;
+    archive.tidy_cache(&mut world.files)?;
     archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     push_missing(&mut world.files, &mut world.store, archive)?;

@@ -45,7 +45,7 @@ pub fn compact<P: Parts>(
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     archive.may_write()?;
-    archive.remove_unused_cache(&mut world.files)?;
+    archive.tidy_cache(&mut world.files)?;
     archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, &mut archive)?;
     confirm_head(&mut world.files, &mut world.store, &mut archive)?;

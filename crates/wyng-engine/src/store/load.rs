@@ -95,7 +95,8 @@ pub(crate) fn rebuild<P: Parts>(
     }
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
-        match cache.keep_packs(&mut world.files, credential, &old.cache, &unread) {
+        let keeps = |pack: u64| unread.contains(&pack);
+        match cache.keep_packs(&mut world.files, credential, &old.cache, &keeps) {
             Ok(()) | Err(Failure::CacheLost) => {}
             Err(failure) => return Err(failure),
         }
