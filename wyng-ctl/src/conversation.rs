@@ -49,7 +49,14 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     let exit = match config {
         Err(messages) => report.fail_all(messages),
         Ok(config) => {
-            here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report))
+            let exit = here::run(&cli, &mut report)
+                .unwrap_or_else(|| converse(&cli, &config, &mut report));
+            match &cli.verb {
+                Verb::Status { export: true, .. } if exit != ExitStatus::Interrupted => {
+                    report.export(&config.monitor, exit)
+                }
+                _ => exit,
+            }
         }
     };
     report.finish(exit)

@@ -370,10 +370,16 @@ const PAGES: [Page; 35] = [
     Page {
         path: "status",
         usage: None,
-        examples: &[(
-            "for scripts: status 0, 3 overdue, 5 damage",
-            "status --quiet",
-        )],
+        examples: &[
+            (
+                "for scripts: status 0, 3 overdue, 5 damage",
+                "status --quiet",
+            ),
+            (
+                "for monitoring systems: write the configured files",
+                "status --quiet --export",
+            ),
+        ],
     },
     Page {
         path: "unlock",

@@ -22,6 +22,7 @@ mod pool;
 mod power;
 mod progress;
 mod quantity;
+mod replace;
 mod report;
 mod settings;
 mod signals;

@@ -362,6 +362,8 @@ pub struct ArchiveAges {
     pub verify_secs: Option<u64>,
     /// The age of the newest commit whose session keys were all derived and compared.
     pub key_proof_secs: Option<u64>,
+    /// Number of sessions of all volumes.
+    pub session_count: u64,
 }
 
 /// A volume in a list.

@@ -145,6 +145,9 @@ pub(crate) enum Verb {
         /// Accept the present time of this machine's clock after a jump: it is no longer reported
         #[arg(long)]
         trust_clock: bool,
+        /// Also write the files for monitoring systems that [monitor] of the configuration names
+        #[arg(long, conflicts_with = "archive")]
+        export: bool,
     },
     /// Follow the running daemon's commands until none is left
     Watch,

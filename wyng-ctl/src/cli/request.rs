@@ -105,6 +105,7 @@ impl Cli {
             Verb::Status {
                 archive,
                 trust_clock,
+                ..
             } => Command::Status {
                 archive: archive.clone(),
                 trust_clock: *trust_clock,

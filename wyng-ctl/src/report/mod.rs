@@ -5,6 +5,7 @@ mod advice;
 mod found;
 mod human;
 mod json;
+mod metrics;
 mod pruned;
 mod rows;
 mod sheet;
@@ -18,17 +19,21 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use wyng_config::Config;
+use serde_json::Value;
+use wyng_config::{Config, Monitor};
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
+use crate::clock::now;
 use crate::message::Message;
 use crate::output::Output;
 use crate::overdue::Overdue;
 use crate::passphrase::NoPassphrase;
 use crate::plain::plain;
+use crate::quantity::session_name;
+use crate::replace::replace;
 use advice::Advice;
 use found::Found;
 use human::Human;
@@ -287,14 +292,39 @@ impl Report {
         })
     }
 
-    /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
-    pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
-        // An error after the end of the daemon's part counts too.
-        let exit = self
-            .messages
+    /// The exit status so far. An error after the end of the daemon's part counts too.
+    fn settled(&self, exit: ExitStatus) -> ExitStatus {
+        self.messages
             .first()
             .filter(|_| exit == ExitStatus::Done)
-            .map_or(exit, |message| message.exit);
+            .map_or(exit, |message| message.exit)
+    }
+
+    /// Writes the results of `status` for monitoring systems, failures included. A file that cannot
+    /// be written is an error of the command, and the exit status if nothing else failed.
+    pub(crate) fn export(&mut self, monitor: &Monitor, exit: ExitStatus) -> ExitStatus {
+        let exit = self.settled(exit);
+        let object = self.object(exit);
+        let mut object: Value = serde_json::from_str(&object).unwrap_or_default();
+        let metrics = metrics::text(&object);
+        if let Value::Object(fields) = &mut object {
+            fields.insert("written".into(), session_name(now()).into());
+        }
+        let status = format!("{object}\n");
+        let files = [(&monitor.status_file, status), (&monitor.textfile, metrics)];
+        for (path, text) in files {
+            if let Some(path) = path
+                && let Err(error) = replace(path, text.as_bytes())
+            {
+                self.fail(Message::of_unwritable(path, &error));
+            }
+        }
+        self.settled(exit)
+    }
+
+    /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
+    pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
+        let exit = self.settled(exit);
         if self.json {
             let object = self.object(exit);
             self.output.line(&object);
@@ -668,6 +698,7 @@ What a person must know although the command did what it was asked to. With `--j
                 last_verify_time: 0,
                 verify_secs: None,
                 key_proof_secs: None,
+                session_count: 12,
             }),
             ToClient::Acknowledged {
                 what: "vm 2026-11-23T06:43:10Z".into(),

@@ -69,6 +69,8 @@ struct AgesFields {
     verify_secs: Option<u64>,
     #[serde(rename = "key_proof_age_secs")]
     key_proof_secs: Option<u64>,
+    #[serde(rename = "sessions")]
+    session_count: u64,
 }
 
 /// When the last successes of an archive were.
