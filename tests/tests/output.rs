@@ -90,6 +90,7 @@ fn every_output_is_what_its_schema_says() {
         &["list", "home"][..],
         &["list", "home", "--sizes"],
         &["why", "home"],
+        &["history", "home", "--svg", "history.svg"],
         &["volume", "describe", "home", "disk.img", "a disk"],
         &["volume", "rename", "home", "disk.img", "disk"],
         &["volume", "rename", "home", "disk", "disk.img"],

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 35] = [
+const PAGES: [Page; 36] = [
     Page {
         path: "",
         usage: None,
@@ -263,6 +263,14 @@ const PAGES: [Page; 35] = [
         path: "why",
         usage: None,
         examples: &[("what fills the disk", "why home")],
+    },
+    Page {
+        path: "history",
+        usage: None,
+        examples: &[
+            ("how it grew", "history home"),
+            ("as a picture", "history home --svg history.svg"),
+        ],
     },
     Page {
         path: "volume rename",

@@ -12,6 +12,7 @@ mod conversation;
 mod defaults;
 mod help;
 mod here;
+mod history;
 mod manual;
 mod message;
 mod output;

@@ -155,6 +155,7 @@ impl Command {
             | Self::Snapshots { .. }
             | Self::Status { .. }
             | Self::Why { .. }
+            | Self::History { .. }
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::KeyList { .. }

@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
 use crate::clock::now;
+use crate::history::write_picture;
 use crate::message::Message;
 use crate::output::Output;
 use crate::overdue::Overdue;
@@ -322,6 +323,15 @@ impl Report {
         self.settled(exit)
     }
 
+    /// Writes the picture of `history`, and returns the exit status.
+    pub(crate) fn draw_history(&mut self, path: &Path) -> ExitStatus {
+        let archive = self.archive.as_deref().unwrap_or_default();
+        match write_picture(path, archive, self.found.history()) {
+            Ok(()) => ExitStatus::Done,
+            Err(error) => self.fail(Message::of_unwritable(path, &error)),
+        }
+    }
+
     /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         let exit = self.settled(exit);
@@ -395,10 +405,11 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot,
-        Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
-        SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, UndeleteReport, Unenforced,
-        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DiffReport, JudgedSession,
+        KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
+        RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
+        UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes,
+        WaitReason, Waits,
     };
 
     use super::*;
@@ -692,6 +703,21 @@ What a person must know although the command did what it was asked to. With `--j
                 lost_bytes: 200,
                 lost_packs: 2,
             }),
+            ToClient::Day(DayLine {
+                time: 1_795_392_000,
+                added_bytes: 28,
+                state: None,
+            }),
+            ToClient::Day(DayLine {
+                time: 1_795_478_400,
+                added_bytes: 29,
+                state: Some(DayState {
+                    sessions: 30,
+                    stored_bytes: 31,
+                    waiting_bytes: 32,
+                    damaged_sessions: 33,
+                }),
+            }),
             ToClient::Ages(ArchiveAges {
                 last_backup_time: 1_795_416_190,
                 backup_secs: Some(3600),
@@ -872,7 +898,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 45] = [
+    const EVERY_COMMAND: [&[&str]; 46] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -898,6 +924,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["unpin", "home", "vm", "latest"],
         &["list", "home", "--sizes"],
         &["why", "home"],
+        &["history", "home"],
         &["volume", "rename", "home", "vm", "work"],
         &["volume", "describe", "home", "vm", "mail and letters"],
         &["tag", "add", "home", "vm", "latest", "before"],
