@@ -90,6 +90,7 @@ fn every_output_is_what_its_schema_says() {
         &["list", "home"][..],
         &["list", "home", "--sizes"],
         &["why", "home"],
+        &["history", "home", "--svg", "history.svg"],
         &["volume", "describe", "home", "disk.img", "a disk"],
         &["volume", "rename", "home", "disk.img", "disk"],
         &["volume", "rename", "home", "disk", "disk.img"],
@@ -102,6 +103,11 @@ fn every_output_is_what_its_schema_says() {
     ] {
         tour.run(0, command);
     }
+    let written = tour.sandbox.path("status.json");
+    let monitor = format!("[monitor]\nstatus_file = {written:?}\n");
+    let monitor = tour.sandbox.text("monitor.toml", &monitor);
+    tour.run(0, &["status", "--export", "--config", &monitor]);
+    tour.outputs += &std::fs::read_to_string(&written).unwrap();
     tour.run(2, &["list", "nothing"]);
     tour.run(2, &["volume", "rename", "home", "disk.img", "../x"]);
     tour.run(2, &["list", "--no-such-option"]);

@@ -14,12 +14,13 @@ use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
-const EXPOSED_MOST: [(&str, u32); 6] = [
+const EXPOSED_MOST: [(&str, u32); 7] = [
     ("wyngd.service", 20),
     ("wyng-backup@.service", 10),
     ("wyng-verify@.service", 10),
     ("wyng-rehearse@.service", 10),
     ("wyng-status.service", 10),
+    ("wyng-export.service", 10),
     ("wyng-notify@.service", 10),
 ];
 
@@ -481,6 +482,7 @@ fn sysusers_and_tmpfiles_make_what_the_units_name() {
     };
     let users: BTreeSet<u32> = ["wyng-control", "wyng-keys", "wyng-net"].map(number).into();
     assert_eq!(users.len(), 3);
+    assert!(!users.contains(&number("wyng-monitor")));
     assert!(
         std::fs::read_to_string(root.path().join("etc/group"))
             .unwrap()
@@ -522,6 +524,7 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
         ("wyng-backup@", "daily", Some("1d")),
         ("wyng-verify@", "weekly", Some("1w")),
         ("wyng-status", "*-*-* 12:00", None),
+        ("wyng-export", "hourly", None),
     ];
     for (name, calendar, interval) in timers {
         let timer = text(&format!("{name}.timer"));
@@ -542,7 +545,10 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
             .nth(1);
         assert_eq!(given, interval.as_ref(), "{name}");
         // It comes after the next calendar event, so that the time of day stays.
-        let every = seconds(interval.unwrap_or("1d"));
+        let every = seconds(interval.unwrap_or(match calendar {
+            "hourly" => "1h",
+            _ => "1d",
+        }));
         assert!(
             seconds(active) > every && seconds(active) <= every * 5 / 4,
             "{name}"
@@ -567,6 +573,31 @@ fn nothing_enables_a_rehearsal_by_itself() {
         setting(&text("wyng-rehearse@.timer"), "WantedBy"),
         ["timers.target"]
     );
+}
+
+#[test]
+fn the_files_for_monitors_are_written_after_each_run_and_hourly_where_a_person_enables_it() {
+    for name in ["wyng-backup@", "wyng-verify@", "wyng-rehearse@"] {
+        let unit = text(&format!("{name}.service"));
+        for word in ["OnSuccess", "OnFailure"] {
+            assert!(
+                setting(&unit, word).contains(&"wyng-export.service"),
+                "{name}"
+            );
+        }
+    }
+    let export = text("wyng-export.service");
+    assert!(setting(&export, "ExecStart").contains(&"--export"));
+    // The folder is open to all, and its owner is nobody's role.
+    assert_eq!(setting(&export, "User"), ["wyng-monitor"]);
+    assert_eq!(setting(&export, "StateDirectoryMode"), ["0755"]);
+    let enabling = wyng_tests::sandbox::files_below(&shipped());
+    let enabling = enabling.iter().filter(|file| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.lines()
+            .any(|line| line.starts_with("Also=") && line.contains("export"))
+    });
+    assert_eq!(enabling.count(), 0);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::defaults::{self, default_archive};
 use crate::here;
+use crate::history::would_overwrite;
 use crate::message::Message;
 use crate::overdue::Watch;
 use crate::passphrase::{self, NoPassphrase};
@@ -49,7 +50,17 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
     let exit = match config {
         Err(messages) => report.fail_all(messages),
         Ok(config) => {
-            here::run(&cli, &mut report).unwrap_or_else(|| converse(&cli, &config, &mut report))
+            let exit = here::run(&cli, &mut report)
+                .unwrap_or_else(|| converse(&cli, &config, &mut report));
+            match &cli.verb {
+                Verb::Status { export: true, .. } if exit != ExitStatus::Interrupted => {
+                    report.export(&config.monitor, exit)
+                }
+                Verb::History {
+                    svg: Some(path), ..
+                } if exit == ExitStatus::Done => report.draw_history(path),
+                _ => exit,
+            }
         }
     };
     report.finish(exit)
@@ -620,6 +631,15 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
                 "Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."
             ),
             format!("taking over archive {name:?}"),
+        ),
+        Verb::History {
+            svg: Some(path), ..
+        } if would_overwrite(path) => (
+            format!(
+                "Replace {}? It is no picture of an archive's history.",
+                plain(&path.to_string_lossy())
+            ),
+            format!("replacing {}", path.display()),
         ),
         _ => return Ok(()),
     };

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 35] = [
+const PAGES: [Page; 36] = [
     Page {
         path: "",
         usage: None,
@@ -265,6 +265,14 @@ const PAGES: [Page; 35] = [
         examples: &[("what fills the disk", "why home")],
     },
     Page {
+        path: "history",
+        usage: None,
+        examples: &[
+            ("how it grew", "history home"),
+            ("as a picture", "history home --svg history.svg"),
+        ],
+    },
+    Page {
         path: "volume rename",
         usage: None,
         examples: &[(
@@ -370,10 +378,16 @@ const PAGES: [Page; 35] = [
     Page {
         path: "status",
         usage: None,
-        examples: &[(
-            "for scripts: status 0, 3 overdue, 5 damage",
-            "status --quiet",
-        )],
+        examples: &[
+            (
+                "for scripts: status 0, 3 overdue, 5 damage",
+                "status --quiet",
+            ),
+            (
+                "for monitoring systems: write the configured files",
+                "status --quiet --export",
+            ),
+        ],
     },
     Page {
         path: "unlock",

@@ -51,6 +51,17 @@ impl Output {
     }
 }
 
+/// The width of the terminal at standard output; `None` if there is none. A terminal that does not
+/// know its width has 80 columns.
+pub(crate) fn terminal_columns() -> Option<usize> {
+    let stdout = io::stdout();
+    if !stdout.is_terminal() {
+        return None;
+    }
+    let columns = rustix::termios::tcgetwinsize(&stdout).map_or(0, |size| size.ws_col);
+    Some(usize::from(if columns == 0 { 80 } else { columns }))
+}
+
 /// Whether standard output may have colours: on a terminal that supports them, unless the user
 /// disabled them (`NO_COLOR`, see no-color.org).
 pub(crate) fn has_colours() -> bool {

@@ -11,6 +11,7 @@ mod archive;
 mod checks;
 mod keep;
 mod mistake;
+mod monitor;
 mod pool;
 mod profile;
 mod quantity;
@@ -26,6 +27,7 @@ pub use archive::{Archive, Warn};
 use checks::{absolute, check_volume_name, check_word};
 use mistake::Found;
 pub use mistake::Mistake;
+pub use monitor::Monitor;
 pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
 pub use profile::Profile;
 pub use quantity::{parse_bytes, parse_secs};
@@ -50,6 +52,8 @@ pub struct Config {
     pub qubes: Qubes,
     /// Settings of far ends of every kind.
     pub far_ends: FarEnds,
+    /// Files for monitoring systems.
+    pub monitor: Monitor,
 }
 
 /// Why the configuration could not be read.
@@ -183,6 +187,7 @@ impl Config {
         }
         config.qubes = document.qubes.check(&mut found);
         config.far_ends = document.far_ends.check(&mut found);
+        config.monitor = document.monitor.check(&mut found);
         if found.is_empty() {
             Ok(config)
         } else {
@@ -292,6 +297,21 @@ mod tests {
                 "[far_ends]\nstall_timeout = \"0s\"\n",
                 2,
                 "is out of bounds",
+            ),
+            (
+                "[monitor]\nstatus_file = \"status.json\"\n",
+                2,
+                "is no absolute path",
+            ),
+            (
+                "[monitor]\ntextfile = \"/var/lib/wyng.txt\"\n",
+                2,
+                "does not end with .prom",
+            ),
+            (
+                "[monitor]\nstatus_file = \"/x.prom\"\ntextfile = \"/x.prom\"\n",
+                3,
+                "is the status file too",
             ),
             ("[qubes]\nadmin = \"domU\"\n", 2, "is no admin domain"),
             (

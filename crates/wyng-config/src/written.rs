@@ -8,11 +8,12 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use crate::archive::WrittenArchive;
 use crate::mistake::{At, Found};
+use crate::monitor::WrittenMonitor;
 use crate::profile::WrittenProfile;
 use crate::qubes::{WrittenFarEnds, WrittenQubes};
 
 const TABLES: &str =
-    "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends].";
+    "Write one of [archives.NAME], [volumes], [profiles.NAME], [qubes], [far_ends], [monitor].";
 
 /// The tables of the text, as far as their shape is right.
 #[derive(Default)]
@@ -22,6 +23,7 @@ pub(crate) struct Document {
     pub(crate) profiles: Vec<(Spanned<String>, WrittenProfile)>,
     pub(crate) qubes: WrittenQubes,
     pub(crate) far_ends: WrittenFarEnds,
+    pub(crate) monitor: WrittenMonitor,
 }
 
 /// Parses the text. Text that is not TOML is reported before anything else, because its meaning is
@@ -43,6 +45,7 @@ pub(crate) fn parse(text: &str, found: &mut Found) -> Document {
             "profiles" => document.profiles = entries(value, found),
             "qubes" => document.qubes = shape(value, found).unwrap_or_default(),
             "far_ends" => document.far_ends = shape(value, found).unwrap_or_default(),
+            "monitor" => document.monitor = shape(value, found).unwrap_or_default(),
             other => found.note(&name, format!("unknown table `{other}`"), TABLES),
         }
     }

@@ -144,6 +144,7 @@ impl Command {
             | Self::Snapshots { .. }
             | Self::Status { .. }
             | Self::Why { .. }
+            | Self::History { .. }
             | Self::Unlock { .. }
             | Self::Lock { .. }
             | Self::KeyList { .. }

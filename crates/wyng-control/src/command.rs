@@ -326,6 +326,11 @@ pub enum Command {
         /// The archive's name.
         archive: String,
     },
+    /// Reports what the archive grew by, day by day, from the local state.
+    History {
+        /// The archive's name.
+        archive: String,
+    },
     /// Gives a volume another name.
     VolumeRename {
         /// The archive's name.
@@ -518,6 +523,7 @@ impl Command {
             Self::Monitor { .. } => "monitor",
             Self::List { .. } => "list",
             Self::Why { .. } => "why",
+            Self::History { .. } => "history",
             Self::VolumeRename { .. } => "volume rename",
             Self::VolumeDescribe { .. } => "volume describe",
             Self::Tag { remove: false, .. } => "tag add",
@@ -555,6 +561,7 @@ impl Command {
                     ..
                 }
                 | Self::Why { .. }
+                | Self::History { .. }
                 | Self::KeyList { .. }
                 | Self::RecoverySheet { .. }
                 | Self::Snapshots { clean: false, .. }
@@ -597,6 +604,7 @@ impl Command {
             | Self::KeyRemove { archive, .. }
             | Self::KeyCheck { archive }
             | Self::Why { archive }
+            | Self::History { archive }
             | Self::RecoverySheet { archive } => Some(archive),
         }
     }

@@ -79,6 +79,8 @@ pub enum ToClient {
     Session(SessionLine),
     /// `why`: what the packs hold, after the volumes and sessions.
     Space(SpaceReport),
+    /// `history`: one day, oldest first.
+    Day(DayLine),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
@@ -362,6 +364,8 @@ pub struct ArchiveAges {
     pub verify_secs: Option<u64>,
     /// The age of the newest commit whose session keys were all derived and compared.
     pub key_proof_secs: Option<u64>,
+    /// Number of sessions of all volumes.
+    pub session_count: u64,
 }
 
 /// A volume in a list.
@@ -419,6 +423,31 @@ pub struct SpaceReport {
     pub lost_bytes: u64,
     /// Number of these packs.
     pub lost_packs: u64,
+}
+
+/// A day of an archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct DayLine {
+    /// Its first second, seconds since 1970 UTC.
+    pub time: i64,
+    /// Bytes that the sessions of this day added to the store; where the day was noted, removed
+    /// sessions included.
+    pub added_bytes: u64,
+    /// How the archive stood at the end of the day's last command; `None` if it was not noted.
+    pub state: Option<DayState>,
+}
+
+/// How an archive stood.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct DayState {
+    /// Number of sessions of all volumes.
+    pub sessions: u64,
+    /// Size of the archive in the store, bytes.
+    pub stored_bytes: u64,
+    /// Size of the packs that wait for their deletion, bytes.
+    pub waiting_bytes: u64,
+    /// Number of sessions that are known to be damaged, acknowledged ones included.
+    pub damaged_sessions: u64,
 }
 
 /// The places of a volume and of its base snapshot, as far as this machine remembers them.

@@ -40,7 +40,17 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         });
     }
     let clock = kept::begin(world, !works_read_only(&command))?;
+    let noted = noted(&command).map(str::to_owned);
     let outcome = report_clock(world, &command, clock).and_then(|()| carry_out(world, command));
+    let exit = outcome.as_ref().map_or_else(Failure::exit, |exit| *exit);
+    let counts = matches!(
+        exit,
+        ExitStatus::Done | ExitStatus::Partial | ExitStatus::Damage
+    );
+    if let Some(archive) = noted.filter(|_| counts && !world.client.has_given_back()) {
+        // A hint for `history`: what the command did is done all the same.
+        let _ = look::note_day(world, &archive);
+    }
     kept::observe_clock(world);
     outcome
 }
@@ -104,6 +114,7 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
             sizes,
         } => look::sessions(world, &archive, volume.as_deref(), session.as_ref(), sizes),
         Command::Why { archive } => look::why(world, &archive),
+        Command::History { archive } => look::history(world, &archive),
         Command::Status { archive, .. } => look::status(world, archive.as_deref()),
         Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
         Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
@@ -439,6 +450,21 @@ fn slot_label(text: Option<String>) -> Result<Option<SlotLabel>, Failure> {
     };
     text.map(|text| SlotLabel::new(&text).ok_or_else(bad))
         .transpose()
+}
+
+/// The archive whose day is noted at the end of a command: it added, removed or checked something.
+fn noted(command: &Command) -> Option<&str> {
+    let notes = matches!(
+        command,
+        Command::Backup { dry_run: false, .. }
+            | Command::Prune { dry_run: false, .. }
+            | Command::SessionRemove { dry_run: false, .. }
+            | Command::VolumeRemove { dry_run: false, .. }
+            | Command::Compact { .. }
+            | Command::Undelete { .. }
+            | Command::Verify { .. }
+    );
+    command.archive().filter(|_| notes)
 }
 
 /// Whether a command does all that it is asked although the state directory can only be read.

@@ -109,6 +109,15 @@ pub(crate) enum Verb {
         /// Name of the archive
         archive: Option<String>,
     },
+    /// Show what the archive grew by, how many sessions it kept, and its health over time
+    History {
+        /// Name of the archive
+        archive: Option<String>,
+        /// Also write a picture to this file; asks before it replaces a file that is no such
+        /// picture
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        svg: Option<PathBuf>,
+    },
     /// Rename, describe and remove volumes
     #[command(subcommand)]
     Volume(VolumeVerb),
@@ -145,6 +154,9 @@ pub(crate) enum Verb {
         /// Accept the present time of this machine's clock after a jump: it is no longer reported
         #[arg(long)]
         trust_clock: bool,
+        /// Also write the files for monitoring systems that [monitor] of the configuration names
+        #[arg(long, conflicts_with = "archive")]
+        export: bool,
     },
     /// Follow the running daemon's commands until none is left
     Watch,

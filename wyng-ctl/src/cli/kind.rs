@@ -43,6 +43,8 @@ pub(crate) enum Kind {
     List,
     /// `why`.
     Why,
+    /// `history`.
+    History,
     /// `volume rename`.
     VolumeRename,
     /// `volume describe`.
@@ -116,6 +118,7 @@ impl Kind {
             Self::Monitor => "monitor",
             Self::List => "list",
             Self::Why => "why",
+            Self::History => "history",
             Self::VolumeRename => "volume rename",
             Self::VolumeDescribe => "volume describe",
             Self::TagAdd => "tag add",
@@ -189,6 +192,7 @@ impl Cli {
             Verb::Monitor(_) => Kind::Monitor,
             Verb::List(_) => Kind::List,
             Verb::Why { .. } => Kind::Why,
+            Verb::History { .. } => Kind::History,
             Verb::Volume(VolumeVerb::Rename { .. }) => Kind::VolumeRename,
             Verb::Volume(VolumeVerb::Describe { .. }) => Kind::VolumeDescribe,
             Verb::Tag(TagVerb::Add(_)) => Kind::TagAdd,

@@ -111,6 +111,7 @@ impl Cli {
             | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. })
             | Verb::Why { archive }
+            | Verb::History { archive, .. }
             | Verb::Status { archive, .. }
             | Verb::Lock { archive }
             | Verb::Snapshots(
@@ -140,6 +141,7 @@ impl Cli {
             | Verb::Unlock { archive, .. }
             | Verb::RecoverySheet { archive, .. }
             | Verb::Why { archive }
+            | Verb::History { archive, .. }
             | Verb::List(ListArgs { archive, .. })
             | Verb::Monitor(MonitorArgs { archive, .. })
             | Verb::Restore(RestoreArgs { archive, .. })

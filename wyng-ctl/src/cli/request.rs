@@ -50,6 +50,9 @@ impl Cli {
             Verb::Why { archive } => Command::Why {
                 archive: named(archive),
             },
+            Verb::History { archive, .. } => Command::History {
+                archive: named(archive),
+            },
             Verb::Session(_) | Verb::Volume(VolumeVerb::Remove { .. }) => self.removal(false)?,
             Verb::Volume(verb) => verb.command()?,
             Verb::Tag(verb) => verb.command(),
@@ -105,6 +108,7 @@ impl Cli {
             Verb::Status {
                 archive,
                 trust_clock,
+                ..
             } => Command::Status {
                 archive: archive.clone(),
                 trust_clock: *trust_clock,

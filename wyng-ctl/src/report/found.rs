@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use wyng_config::Config;
-use wyng_control::{ArchiveSummary, RestoreReport, ToClient};
+use wyng_control::{ArchiveSummary, DayLine, RestoreReport, ToClient};
 use zeroize::Zeroizing;
 
 use super::pruned::Pruned;
 use super::rows::{
-    AgesRow, ArchiveFields, BackedUpRow, ComparedRow, MonitoredRow, ProblemRow, ProfileRow, Range,
-    RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, SpaceRow, UnenforcedRow,
+    AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow, ProblemRow, ProfileRow,
+    Range, RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, SpaceRow, UnenforcedRow,
     VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
@@ -35,6 +35,7 @@ pub(super) enum Found {
     Monitor(Monitor),
     List(List),
     Why(Why),
+    History(History),
     Restore(Restore),
     Rehearse(Rehearse),
     Diff(Diff),
@@ -70,6 +71,7 @@ impl Found {
             Kind::Backup => Self::Backup(Backup::default()),
             Kind::Monitor => Self::Monitor(Monitor::default()),
             Kind::Why => Self::Why(Why::default()),
+            Kind::History => Self::History(History::default()),
             Kind::List
             | Kind::VolumeRename
             | Kind::VolumeDescribe
@@ -106,6 +108,7 @@ impl Found {
             Self::Monitor(found) => found.take(event),
             Self::List(found) => found.take(event),
             Self::Why(found) => found.take(event),
+            Self::History(found) => found.take(event),
             Self::Restore(found) => found.take(event),
             Self::Rehearse(found) => found.take(event),
             Self::Diff(found) => found.take(event),
@@ -168,6 +171,14 @@ impl Found {
             Self::Pruned(found) => found.removed_count(),
             Self::Backup(found) => found.pruned.removed_count(),
             _ => 0,
+        }
+    }
+
+    /// The days of `history`.
+    pub(super) fn history(&self) -> &[DayLine] {
+        match self {
+            Self::History(found) => &found.lines,
+            _ => &[],
         }
     }
 
@@ -458,6 +469,24 @@ impl Why {
             self.space = Some(SpaceRow(*space));
         }
         self.list.take(event);
+    }
+}
+
+/// `history`.
+#[derive(Default, Serialize)]
+pub(super) struct History {
+    days: Vec<DayRow>,
+    /// The same, as the daemon reported them.
+    #[serde(skip)]
+    pub(super) lines: Vec<DayLine>,
+}
+
+impl History {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::Day(day) = event {
+            self.days.push(DayRow::of(day));
+            self.lines.push(*day);
+        }
     }
 }
 

@@ -19,7 +19,8 @@ use super::space::{compacted, undeleted, waiting};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
-use crate::output::{Output, has_colours};
+use crate::history::{chart, line};
+use crate::output::{Output, has_colours, terminal_columns};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes, show_share};
 
@@ -223,6 +224,16 @@ impl Human {
                     counted(list.sessions().count(), "session"),
                     show_bytes(added_bytes)
                 ));
+            }
+            (Kind::History, _) if found.history().is_empty() => {
+                output.line(&format!("archive {archive:?} has no session yet"))
+            }
+            (Kind::History, _) => {
+                let lines = match terminal_columns() {
+                    Some(columns) => chart(found.history(), columns),
+                    None => found.history().iter().map(line).collect(),
+                };
+                lines.iter().for_each(|line| output.line(line));
             }
             (Kind::ArchiveList, _) if found.archive_count() == 0 => {
                 output.line("no archive is known")

@@ -5,6 +5,7 @@ mod advice;
 mod found;
 mod human;
 mod json;
+mod metrics;
 mod pruned;
 mod rows;
 mod sheet;
@@ -18,17 +19,22 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
-use wyng_config::Config;
+use serde_json::Value;
+use wyng_config::{Config, Monitor};
 use wyng_control::{ExitStatus, Failure, RecoverySheet, ToClient, Warning};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
+use crate::clock::now;
+use crate::history::write_picture;
 use crate::message::Message;
 use crate::output::Output;
 use crate::overdue::Overdue;
 use crate::passphrase::NoPassphrase;
 use crate::plain::plain;
+use crate::quantity::session_name;
+use crate::replace::replace;
 use advice::Advice;
 use found::Found;
 use human::Human;
@@ -287,14 +293,48 @@ impl Report {
         })
     }
 
-    /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
-    pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
-        // An error after the end of the daemon's part counts too.
-        let exit = self
-            .messages
+    /// The exit status so far. An error after the end of the daemon's part counts too.
+    fn settled(&self, exit: ExitStatus) -> ExitStatus {
+        self.messages
             .first()
             .filter(|_| exit == ExitStatus::Done)
-            .map_or(exit, |message| message.exit);
+            .map_or(exit, |message| message.exit)
+    }
+
+    /// Writes the results of `status` for monitoring systems, failures included. A file that cannot
+    /// be written is an error of the command, and the exit status if nothing else failed.
+    pub(crate) fn export(&mut self, monitor: &Monitor, exit: ExitStatus) -> ExitStatus {
+        let exit = self.settled(exit);
+        let object = self.object(exit);
+        let mut object: Value = serde_json::from_str(&object).unwrap_or_default();
+        let metrics = metrics::text(&object);
+        if let Value::Object(fields) = &mut object {
+            fields.insert("written".into(), session_name(now()).into());
+        }
+        let status = format!("{object}\n");
+        let files = [(&monitor.status_file, status), (&monitor.textfile, metrics)];
+        for (path, text) in files {
+            if let Some(path) = path
+                && let Err(error) = replace(path, text.as_bytes())
+            {
+                self.fail(Message::of_unwritable(path, &error));
+            }
+        }
+        self.settled(exit)
+    }
+
+    /// Writes the picture of `history`, and returns the exit status.
+    pub(crate) fn draw_history(&mut self, path: &Path) -> ExitStatus {
+        let archive = self.archive.as_deref().unwrap_or_default();
+        match write_picture(path, archive, self.found.history()) {
+            Ok(()) => ExitStatus::Done,
+            Err(error) => self.fail(Message::of_unwritable(path, &error)),
+        }
+    }
+
+    /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
+    pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
+        let exit = self.settled(exit);
         if self.json {
             let object = self.object(exit);
             self.output.line(&object);
@@ -365,10 +405,11 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, DiffReport, JudgedSession, KeepReason, KeySlot,
-        Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe,
-        SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, UndeleteReport, Unenforced,
-        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DiffReport, JudgedSession,
+        KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
+        RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
+        UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes,
+        WaitReason, Waits,
     };
 
     use super::*;
@@ -662,12 +703,28 @@ What a person must know although the command did what it was asked to. With `--j
                 lost_bytes: 200,
                 lost_packs: 2,
             }),
+            ToClient::Day(DayLine {
+                time: 1_795_392_000,
+                added_bytes: 28,
+                state: None,
+            }),
+            ToClient::Day(DayLine {
+                time: 1_795_478_400,
+                added_bytes: 29,
+                state: Some(DayState {
+                    sessions: 30,
+                    stored_bytes: 31,
+                    waiting_bytes: 32,
+                    damaged_sessions: 33,
+                }),
+            }),
             ToClient::Ages(ArchiveAges {
                 last_backup_time: 1_795_416_190,
                 backup_secs: Some(3600),
                 last_verify_time: 0,
                 verify_secs: None,
                 key_proof_secs: None,
+                session_count: 12,
             }),
             ToClient::Acknowledged {
                 what: "vm 2026-11-23T06:43:10Z".into(),
@@ -841,7 +898,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 45] = [
+    const EVERY_COMMAND: [&[&str]; 46] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -867,6 +924,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["unpin", "home", "vm", "latest"],
         &["list", "home", "--sizes"],
         &["why", "home"],
+        &["history", "home"],
         &["volume", "rename", "home", "vm", "work"],
         &["volume", "describe", "home", "vm", "mail and letters"],
         &["tag", "add", "home", "vm", "latest", "before"],

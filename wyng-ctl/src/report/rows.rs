@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
-    ArchiveAges, ArchiveSummary, DiffReport, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-    ProofSummary, RecoverySheet, RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport,
-    Unenforced, VerifyReport, VolumeReport, VolumeSizes,
+    ArchiveAges, ArchiveSummary, DayLine, DiffReport, KeySlot, Method, MonitorReport, ObjectClass,
+    Problem, ProofSummary, RecoverySheet, RestoreReport, SessionLine, SessionSizes, SlotKind,
+    SpaceReport, Unenforced, VerifyReport, VolumeReport, VolumeSizes,
 };
 
+use crate::history::day_name;
 use crate::quantity::{hex, session_name};
 
 /// An archive as this machine knows it.
@@ -69,6 +70,34 @@ struct AgesFields {
     verify_secs: Option<u64>,
     #[serde(rename = "key_proof_age_secs")]
     key_proof_secs: Option<u64>,
+    #[serde(rename = "sessions")]
+    session_count: u64,
+}
+
+/// A day of an archive.
+#[derive(Serialize)]
+pub(super) struct DayRow {
+    day: String,
+    added_bytes: u64,
+    /// `None`: not noted.
+    sessions: Option<u64>,
+    stored_bytes: Option<u64>,
+    waiting_bytes: Option<u64>,
+    damaged_sessions: Option<u64>,
+}
+
+impl DayRow {
+    /// The row of a day.
+    pub(super) fn of(day: &DayLine) -> Self {
+        Self {
+            day: day_name(day.time),
+            added_bytes: day.added_bytes,
+            sessions: day.state.map(|state| state.sessions),
+            stored_bytes: day.state.map(|state| state.stored_bytes),
+            waiting_bytes: day.state.map(|state| state.waiting_bytes),
+            damaged_sessions: day.state.map(|state| state.damaged_sessions),
+        }
+    }
 }
 
 /// When the last successes of an archive were.

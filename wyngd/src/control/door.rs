@@ -170,6 +170,7 @@ impl Door {
             | Command::Monitor { .. }
             | Command::List { .. }
             | Command::Why { .. }
+            | Command::History { .. }
             | Command::VolumeRename { .. }
             | Command::VolumeDescribe { .. }
             | Command::Tag { .. }

@@ -236,10 +236,12 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     show(world, name)?;
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let mut seen = Seen::now(world, &mut archive)?;
-    let mut last_backup = None;
+    let (mut last_backup, mut session_count) = (None, 0_u64);
     for (_, volume) in archive.volumes(&mut world.files)? {
         world.client.tell(ToClient::Volume(volume_line(&volume)))?;
-        if let Some(newest) = archive.sessions_at_hand(&mut world.files, &volume)?.pop() {
+        let mut sessions = archive.sessions_at_hand(&mut world.files, &volume)?;
+        session_count = session_count.saturating_add(sessions.len() as u64);
+        if let Some(newest) = sessions.pop() {
             let then = moment_of_session(&newest);
             last_backup = last_backup.max(Some((then.wall_secs, then.kept_secs)));
             let line = session_line(&mut world.files, &mut archive, &volume, newest, &mut seen)?;
@@ -250,7 +252,11 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
         wall_secs,
         kept_secs,
     });
-    report_ages(world, &mut archive, last_backup, seen.now)?;
+    let ages = ages(world, &mut archive, last_backup, seen.now)?;
+    world.client.tell(ToClient::Ages(ArchiveAges {
+        session_count,
+        ..ages
+    }))?;
     let waits = look_for_waits(world, &mut archive)?;
     tell_waits(&mut world.client, &waits)?;
     if archive.ledger.stopped {
@@ -275,24 +281,25 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     }
 }
 
-/// Reports how long ago the last successes were. A backup succeeded when there is a session of it,
-/// whatever commits came later.
-fn report_ages<P: Parts>(
+/// How long ago the last successes were. A backup succeeded when there is a session of it, whatever
+/// commits came later. The sessions are not counted.
+fn ages<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     last_backup: Option<Moment>,
     now: Moment,
-) -> Result<(), Failure> {
+) -> Result<ArchiveAges, Failure> {
     let packs = packs_of(&mut world.files, archive)?;
     let Proven { verified, .. } = proven(&mut world.files, archive, &packs, now)?;
     let time = |then: Option<Moment>| then.map_or(0, |then| then.wall_secs);
-    world.client.tell(ToClient::Ages(ArchiveAges {
+    Ok(ArchiveAges {
         last_backup_time: time(last_backup),
         backup_secs: Age::of(last_backup, now).secs(),
         last_verify_time: time(verified),
         verify_secs: Age::of(verified, now).secs(),
         key_proof_secs: Age::of(archive.ledger.keys_proven, now).secs(),
-    }))
+        session_count: 0,
+    })
 }
 
 /// Reports every archive that this machine knows.

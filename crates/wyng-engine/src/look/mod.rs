@@ -3,11 +3,13 @@
 //! ends.
 
 mod archives;
+mod daily;
 mod far_ends;
 mod space;
 
 pub use archives::{
     archives, names, recovery_sheet, sessions, show, snapshots, snapshots_of, status, why,
 };
+pub use daily::{history, note_day};
 pub use far_ends::check_far_ends;
 pub use space::{SizedVolume, sizes, space};

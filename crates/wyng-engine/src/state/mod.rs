@@ -8,6 +8,7 @@
 mod acknowledged;
 mod archives;
 mod clock;
+mod daily;
 mod delta;
 mod journal;
 mod ledger;
@@ -22,6 +23,7 @@ pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
 pub use clock::StoredClock;
+pub use daily::{Daily, Day};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalSending, JournalVolume, Journaled};
 pub use ledger::{KnownCommit, Ledger, PassedOver};
