@@ -116,7 +116,7 @@ impl Measured {
         let live = packs.values().filter(|pack| pack.state == PackState::Live);
         let bytes = live.map(|pack| u64::from(pack.length_bytes)).sum();
         let roots = Roots::of_head(&mut world.files, &mut archive, &mut |_, _| true).unwrap();
-        let times = CopyTimes::of(&mut world.files, &mut archive).unwrap();
+        let times = CopyTimes::of(&mut world.files, &archive).unwrap();
         let world = &mut **world;
         let (files, client) = (&mut world.files, &mut world.client);
         let copy = |pack| times.copy(pack);
