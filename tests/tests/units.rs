@@ -14,10 +14,11 @@ use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
-const EXPOSED_MOST: [(&str, u32); 7] = [
+const EXPOSED_MOST: [(&str, u32); 8] = [
     ("wyngd.service", 20),
     ("wyng-backup@.service", 10),
     ("wyng-verify@.service", 10),
+    ("wyng-prune@.service", 10),
     ("wyng-rehearse@.service", 10),
     ("wyng-status.service", 10),
     ("wyng-export.service", 10),
@@ -523,6 +524,7 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
     let timers = [
         ("wyng-backup@", "daily", Some("1d")),
         ("wyng-verify@", "weekly", Some("1w")),
+        ("wyng-prune@", "daily", None),
         ("wyng-status", "*-*-* 12:00", None),
         ("wyng-export", "hourly", None),
     ];
@@ -557,27 +559,34 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
 }
 
 #[test]
-fn nothing_enables_a_rehearsal_by_itself() {
+fn nothing_enables_a_rehearsal_or_a_prune_by_itself() {
     let files = wyng_tests::sandbox::files_below(&shipped());
-    let enablers = files.iter().filter(|file| {
-        let name = file.file_name().unwrap().to_string_lossy();
-        let text = std::fs::read_to_string(file).unwrap();
-        let enables = |line: &str| line.starts_with("enable ") || line.starts_with("Also=");
-        !name.starts_with("wyng-rehearse@")
-            && text
-                .lines()
-                .any(|line| enables(line) && line.contains("rehearse"))
-    });
-    assert_eq!(enablers.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
-    assert_eq!(
-        setting(&text("wyng-rehearse@.timer"), "WantedBy"),
-        ["timers.target"]
-    );
+    for unit in ["rehearse", "prune"] {
+        let enablers = files.iter().filter(|file| {
+            let name = file.file_name().unwrap().to_string_lossy();
+            let text = std::fs::read_to_string(file).unwrap();
+            let enables = |line: &str| line.starts_with("enable ") || line.starts_with("Also=");
+            !name.starts_with(&format!("wyng-{unit}@"))
+                && text
+                    .lines()
+                    .any(|line| enables(line) && line.contains(unit))
+        });
+        assert_eq!(enablers.collect::<Vec<_>>(), Vec::<&PathBuf>::new());
+        assert_eq!(
+            setting(&text(&format!("wyng-{unit}@.timer")), "WantedBy"),
+            ["timers.target"]
+        );
+    }
 }
 
 #[test]
 fn the_files_for_monitors_are_written_after_each_run_and_hourly_where_a_person_enables_it() {
-    for name in ["wyng-backup@", "wyng-verify@", "wyng-rehearse@"] {
+    for name in [
+        "wyng-backup@",
+        "wyng-verify@",
+        "wyng-prune@",
+        "wyng-rehearse@",
+    ] {
         let unit = text(&format!("{name}.service"));
         for word in ["OnSuccess", "OnFailure"] {
             assert!(
@@ -605,6 +614,7 @@ fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
     for name in [
         "wyng-backup@.timer",
         "wyng-verify@.timer",
+        "wyng-prune@.timer",
         "wyng-rehearse@.timer",
         "wyng-status.timer",
     ] {

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_config::{Archive, Config};
-use wyng_control::{Command, Failure, Via, decode, encode};
+use wyng_control::{Command, Failure, PruneRules, Via, decode, encode};
 
 use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
@@ -27,6 +27,8 @@ pub(super) struct Door {
     own_uid: u32,
     /// Archives of the configuration, with their stores and far ends.
     archives: BTreeMap<String, Archive>,
+    /// The rules of its prunes, each with the archive's name.
+    rules: Vec<(String, PruneRules)>,
 }
 
 /// The decision about a client that connects.
@@ -40,6 +42,19 @@ pub(super) enum Admission {
     Dropped(Failure),
 }
 
+/// The rules by which the configuration has an archive pruned.
+fn configured_rules(config: &Config) -> Vec<(String, PruneRules)> {
+    let of_archives = config
+        .archives
+        .keys()
+        .map(|name| (name.clone(), config.prune_rules(name, None)));
+    let of_profiles = config.profiles.values().map(|profile| {
+        let rules = config.prune_rules(&profile.archive, Some(profile));
+        (profile.archive.clone(), rules)
+    });
+    of_archives.chain(of_profiles).collect()
+}
+
 impl Door {
     /// Reads the daemon's own user, so it must be called before the role changes its user.
     pub(super) fn new(daemon: Daemon, config: &Config) -> Self {
@@ -47,6 +62,7 @@ impl Door {
             private: daemon == Daemon::Private,
             own_uid: rustix::process::geteuid().as_raw(),
             archives: config.archives.clone(),
+            rules: configured_rules(config),
         }
     }
 
@@ -90,8 +106,14 @@ impl Door {
         }
     }
 
+    /// Whether the configuration has these rules for the archive, itself or in a profile.
+    fn has_rules(&self, archive: &str, rules: &PruneRules) -> bool {
+        let is_it = |(name, known): &(String, PruneRules)| name == archive && known == rules;
+        !rules.is_empty() && self.rules.iter().any(is_it)
+    }
+
     /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
-    /// those of the configuration and no other.
+    /// those of the configuration and no other. The same holds for the rules of a prune.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
         let denied = |what: &str| {
             Err(Failure::NotAllowed {
@@ -99,17 +121,27 @@ impl Door {
             })
         };
         let naming = "name a store or a far end that the configuration does not";
+        let pruning = "prune an archive by other rules than the configuration's, or without \
+                       --unattended";
         match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
                 trust_clock: true, ..
             } => denied("trust this machine's clock"),
-            Command::Prune { dry_run: false, .. }
-            | Command::Backup {
-                prune_after: Some(_),
+            // A timer's prune refuses after a jump of the clock, as does one after a backup.
+            Command::Prune {
+                archive,
+                rules,
+                dry_run: false,
+                unattended,
                 ..
-            } => denied("prune an archive"),
+            } if !(*unattended && self.has_rules(archive, rules)) => denied(pruning),
+            Command::Backup {
+                archive,
+                prune_after: Some(rules),
+                ..
+            } if !self.has_rules(archive, rules) => denied(pruning),
             Command::Compact { .. } => denied("compact an archive"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
@@ -216,7 +248,7 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
 
-    use wyng_control::{KeepRules, PruneRules, SessionChoice, ToDaemon};
+    use wyng_control::{KeepRules, SessionChoice, ToDaemon};
 
     use super::*;
 
@@ -291,6 +323,8 @@ mod tests {
             sessions: vec![SessionChoice::Latest],
             dry_run,
         };
+        let mut configured = rules.clone();
+        configured.keep.last = 7;
         let pin = |pinned| Command::Pin {
             archive: "home".into(),
             volume: "vm".into(),
@@ -301,6 +335,15 @@ mod tests {
             private: false,
             own_uid: 500,
             archives: [("home".to_owned(), known)].into(),
+            rules: vec![("home".to_owned(), configured.clone())],
+        };
+        let by_timer = |archive: &str, rules: &PruneRules, unattended| Command::Prune {
+            archive: archive.into(),
+            volumes: Vec::new(),
+            rules: rules.clone(),
+            dry_run: false,
+            unattended,
+            trust_clock: false,
         };
         let open = |archive: &str, store: Option<&str>, via: Option<&str>| Command::ArchiveOpen {
             archive: archive.into(),
@@ -321,12 +364,17 @@ mod tests {
                 trust_clock: false,
             },
             prune(true),
+            by_timer("home", &configured, true),
             back_up(None),
+            back_up(Some(configured.clone())),
             remove(true),
             pin(true),
         ];
         let denied = [
             prune(false),
+            by_timer("home", &configured, false),
+            by_timer("home", &rules, true),
+            by_timer("other", &configured, true),
             back_up(Some(rules.clone())),
             remove(false),
             pin(false),
