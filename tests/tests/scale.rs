@@ -236,7 +236,7 @@ const CHANGED: u64 = 64;
 const DAYS: u64 = 18;
 /// Most bytes that an hourly run sends: 64 chunks of 1 KiB, the nodes above them, the sessions of 21
 /// volumes, and the commit.
-const RUN_BYTES: u64 = MIB;
+const RUN_BYTES: u64 = MIB / 4;
 /// Most bytes of local state for each place of a record that has an entry in the pack table, and
 /// beside these.
 const STATE_PLACE: u64 = 600;

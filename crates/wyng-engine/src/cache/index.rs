@@ -330,7 +330,7 @@ impl Index {
             smallest.push(next);
         }
         let path = self.take_path();
-        let merged = merge(files, &smallest, path, &self.entered)?;
+        let merged = merge(files, &smallest, path, &|pack| self.is_dropped(pack))?;
         self.runs.push(merged);
         for run in smallest {
             if file_number(&run.path).is_some_and(|file| file >= self.unlisted_from) {

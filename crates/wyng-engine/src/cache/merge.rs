@@ -6,18 +6,16 @@ use std::collections::BinaryHeap;
 
 use wyng_control::Failure;
 
-use super::index::PacksAtHand;
 use super::location::Location;
 use super::run::{Run, RunWriter};
 use crate::world::Files;
 
-/// Merges several runs into one, in the file `path`. Places in packs of which the pack table has no
-/// entry any more are left out.
+/// Merges several runs into one, in the file `path`, without the places in packs that are dropped.
 pub(super) fn merge(
     files: &mut impl Files,
     runs: &[Run],
     path: String,
-    entered: &PacksAtHand,
+    is_dropped: &dyn Fn(u64) -> bool,
 ) -> Result<Run, Failure> {
     let count = runs
         .iter()
@@ -36,7 +34,7 @@ pub(super) fn merge(
     while let Some(Reverse((id, _, number, Opaque(location)))) = heap.pop() {
         // A pack that was indexed twice, by an interrupted backup and by the next one, is in two
         // runs.
-        if last != Some((id, location.pack)) && !entered.is_dead(location.pack) {
+        if last != Some((id, location.pack)) && !is_dropped(location.pack) {
             writer.push(files, id, location)?;
             last = Some((id, location.pack));
         }
