@@ -3,9 +3,12 @@
 
 use wyng_control::DayLine;
 
-use super::{Bar, MARK, bars};
+use super::bars::{Bar, bars};
 use crate::quantity::show_bytes;
 
+/// How every picture of this program begins, by which it knows that it may replace one.
+pub(super) const MARK: &str =
+    "<svg xmlns=\"http://www.w3.org/2000/svg\" data-made-by=\"wyng-ctl history\"";
 /// Maximum number of bars.
 const BARS_MAX: usize = 120;
 /// Sizes in the picture's own units.
@@ -134,7 +137,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::day;
+    use super::super::bars::tests::day;
     use super::*;
 
     #[test]
