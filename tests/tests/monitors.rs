@@ -157,7 +157,8 @@ fn the_files_hold_what_status_reports_and_when_it_was_written() {
     assert_eq!(volumes, ["a.img", "b\"} 9\\"]);
     assert_eq!(monitored.only("wyng_healthy"), 1.0);
     assert_eq!(monitored.only("wyng_status_exit"), 0.0);
-    assert_eq!(monitored.only("wyng_clock_skew_seconds"), 0.0);
+    let skew = monitored.only("wyng_clock_skew_seconds");
+    assert_eq!(Some(skew), archive["clock_skew_seconds"].as_f64());
     assert!(!metrics.contains_key("wyng_warning"));
 }
 

@@ -3,7 +3,7 @@
 
 use wyng_control::DayLine;
 
-use super::{Bar, bars, day_name};
+use super::bars::{Bar, bars, day_name};
 use crate::columns::width;
 use crate::quantity::{column_bytes, counted, show_bytes};
 
@@ -120,7 +120,7 @@ fn cut(line: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::day;
+    use super::super::bars::tests::day;
     use super::*;
 
     #[test]

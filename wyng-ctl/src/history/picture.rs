@@ -3,9 +3,12 @@
 
 use wyng_control::DayLine;
 
-use super::{Bar, MARK, bars};
+use super::bars::{Bar, bars};
 use crate::quantity::show_bytes;
 
+/// How every picture of this program begins, by which it knows that it may replace one.
+pub(super) const MARK: &str =
+    "<svg xmlns=\"http://www.w3.org/2000/svg\" data-made-by=\"wyng-ctl history\"";
 /// Maximum number of bars.
 const BARS_MAX: usize = 120;
 /// Sizes in the picture's own units.
@@ -15,6 +18,10 @@ const RIGHT: u64 = 60;
 const TOP: u64 = 50;
 const HEIGHT: u64 = 240;
 const BOTTOM: u64 = 70;
+/// Maximum width of a bar with the gap behind it.
+const SLOT_MAX: u64 = 40;
+/// Minimum distance of two dates.
+const DATES_APART: u64 = 200;
 
 const STYLE: &str = "<style>\
 svg{font-family:sans-serif;font-size:13px;background:#fff}text{fill:#222}.bar{fill:#3b78c3}\
@@ -49,7 +56,8 @@ pub(super) fn picture(archive: &str, days: &[DayLine]) -> String {
         ),
         label(LEFT.saturating_sub(8), foot, "end", "0"),
     ));
-    let slot = end.saturating_sub(LEFT) / (bars.len().max(1) as u64);
+    let count = bars.len() as u64;
+    let slot = (end.saturating_sub(LEFT) / count.max(1)).min(SLOT_MAX);
     let mut points = Vec::new();
     for (at, bar) in bars.iter().enumerate() {
         let x = LEFT.saturating_add(slot.saturating_mul(at as u64));
@@ -78,7 +86,10 @@ pub(super) fn picture(archive: &str, days: &[DayLine]) -> String {
     let under = foot.saturating_add(36);
     if let (Some(first), Some(last)) = (bars.first(), bars.last()) {
         parts.push(label(LEFT, under, "start", &first.label));
-        parts.push(label(end, under, "end", &last.label));
+        let behind = LEFT.saturating_add(slot.saturating_mul(count));
+        if behind.saturating_sub(LEFT) >= DATES_APART {
+            parts.push(label(behind, under, "end", &last.label));
+        }
     }
     let legend = "Bars: bytes added. Line: sessions kept. Dots: damaged sessions. Times in UTC.";
     parts.push(label(LEFT, under.saturating_add(24), "start", legend));
@@ -126,7 +137,7 @@ fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::day;
+    use super::super::bars::tests::day;
     use super::*;
 
     #[test]
