@@ -23,7 +23,7 @@ const CHUNK: usize = 4096;
 const LIMIT: u64 = 64 << 10;
 
 fn world(durable: &Durable, now: u64, sources: &[Vec<u8>]) -> MemoryWorld {
-    let mut world = MemoryWorld::new(durable.clone(), now);
+    let mut world = MemoryWorld::observed(durable.clone(), now);
     world.volumes.sources = sources.to_vec();
     world
 }
@@ -59,7 +59,7 @@ fn stored_bytes(durable: &Durable) -> u64 {
 
 /// How many records there are of the chunks of each volume's newest session.
 fn copies(durable: &Durable) -> Vec<usize> {
-    let mut world = MemoryWorld::new(durable.clone(), 40 * DAY);
+    let mut world = MemoryWorld::observed(durable.clone(), 40 * DAY);
     let mut archive = world.open_archive("home").unwrap();
     let mut counts = Vec::new();
     for (_, volume) in archive.volumes(&mut world.files).unwrap() {

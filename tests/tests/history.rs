@@ -14,7 +14,7 @@ const DAY: u64 = 86_400;
 
 /// A world that goes on from here at this time after the first second of all worlds.
 fn at(durable: &Durable, secs: u64) -> MemoryWorld {
-    MemoryWorld::new(durable.clone(), secs)
+    MemoryWorld::observed(durable.clone(), secs)
 }
 
 /// The days that `history` reports.
@@ -43,7 +43,7 @@ fn sessions(world: &mut MemoryWorld) -> Vec<(i64, u64)> {
 
 /// An archive with one session on each of so many days, each day noted.
 fn kept_for(count: u64) -> Durable {
-    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let mut world = MemoryWorld::observed(Durable::default(), 1);
     wyng_engine::admin::create(&mut world, &create_request()).unwrap();
     let mut durable = world.end();
     for day in 1..=count {

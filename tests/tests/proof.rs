@@ -28,7 +28,7 @@ fn verify(world: &mut MemoryWorld, budget_bytes: Option<u64>) -> Result<ExitStat
 
 /// A world on the night of this number.
 fn night(durable: &Durable, number: u64) -> MemoryWorld {
-    MemoryWorld::new(durable.clone(), number * DAY_SECS)
+    MemoryWorld::observed(durable.clone(), number * DAY_SECS)
 }
 
 fn backed_up(durable: &Durable, at: u64, source: Vec<u8>) -> Durable {
@@ -40,7 +40,7 @@ fn backed_up(durable: &Durable, at: u64, source: Vec<u8>) -> Durable {
 
 /// An archive with one session of incompressible bytes, pushed on night 0.
 fn of_first_night(length_bytes: usize) -> Durable {
-    let mut world = MemoryWorld::new(Durable::default(), 0);
+    let mut world = MemoryWorld::observed(Durable::default(), 0);
     create(&mut world).unwrap();
     backed_up(&world.end(), 0, noise(length_bytes, 1))
 }
@@ -219,7 +219,7 @@ fn an_archive_whose_proofs_are_lost_has_never_been_read() {
 
 #[test]
 fn a_vm_that_stays_proves_what_it_pushed_only_until_there_is_another_one() {
-    let mut world = MemoryWorld::new(Durable::default(), 0);
+    let mut world = MemoryWorld::observed(Durable::default(), 0);
     let request = admin::CreateRequest {
         via: Via::Qube("one".into()),
         ..create_request()

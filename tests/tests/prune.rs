@@ -40,7 +40,7 @@ struct History {
 impl History {
     /// A new archive whose sessions must reach this age before a prune may remove them.
     fn new(minimum_age_secs: u64, sources: Vec<Vec<u8>>) -> Self {
-        let mut world = MemoryWorld::new(Durable::default(), 1);
+        let mut world = MemoryWorld::observed(Durable::default(), 1);
         let mut request = create_request();
         request.settings.minimum_age_secs = minimum_age_secs;
         admin::create(&mut world, &request).unwrap();
@@ -64,7 +64,7 @@ impl History {
     }
 
     fn world_of(&self, durable: Durable) -> MemoryWorld {
-        let mut world = MemoryWorld::new(durable, self.now);
+        let mut world = MemoryWorld::observed(durable, self.now);
         world.clock.jump(self.wall_ahead_secs);
         world.volumes.sources.clone_from(&self.sources);
         world.secrets.kept_key.clone_from(&self.key);

@@ -22,7 +22,7 @@ const HOUR: u64 = 3600;
 
 /// An archive whose hold-off is so long.
 fn made(runs: u32, secs: u64) -> Durable {
-    let mut world = MemoryWorld::new(Durable::default(), 1);
+    let mut world = MemoryWorld::observed(Durable::default(), 1);
     let mut request = create_request();
     request.settings.hold_off_runs = runs;
     request.settings.hold_off_secs = secs;
@@ -32,7 +32,7 @@ fn made(runs: u32, secs: u64) -> Durable {
 
 /// A world that goes on from here at this time after the first second of all worlds.
 fn at(durable: &Durable, secs: u64) -> MemoryWorld {
-    MemoryWorld::new(durable.clone(), secs)
+    MemoryWorld::observed(durable.clone(), secs)
 }
 
 fn compact(world: &mut MemoryWorld) -> Result<CompactReport, Failure> {

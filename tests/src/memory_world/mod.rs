@@ -89,6 +89,13 @@ impl MemoryWorld {
         Self { world, plug }
     }
 
+    /// The same where the kept clock was observed, as the daemon does before each command.
+    pub fn observed(durable: Durable, seed: u64) -> Self {
+        let mut made = Self::new(durable, seed);
+        wyng_engine::observe_clock(&mut made.world);
+        made
+    }
+
     /// From now on the `n`-th call is the last.
     pub fn kill_at(&mut self, n: u64) {
         self.plug.pull_at(n);
