@@ -74,27 +74,11 @@ impl Command {
                 prune_after.as_ref().map_or(Ok(()), check_rules)
             }
             Self::Monitor { sources, .. } => check_sources(sources),
-            Self::Prune { volumes, rules, .. } => {
-                check_volumes(volumes)?;
-                check_rules(rules)
-            }
-            Self::SessionRemove {
-                volume, sessions, ..
-            } => {
-                check_volume(volume)?;
-                check_count(sessions.len(), "the number of sessions")?;
-                sessions.iter().try_for_each(check_session)
-            }
-            Self::VolumeRemove { volume, .. } => check_volume(volume),
-            Self::Pin {
-                volume, session, ..
-            }
-            | Self::Undelete {
-                volume, session, ..
-            } => {
-                check_volume(volume)?;
-                check_session(session)
-            }
+            Self::Prune { .. }
+            | Self::SessionRemove { .. }
+            | Self::VolumeRemove { .. }
+            | Self::Pin { .. }
+            | Self::Undelete { .. } => self.check_removal(),
             Self::List {
                 volume, session, ..
             } => {
@@ -151,6 +135,34 @@ impl Command {
             | Self::KeyRemove { .. }
             | Self::RecoverySheet { .. }
             | Self::KeyCheck { .. } => Ok(()),
+        }
+    }
+
+    /// The same for a command that removes sessions, keeps them, or brings them back.
+    fn check_removal(&self) -> Result<(), Failure> {
+        match self {
+            Self::Prune { volumes, rules, .. } => {
+                check_volumes(volumes)?;
+                check_rules(rules)
+            }
+            Self::SessionRemove {
+                volume, sessions, ..
+            } => {
+                check_volume(volume)?;
+                check_count(sessions.len(), "the number of sessions")?;
+                sessions.iter().try_for_each(check_session)
+            }
+            Self::VolumeRemove { volume, .. } => check_volume(volume),
+            Self::Pin {
+                volume, session, ..
+            }
+            | Self::Undelete {
+                volume, session, ..
+            } => {
+                check_volume(volume)?;
+                check_session(session)
+            }
+            _ => Ok(()),
         }
     }
 

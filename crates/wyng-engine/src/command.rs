@@ -224,33 +224,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         Command::Monitor { archive, sources } => {
             backup::monitor(world, &backup::MonitorRequest { archive, sources })
         }
-        Command::Restore {
-            archive,
-            volumes,
-            session,
-            in_place,
-            quick,
-            dry_run,
-            around_damage,
-        } => {
-            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
-            // A person who names the target need not know where the volume was.
-            let origins = match Origins::read(&mut world.files, &folder) {
-                Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
-                origins => origins?,
-            };
-            let request = restore::RestoreRequest {
-                archive,
-                volumes,
-                session,
-                in_place,
-                quick,
-                dry_run,
-                around_damage,
-                origins,
-            };
-            restore::restore(world, &request)
-        }
+        Command::Restore { .. } => restore_volumes(world, command),
         Command::Rehearse { archive, volume } => {
             restore::rehearse(world, &archive, volume.as_deref())
         }
@@ -296,6 +270,42 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         }
         _ => Err(internal("a command that is not about volumes")),
     }
+}
+
+/// A restore, with the places that this machine remembers.
+fn restore_volumes<P: Parts>(
+    world: &mut World<P>,
+    command: Command,
+) -> Result<ExitStatus, Failure> {
+    let Command::Restore {
+        archive,
+        volumes,
+        session,
+        in_place,
+        quick,
+        dry_run,
+        around_damage,
+    } = command
+    else {
+        return Err(internal("a command that restores nothing"));
+    };
+    let folder = ArchiveFolder::find(&mut world.files, &archive)?;
+    // A person who names the target need not know where the volume was.
+    let origins = match Origins::read(&mut world.files, &folder) {
+        Err(Failure::StateDamaged { .. }) if !in_place => Origins::default(),
+        origins => origins?,
+    };
+    let request = restore::RestoreRequest {
+        archive,
+        volumes,
+        session,
+        in_place,
+        quick,
+        dry_run,
+        around_damage,
+        origins,
+    };
+    restore::restore(world, &request)
 }
 
 fn about_sessions<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {

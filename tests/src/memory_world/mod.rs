@@ -91,9 +91,9 @@ impl MemoryWorld {
 
     /// The same where the kept clock was observed, as the daemon does before each command.
     pub fn observed(durable: Durable, seed: u64) -> Self {
-        let mut made = Self::new(durable, seed);
-        wyng_engine::observe_clock(&mut made.world);
-        made
+        let mut before = Self::new(durable, seed);
+        wyng_engine::observe_clock(&mut before.world);
+        Self::new(before.end(), seed)
     }
 
     /// From now on the `n`-th call is the last.

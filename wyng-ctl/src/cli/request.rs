@@ -4,8 +4,8 @@
 use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
-    ArchiveVerb, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs, QubesVerb,
-    SessionVerb, SnapshotsVerb, TagVerb, Verb, VolumeVerb,
+    ArchiveVerb, BackupArgs, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs,
+    QubesVerb, SessionVerb, SnapshotsVerb, TagVerb, Verb, VolumeVerb,
 };
 
 impl Cli {
@@ -25,18 +25,7 @@ impl Cli {
             Verb::RecoverySheet { archive, .. } => Command::RecoverySheet {
                 archive: named(archive),
             },
-            Verb::Backup(backup) => Command::Backup {
-                archive: named(&backup.archive),
-                sources,
-                skip_unchanged: backup.skip_unchanged,
-                dry_run: backup.dry_run,
-                live: backup.live,
-                heal: backup.heal,
-                unattended: timer(backup.profile.as_deref(), backup.interval),
-                verify: backup.verify,
-                max_new_bytes: backup.max_new_bytes,
-                prune_after: backup.prune_after.clone(),
-            },
+            Verb::Backup(backup) => backup.command(sources),
             Verb::Monitor(monitor) => Command::Monitor {
                 archive: named(&monitor.archive),
                 sources,
@@ -146,6 +135,23 @@ impl Cli {
                 dry_run,
             }),
             _ => None,
+        }
+    }
+}
+
+impl BackupArgs {
+    fn command(&self, sources: Vec<BackupSource>) -> Command {
+        Command::Backup {
+            archive: named(&self.archive),
+            sources,
+            skip_unchanged: self.skip_unchanged,
+            dry_run: self.dry_run,
+            live: self.live,
+            heal: self.heal,
+            unattended: timer(self.profile.as_deref(), self.interval),
+            verify: self.verify,
+            max_new_bytes: self.max_new_bytes,
+            prune_after: self.prune_after.clone(),
         }
     }
 }

@@ -7,7 +7,8 @@ use wyng_config::{Config, Profile};
 use wyng_control::CompareWith;
 
 use super::args::{
-    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, QubesVerb, RestoreArgs, Verb,
+    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
+    RestoreArgs, Verb,
 };
 use super::parse::parse_far_end;
 use crate::message::Message;
@@ -150,33 +151,8 @@ impl Cli {
                 }
                 *sources = config.volumes.keys().map(OsString::from).collect();
             }
-            Verb::Backup(backup) => {
-                if let Some(profile) =
-                    find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
-                {
-                    backup.archive = Some(profile.archive.clone());
-                    backup.sources = profile.volumes.iter().map(OsString::from).collect();
-                    backup.live |= profile.live;
-                    backup.skip_unchanged |= profile.skip_unchanged;
-                    backup.verify |= profile.verify && !backup.dry_run;
-                    backup.max_new_bytes = backup.max_new_bytes.or(profile.max_new_bytes);
-                    backup.prune_after = profile
-                        .prune_after_backup
-                        .then(|| config.prune_rules(&profile.archive, Some(profile)));
-                }
-            }
-            Verb::Prune(prune) => {
-                let profile =
-                    find_profile(prune.profile.as_deref(), prune.archive.as_deref(), config)?;
-                if let Some(profile) = profile {
-                    prune.archive = Some(profile.archive.clone());
-                }
-                let archives = config.archives.keys();
-                prune.configured = archives
-                    .chain(profile.map(|profile| &profile.archive))
-                    .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
-                    .collect();
-            }
+            Verb::Backup(backup) => fill_in_backup(backup, config)?,
+            Verb::Prune(prune) => fill_in_prune(prune, config)?,
             Verb::Diff(diff) => {
                 let is_known = diff
                     .volume
@@ -262,6 +238,38 @@ fn find_profile<'a>(
         )),
         _ => Ok(Some(profile)),
     }
+}
+
+/// Fills gaps of a backup from its profile.
+fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Message> {
+    let Some(profile) = find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
+    else {
+        return Ok(());
+    };
+    backup.archive = Some(profile.archive.clone());
+    backup.sources = profile.volumes.iter().map(OsString::from).collect();
+    backup.live |= profile.live;
+    backup.skip_unchanged |= profile.skip_unchanged;
+    backup.verify |= profile.verify && !backup.dry_run;
+    backup.max_new_bytes = backup.max_new_bytes.or(profile.max_new_bytes);
+    backup.prune_after = profile
+        .prune_after_backup
+        .then(|| config.prune_rules(&profile.archive, Some(profile)));
+    Ok(())
+}
+
+/// Fills gaps of a prune from its profile, and gives it the rules of the configuration.
+fn fill_in_prune(prune: &mut PruneArgs, config: &Config) -> Result<(), Message> {
+    let profile = find_profile(prune.profile.as_deref(), prune.archive.as_deref(), config)?;
+    if let Some(profile) = profile {
+        prune.archive = Some(profile.archive.clone());
+    }
+    let archives = config.archives.keys();
+    prune.configured = archives
+        .chain(profile.map(|profile| &profile.archive))
+        .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
+        .collect();
+    Ok(())
 }
 
 #[cfg(test)]

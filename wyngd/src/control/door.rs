@@ -112,6 +112,15 @@ impl Door {
         !rules.is_empty() && self.rules.iter().any(is_it)
     }
 
+    /// Whether the configuration has this store and this far end for the archive, as far as they are
+    /// named.
+    fn has_place(&self, archive: &str, store_url: Option<&str>, via: Option<&Via>) -> bool {
+        let known = self.archives.get(archive);
+        let is_known = |is: &dyn Fn(&Archive) -> bool| known.is_some_and(is);
+        store_url.is_none_or(|store_url| is_known(&|known| known.store == store_url))
+            && via.is_none_or(|via| is_known(&|known| known.via == *via))
+    }
+
     /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
     /// those of the configuration and no other. The same holds for the rules of a prune.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
@@ -151,34 +160,13 @@ impl Door {
                 store_url,
                 via,
                 ..
-            } => {
-                let known = self.archives.get(archive);
-                if known.is_some_and(|known| known.store == *store_url && known.via == *via) {
-                    Ok(())
-                } else {
-                    denied(naming)
-                }
-            }
+            } if !self.has_place(archive, Some(store_url), Some(via)) => denied(naming),
             Command::ArchiveOpen {
                 archive,
                 store_url,
                 via,
                 ..
-            } => {
-                let known = self.archives.get(archive);
-                let is_known = |is: &dyn Fn(&Archive) -> bool| known.is_some_and(is);
-                let knows_store = store_url
-                    .as_ref()
-                    .is_none_or(|store_url| is_known(&|known| known.store == *store_url));
-                let knows_via = via
-                    .as_ref()
-                    .is_none_or(|via| is_known(&|known| known.via == *via));
-                if knows_store && knows_via {
-                    Ok(())
-                } else {
-                    denied(naming)
-                }
-            }
+            } if !self.has_place(archive, store_url.as_deref(), via.as_ref()) => denied(naming),
             Command::QubesCheck { vias } => {
                 let known: BTreeSet<&Via> =
                     self.archives.values().map(|archive| &archive.via).collect();
@@ -193,6 +181,8 @@ impl Door {
             | Command::ArchiveShow { .. }
             | Command::ArchiveAcknowledge { .. }
             | Command::Snapshots { .. }
+            | Command::ArchiveCreate { .. }
+            | Command::ArchiveOpen { .. }
             | Command::Backup { .. }
             | Command::Prune { .. }
             | Command::SessionRemove { .. }
