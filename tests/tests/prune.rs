@@ -352,8 +352,9 @@ fn a_dry_run_reports_just_what_the_run_does_and_the_next_run_removes_nothing() {
         let rules = chance.rules();
         history.now += chance.below(20) * DAY;
         let mut world = history.world();
+        let before = world.end();
         let dry = prune_in(&mut world, &rules, true).unwrap();
-        assert_eq!(world.end(), history.durable, "a dry run changes nothing");
+        assert!(world.end() == before, "a dry run changes nothing");
         history.now -= 60;
         let heard = history.prune(&rules);
         freed += heard.totals.freed_bytes;

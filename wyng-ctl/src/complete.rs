@@ -72,10 +72,8 @@ fn completing(command: Command, path: &str) -> Command {
             ("profile", _) => Some(|arg| arg.add(ArgValueCompleter::new(profiles))),
             _ => None,
         };
-        match complete {
-            Some(complete) => command.mut_arg(id, complete),
-            None => command,
-        }
+        // An argument that is changed goes to the end, so all of them go there, in their order.
+        command.mut_arg(id, complete.unwrap_or(|arg| arg))
     });
     command.mut_subcommands(|sub| {
         let below = help::joined(path, sub.get_name());
