@@ -154,7 +154,7 @@ pub(crate) enum Verb {
         /// Accept the present time of this machine's clock after a jump: it is no longer reported
         #[arg(long)]
         trust_clock: bool,
-        /// Also write the files for monitoring systems that [monitor] of the configuration names
+        /// Also write the files for monitoring systems that the configuration names under monitor
         #[arg(long, conflicts_with = "archive")]
         export: bool,
     },
