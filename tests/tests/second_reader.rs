@@ -907,7 +907,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let listed = sandbox.wyng(&["list", "home"]);
     assert_eq!(
         listed.success().json["volumes"],
-        serde_json::json!([{"name": "vm", "size_bytes": 0, "sessions": []}])
+        serde_json::json!([{"name": "vm", "description": "", "size_bytes": 0, "sessions": []}])
     );
     sandbox.wyng(&["status", "home"]).success();
     sandbox.wyng(&["verify", "home"]).success();
