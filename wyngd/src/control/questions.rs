@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn each_answer_has_its_asker_and_its_number_of_descriptors() {
         let answers = [
-            (Given::Pipe, 1, vec![ASKERS[3], ASKERS[4]]),
+            (Given::Pipe, 1, vec![ASKERS[4], ASKERS[5]]),
             (
                 Given::Source {
                     found: FoundSource::default(),
