@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 /// Time of a seeded archive's first run, seconds since 1970; later runs follow a minute apart.
 const SEEDED_TIME: i64 = 1_900_000_000;
 
-/// What the kept clock counts between two commits, seconds: every second commit counts as a run.
+/// Kept time between two commits, seconds: every second commit counts as a run.
 const COMMIT_SECS: u64 = 7 * 3600;
 
 /// Why an archive cannot be made or read, as text for a person.

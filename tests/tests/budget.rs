@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A volume with more new data than it may send in a day: it stops, goes on the next day, and
+//! A volume with more new data than it may send in a day: it stops, continues the next day, and
 //! nothing is sent twice, whatever interrupts it.
 
 use std::collections::BTreeSet;
@@ -64,7 +64,7 @@ fn stored_bytes(durable: &Durable) -> u64 {
     durable.store.values().map(|blob| blob.len() as u64).sum()
 }
 
-/// How many records there are of the chunks of each volume's newest session.
+/// Number of records of each chunk of the newest session, by volume.
 fn copies(durable: &Durable) -> Vec<usize> {
     let mut world = MemoryWorld::observed(durable.clone(), 40 * DAY);
     let mut archive = world.open_archive("home").unwrap();

@@ -89,7 +89,7 @@ impl Machine {
     }
 }
 
-/// What `status` said.
+/// Output of `status`.
 struct Status {
     skew_secs: i64,
     session_age_secs: Option<u64>,

@@ -63,7 +63,7 @@ fn golden_of(volume: &str, session: &str, image: &Path) -> Golden {
     }
 }
 
-/// Has the programs make an archive in the sandbox's store.
+/// Makes an archive in the sandbox's store with the programs.
 fn by_the_programs(sandbox: &Sandbox) -> Vec<Golden> {
     let small = ["--chunk-size", "64K", "--pack-size", "128K"];
     sandbox.create("home", &small).success();
@@ -81,7 +81,7 @@ fn by_the_programs(sandbox: &Sandbox) -> Vec<Golden> {
     sessions
 }
 
-/// Has the plain writer make an archive in the sandbox's store.
+/// Makes an archive in the sandbox's store with the plain writer.
 fn by_the_plain_writer(sandbox: &Sandbox) -> Vec<Golden> {
     let passphrase = PASSPHRASE.as_bytes();
     let [disk, data] = images(sandbox);

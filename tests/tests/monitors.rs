@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What monitoring systems read: the files that `status --export` writes, by the real programs.
+//! The files that `status --export` writes for monitoring systems, by the real programs.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};

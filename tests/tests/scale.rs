@@ -90,7 +90,7 @@ fn unlocked<P: Parts>(world: &mut World<P>) -> Arc<DataKey> {
     Arc::new(archive.unlock(world).unwrap())
 }
 
-/// What is in a store, without the packs that wait for their deletion.
+/// Contents of a store, without the packs that wait for their deletion.
 #[derive(Debug)]
 struct Measured {
     /// Length of the packs that do not wait, bytes.
@@ -234,8 +234,8 @@ const CHUNK_BYTES: u64 = 1024;
 const QUIET: usize = 20;
 const CHANGED: u64 = 64;
 const DAYS: u64 = 18;
-/// Most bytes that an hourly run sends: 64 chunks of 1 KiB, the nodes above them, the sessions of 21
-/// volumes, and the commit.
+/// Most bytes that an hourly run sends: 64 chunks of 1 KiB, the nodes above them, the sessions of
+/// 21 volumes, and the commit.
 const RUN_BYTES: u64 = MIB / 4;
 /// Most bytes of local state for each place of a record that has an entry in the pack table, and
 /// beside these.

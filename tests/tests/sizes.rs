@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What sessions need in the store, and what fills it: equal to a count of every id, one by one.
+//! `list --sizes` and `why` against a count of every id, one by one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -208,7 +208,8 @@ fn a_store_that_drops_what_it_says_it_stored_gets_no_delete_and_the_archive_goes
     world.store.drops_puts_from = Some(3);
     let _ = space::compact(&mut world, &request);
     assert_eq!(world.store.deletes, []);
-    // The store is honest from now on. What was given up for packs that never arrived is live again.
+    // The store is honest from now on. What was given up for packs that never arrived is live
+    // again.
     for later in 2..6 {
         world = at(&world.end(), now + later * HOUR);
         let _ = space::compact(&mut world, &request);

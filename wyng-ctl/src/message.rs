@@ -17,7 +17,7 @@ const NO_STATE: &str = "no-state";
 /// What is safe if a command ends before it begins.
 pub(crate) const NOTHING_DONE: &str = "Nothing was done.";
 
-/// What must succeed from time to time.
+/// A task that must succeed from time to time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Success {
     Backup,
@@ -206,8 +206,8 @@ impl Message {
         )
     }
 
-    /// What `[archives.NAME.warn]` limits. `age_secs` is `None` if it never succeeded, or at a time
-    /// ahead of the clock.
+    /// The message about a limit of `[archives.NAME.warn]`. `age_secs` is `None` if the task never
+    /// succeeded, or succeeded at a time ahead of the clock.
     pub(crate) fn of_overdue_archive(
         success: Success,
         archive: &str,

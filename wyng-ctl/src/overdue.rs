@@ -46,7 +46,7 @@ impl Watch {
         }
     }
 
-    /// What is overdue in all archives and profiles, or in one archive and its profiles. A time
+    /// Everything overdue in all archives and profiles, or in one archive and its profiles. A time
     /// ahead of the clock counts as overdue, because its age is unknown.
     pub(crate) fn overdue(
         &self,
@@ -68,7 +68,7 @@ impl Watch {
         of_archives.chain(of_profiles).collect()
     }
 
-    /// What is overdue by `[archives.NAME.warn]`. An archive that is not known here has no ages.
+    /// Everything overdue by `[archives.NAME.warn]`. An archive that is not known here has no ages.
     fn overdue_archive(&self, name: &str, warn: &Warn) -> Vec<Overdue> {
         let Some(ages) = self.ages.get(name) else {
             return Vec::new();

@@ -12,7 +12,7 @@ use wyng_archive::format::HoldOff;
 use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::plan::retention::Policy;
 
-/// What is overwritten in a night.
+/// Chunks that are overwritten in a night.
 #[derive(Debug, Clone, Copy)]
 struct Churn {
     chunks: u64,

@@ -89,7 +89,7 @@ impl Archive {
         })
     }
 
-    /// What pack 1 waits for.
+    /// Obstacles of pack 1.
     fn waits(&self) -> Vec<Obstacle> {
         let plan = self.plan();
         assert_ne!(plan.mark_going.contains(&1), plan.waiting.contains_key(&1));
@@ -423,7 +423,11 @@ fn final_heirs(archive: &Archive, of: u64) -> Option<BTreeSet<u64>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 3000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 3000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn every_pack_given_up_is_marked_deleted_or_waits_for_a_reason(archive in archives()) {
@@ -444,21 +448,35 @@ proptest! {
     }
 
     #[test]
-    fn nothing_is_marked_before_its_hold_off_and_everything_it_left_behind_was_read(archive in archives()) {
+    fn nothing_is_marked_before_its_hold_off_and_everything_it_left_behind_was_read(
+        archive in archives(),
+    ) {
         for number in archive.plan().mark_going {
             let PackState::GivenUp(given_up) = archive.packs[&number].state else { unreachable!() };
             prop_assert!(archive.services.delete && archive.services.fetch);
-            prop_assert!(archive.head.stamp.run >= given_up.at.run + archive.hold_offs.current.runs);
-            prop_assert!(archive.now_kept_secs >= given_up.at.kept_secs + archive.hold_offs.current.secs);
-            prop_assert!(archive.oldest_reader_secs.is_none_or(|head| head > given_up.at.kept_secs));
+            prop_assert!(
+                archive.head.stamp.run >= given_up.at.run + archive.hold_offs.current.runs
+            );
+            prop_assert!(
+                archive.now_kept_secs
+                    >= given_up.at.kept_secs + archive.hold_offs.current.secs
+            );
+            prop_assert!(
+                archive.oldest_reader_secs.is_none_or(|head| head > given_up.at.kept_secs)
+            );
             for commit in [given_up.at, archive.head.stamp] {
                 prop_assert!(archive.read_commits[&key(commit)] > commit.kept_secs);
             }
             let heirs = final_heirs(&archive, number);
             prop_assert!(heirs.is_some(), "an heir is lost");
             for waiting in archive.plan().waiting.keys() {
-                let (PackState::GivenUp(by) | PackState::Going(by)) = archive.packs[waiting].state else { unreachable!() };
-                let named = by.heirs.is_some_and(|heirs| (heirs.first..=heirs.last).contains(&number));
+                let (PackState::GivenUp(by) | PackState::Going(by)) =
+                    archive.packs[waiting].state
+                else {
+                    unreachable!()
+                };
+                let named =
+                    by.heirs.is_some_and(|heirs| (heirs.first..=heirs.last).contains(&number));
                 prop_assert!(!named, "{waiting} waits and names {number}");
             }
             for pack in heirs.unwrap().iter().chain(&archive.vital) {
@@ -475,7 +493,10 @@ proptest! {
         let stamps = (0..10).flat_map(|run| (90..=112).map(move |day| (run, day * DAY)));
         archive.read_commits = stamps.map(|stamp| (stamp, now)).collect();
         let waiting = archive.plan().waiting;
-        let proofs = waiting.values().flatten().filter(|obstacle| matches!(obstacle, Obstacle::Proof { .. }));
+        let proofs = waiting
+            .values()
+            .flatten()
+            .filter(|obstacle| matches!(obstacle, Obstacle::Proof { .. }));
         prop_assert_eq!(proofs.count(), 0);
     }
 }

@@ -313,7 +313,7 @@ fn a_sleep_of_which_the_hardware_clock_lies_counts_no_more_than_a_boot() {
     assert_eq!(clock.kept_secs, HOUR + 3 * HOUR);
 }
 
-/// What happens to a machine between two readings.
+/// Events on a machine between two readings.
 #[derive(Debug, Clone)]
 struct Step {
     awake: u64,
@@ -348,10 +348,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 1000,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn the_chains_clock_never_runs_more_than_fourfold_nor_backwards(steps in prop::collection::vec(step(), 1..60)) {
+    fn the_chains_clock_never_runs_more_than_fourfold_nor_backwards(
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
         let mut machine = Machine::new();
         let mut clock = start(&machine);
         let mut chain = ChainClock::adopt(1000, &clock);
@@ -400,7 +406,9 @@ proptest! {
                     || i128::from(now.wall_secs) - i128::from(then.wall_secs) > i128::from(i64::MAX)
             ),
             Age::Secs(age) => {
-                prop_assert!(i128::from(age) >= i128::from(now.wall_secs) - i128::from(then.wall_secs));
+                prop_assert!(
+                    i128::from(age) >= i128::from(now.wall_secs) - i128::from(then.wall_secs)
+                );
                 prop_assert!(age >= now.kept_secs.saturating_sub(then.kept_secs));
             }
         }

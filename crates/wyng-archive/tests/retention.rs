@@ -21,7 +21,7 @@ fn kept(verdicts: &[Verdict]) -> BTreeSet<u64> {
     kept.map(|verdict| verdict.number).collect()
 }
 
-/// What the rules that have a clock keep, over the clock `time` alone.
+/// Sessions that the rules with a clock keep by the clock `time` alone, with the reasons.
 fn by_one_clock(
     sessions: &[Candidate],
     policy: &Policy,
@@ -117,18 +117,32 @@ fn more_generous(policy: &Policy, which: usize, by: u32) -> Policy {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 600,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
-    fn what_either_clock_keeps_is_kept_for_just_these_reasons(sessions in candidates(), policy in policy()) {
+    fn what_either_clock_keeps_is_kept_for_just_these_reasons(
+        sessions in candidates(),
+        policy in policy(),
+    ) {
         let mut expected = by_one_clock(&sessions, &policy, |session| session.wall_secs);
-        expected.extend(by_one_clock(&sessions, &policy, |session| session.kept_secs.try_into().unwrap()));
+        expected.extend(by_one_clock(&sessions, &policy, |session| {
+            session.kept_secs.try_into().unwrap()
+        }));
         let clocked = [Reason::Hourly, Reason::Daily, Reason::Weekly, Reason::Within];
         let mut found = BTreeSet::new();
         for verdict in judge(&sessions, &policy, LATER) {
             if let Fate::Kept(reasons) = verdict.fate {
                 prop_assert!(!reasons.is_empty());
-                found.extend(reasons.into_iter().filter(|one| clocked.contains(one)).map(|one| (verdict.number, one)));
+                found.extend(
+                    reasons
+                        .into_iter()
+                        .filter(|one| clocked.contains(one))
+                        .map(|one| (verdict.number, one)),
+                );
             }
         }
         prop_assert_eq!(found, expected);
@@ -158,13 +172,20 @@ proptest! {
         let mut left = sessions;
         for next in order {
             let verdicts = judge(&left, &policy, now);
-            let removed: Vec<u64> = verdicts.iter().filter(|one| matches!(one.fate, Fate::Removed(_))).map(|one| one.number).collect();
+            let removed: Vec<u64> = verdicts
+                .iter()
+                .filter(|one| matches!(one.fate, Fate::Removed(_)))
+                .map(|one| one.number)
+                .collect();
             if removed.is_empty() {
                 break;
             }
             left.retain(|session| session.number != removed[next.index(removed.len())]);
         }
-        let stayed: Vec<Verdict> = at_once.into_iter().filter(|one| matches!(one.fate, Fate::Kept(_))).collect();
+        let stayed: Vec<Verdict> = at_once
+            .into_iter()
+            .filter(|one| matches!(one.fate, Fate::Kept(_)))
+            .collect();
         prop_assert_eq!(judge(&left, &policy, now), stayed);
     }
 
@@ -175,10 +196,11 @@ proptest! {
         pushed in prop::collection::vec((any::<prop::sample::Index>(), any::<i64>()), 1..20),
     ) {
         prop_assume!(!sessions.is_empty());
-        let by_kept: BTreeSet<u64> = by_one_clock(&sessions, &policy, |session| session.kept_secs.try_into().unwrap())
-            .into_iter()
-            .map(|(number, _)| number)
-            .collect();
+        let by_kept: BTreeSet<u64> =
+            by_one_clock(&sessions, &policy, |session| session.kept_secs.try_into().unwrap())
+                .into_iter()
+                .map(|(number, _)| number)
+                .collect();
         let mut sessions = sessions;
         for (which, wall_secs) in pushed {
             let place = which.index(sessions.len());
@@ -190,7 +212,8 @@ proptest! {
 
     #[test]
     fn the_order_in_which_sessions_are_handed_over_does_not_matter(
-        (sessions, shuffled) in candidates().prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
+        (sessions, shuffled) in candidates()
+            .prop_flat_map(|all| (Just(all.clone()), Just(all).prop_shuffle())),
         policy in policy(),
     ) {
         prop_assert_eq!(judge(&sessions, &policy, LATER), judge(&shuffled, &policy, LATER));

@@ -174,7 +174,7 @@ fn commit() -> Commit {
     }
 }
 
-/// What decoding the commit says after a change.
+/// Result of decoding the commit after a change.
 fn changed(commit: &Commit, change: impl FnOnce(&mut [u8])) -> Result<Commit, Malformed> {
     let mut bytes = commit.encode();
     change(&mut bytes);

@@ -21,12 +21,12 @@ pub struct Archive {
     pub via: Via,
     /// Which sessions of a volume a prune keeps.
     pub keep: KeepRules,
-    /// The same for volumes with rules of their own, by their names.
+    /// Rules of volumes with rules of their own, by the volumes' names.
     pub keep_volumes: BTreeMap<String, KeepRules>,
     /// Minimum age of a session that a prune removes, seconds. The archive's own counts if it is
     /// larger.
     pub minimum_age_secs: u64,
-    /// What `status` warns of.
+    /// Ages from which `status` warns.
     pub warn: Warn,
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `[archives.NAME.keep]` and `[profiles.NAME.keep]`: which sessions a prune keeps.
+//! `[archives.NAME.keep]` and `[profiles.NAME.keep]`: rules by which a prune keeps sessions.
 
 use serde::Deserialize;
 use toml::Spanned;

@@ -26,7 +26,7 @@ pub struct Profile {
     pub live: bool,
     /// Whether an unchanged volume gets no session.
     pub skip_unchanged: bool,
-    /// Whether a backup reads back what it sent.
+    /// Whether a backup reads back the blobs that it sent.
     pub verify: bool,
     /// Maximum age of a volume's newest session before a backup is overdue, seconds.
     pub backup_overdue_secs: u64,

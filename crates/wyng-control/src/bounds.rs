@@ -223,7 +223,7 @@ pub fn is_archive_name(name: &str) -> bool {
         && !is_id
 }
 
-/// The times for which things are kept are within their bounds.
+/// Checks the bounds of the durations in the rules.
 fn check_waits(hold_off: HoldOff, minimum_age_secs: u64) -> Result<(), Failure> {
     if minimum_age_secs > HOLD_OFF_MAX.secs {
         return Err(out_of_bounds("the minimum age", "at most 36,525 days"));
@@ -236,7 +236,7 @@ fn check_waits(hold_off: HoldOff, minimum_age_secs: u64) -> Result<(), Failure> 
     }
 }
 
-/// What a session is compared with is within its bounds, and so is the session.
+/// Checks the bounds of a session, and of the session or volume that it is compared with.
 fn check_compared(
     volume: &str,
     session: &SessionChoice,

@@ -97,8 +97,8 @@ pub struct HoldOff {
 pub struct Unattended {
     /// The profile's name.
     pub profile: String,
-    /// Time between two runs of the profile, seconds. A run is left out if the one before began
-    /// less than half of it ago.
+    /// Time between two runs of the profile, seconds. A run is skipped if the run before it began
+    /// less than half of this time ago.
     pub interval_secs: u64,
 }
 
@@ -130,7 +130,7 @@ impl KeepRules {
     }
 }
 
-/// The rules of a prune. A volume for which there is none keeps all of its sessions.
+/// The rules of a prune. A volume without a rule keeps all of its sessions.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct PruneRules {
     /// For volumes without rules of their own.
@@ -231,7 +231,7 @@ pub enum Command {
         heal: bool,
         /// A timer started it; `None`: a person did.
         unattended: Option<Unattended>,
-        /// A far end that is started anew reads back what the run sent.
+        /// A far end that is started anew reads back the packs and commits of the run.
         verify: bool,
         /// Maximum bytes of new records that each volume may send in a day of the kept clock.
         max_new_bytes: Option<u64>,
@@ -244,14 +244,14 @@ pub enum Command {
         archive: String,
         /// The volumes; empty: all volumes for which there is a rule.
         volumes: Vec<String>,
-        /// What is kept.
+        /// Rules by which sessions are kept.
         rules: PruneRules,
         /// Reports what would be removed, and changes nothing.
         dry_run: bool,
-        /// A timer runs it: nothing is removed after a jump of the clock, until a person has
-        /// looked.
+        /// A timer started it: nothing is removed after a jump of the clock until a person has
+        /// accepted it.
         unattended: bool,
-        /// The person has looked at the clock, and accepts it.
+        /// The person has checked the clock, and accepts its present time.
         trust_clock: bool,
     },
     /// Removes sessions that a person named, whatever their age.
@@ -326,7 +326,7 @@ pub enum Command {
         /// The archive's name.
         archive: String,
     },
-    /// Reports what the archive grew by, day by day, from the local state.
+    /// Reports how the archive grew, day by day, from the local state.
     History {
         /// The archive's name.
         archive: String,
@@ -349,7 +349,7 @@ pub enum Command {
         /// The description, at most 1000 bytes; an empty one removes it.
         text: String,
     },
-    /// Gives tags to a session, or takes them away.
+    /// Gives tags to a session, or removes them.
     Tag {
         /// The archive's name.
         archive: String,
@@ -357,7 +357,7 @@ pub enum Command {
         volume: String,
         /// The session.
         session: SessionChoice,
-        /// The tags are taken away instead.
+        /// The tags are removed instead.
         remove: bool,
         /// The tags, each of 1 to 64 bytes.
         tags: Vec<String>,
@@ -412,8 +412,8 @@ pub enum Command {
         session: Option<SessionChoice>,
         /// Also opens every chunk.
         deep: bool,
-        /// Maximum number of bytes of packs to read: half for the oldest proofs, half for what
-        /// was never read.
+        /// Maximum number of bytes of packs to read: half for packs with the oldest proof, half for
+        /// packs without a proof.
         budget_bytes: Option<u64>,
         /// A timer started it; `None`: a person did.
         unattended: Option<Unattended>,
@@ -422,7 +422,7 @@ pub enum Command {
     Status {
         /// The archive's name; `None`: all archives.
         archive: Option<String>,
-        /// A person has looked at the clock of this machine, and accepts its present time.
+        /// A person has checked the clock of this machine, and accepts its present time.
         trust_clock: bool,
     },
     /// Keeps the key that opens chunks in the daemon's memory, so that the next commands do not

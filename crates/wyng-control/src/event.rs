@@ -77,7 +77,7 @@ pub enum ToClient {
     Volume(VolumeLine),
     /// `list`: a session of the last volume. `tag`: the session as it is now.
     Session(SessionLine),
-    /// `why`: what the packs hold, after the volumes and sessions.
+    /// `why`: the contents of the packs, after the volumes and sessions.
     Space(SpaceReport),
     /// `history`: one day, oldest first.
     Day(DayLine),
@@ -113,7 +113,7 @@ pub enum ToClient {
     /// `diff`: the totals, after all ranges.
     Compared(DiffReport),
     /// `prune`, `session remove`, `volume remove`, `pin`, `unpin`: the fate of one session, oldest
-    /// first in each volume. Sent once it is true, or at once by a dry run.
+    /// first in each volume. Sent once it is committed, or at once by a dry run.
     Judged(JudgedSession),
     /// `prune`, `session remove`, `volume remove`: the totals.
     Pruned(PruneReport),
@@ -306,13 +306,13 @@ pub struct ArchiveSummary {
     /// The greatest time since a pack was last read and found intact, seconds, by the clock that
     /// says more; `None`: never, or at a time ahead of now.
     pub verified_age_secs: Option<u64>,
-    /// How far this machine's wall clock has parted from the kernel's count since a person last
-    /// looked, seconds; positive if the wall clock is ahead.
+    /// Difference between this machine's wall clock and the kernel's count since a person last
+    /// accepted it, seconds; positive if the wall clock is ahead.
     pub clock_skew_secs: i64,
-    /// Time of the last rehearsal that restored a session and found it right, seconds since 1970
+    /// Time of the last rehearsal that restored a session and found it intact, seconds since 1970
     /// UTC; 0 if there was none.
     pub rehearsed_time: i64,
-    /// How much of the archive is proven.
+    /// Proven share of the archive.
     pub proof: ProofSummary,
     /// Size of a chunk, bytes.
     pub chunk_size_bytes: u32,
@@ -334,7 +334,8 @@ pub struct ArchiveSummary {
     pub minimum_age_secs: u64,
 }
 
-/// How much of an archive is proven: read back whole and right, at least a day after it was pushed.
+/// Proven share of an archive: packs that were read back whole and intact, at least a day after
+/// their push.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct ProofSummary {
     /// Length of the proven packs, bytes.
@@ -348,8 +349,8 @@ pub struct ProofSummary {
     pub oldest_unproven_secs: Option<u64>,
 }
 
-/// When the last successes of an archive were, and how long ago. An age is in seconds; `None`: never,
-/// or at a time ahead of now.
+/// Times and ages of the last successes of an archive. An age is in seconds; `None`: never, or at a
+/// time ahead of now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct ArchiveAges {
     /// Time that names the newest session of any volume, seconds since 1970 UTC; 0 if there is
@@ -377,32 +378,32 @@ pub struct VolumeLine {
     pub size_bytes: u64,
     /// The user's description; may be empty.
     pub description: String,
-    /// What its sessions need in the store; only with `list --sizes` and `why`.
+    /// Bytes that its sessions need in the store; only with `list --sizes` and `why`.
     pub sizes: Option<VolumeSizes>,
 }
 
-/// What the sessions of a volume need in the store together: records of chunks and nodes.
+/// Bytes that the sessions of a volume need in the store together: records of chunks and nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct VolumeSizes {
     /// Bytes of the records that they reach, each counted once.
     pub stored_bytes: u64,
-    /// Those that no session of another volume reaches.
+    /// Bytes of the records that no session of another volume reaches.
     pub unique_bytes: u64,
 }
 
-/// What a session needs in the store: records of chunks and nodes.
+/// Bytes that a session needs in the store: records of chunks and nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct SessionSizes {
     /// Bytes of the volume that are not holes, before compression.
     pub data_bytes: u64,
     /// Bytes of the records that it reaches, each counted once.
     pub stored_bytes: u64,
-    /// Those that no other session reaches: what its removal would free.
+    /// Bytes of the records that no other session reaches: its removal would free them.
     pub unique_bytes: u64,
 }
 
-/// What the packs of an archive hold. The parts, with the `unique_bytes` of all volumes, add up to
-/// `stored_bytes`.
+/// Contents of the packs of an archive. The parts, with the `unique_bytes` of all volumes, add up
+/// to `stored_bytes`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub struct SpaceReport {
     /// Length of all packs, bytes.
@@ -433,11 +434,11 @@ pub struct DayLine {
     /// Bytes that the sessions of this day added to the store; where the day was noted, removed
     /// sessions included.
     pub added_bytes: u64,
-    /// How the archive stood at the end of the day's last command; `None` if it was not noted.
+    /// State of the archive at the end of the day's last command; `None` if it was not noted.
     pub state: Option<DayState>,
 }
 
-/// How an archive stood.
+/// State of an archive on a day.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub struct DayState {
     /// Number of sessions of all volumes.
@@ -485,7 +486,7 @@ pub struct SessionLine {
     pub damaged: bool,
     /// A user has acknowledged that damage.
     pub acknowledged: bool,
-    /// What it needs in the store; only with `list --sizes` and `why`.
+    /// Bytes that it needs in the store; only with `list --sizes` and `why`.
     pub sizes: Option<SessionSizes>,
 }
 
@@ -587,18 +588,18 @@ pub struct DiffReport {
     pub damaged_bytes: u64,
 }
 
-/// What a prune, or a person, decided about a session.
+/// Decision of a prune, or of a person, about a session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct JudgedSession {
     /// The volume's name.
     pub volume: String,
     /// The time that names the session, seconds since 1970 UTC.
     pub session: i64,
-    /// What becomes of it.
+    /// Its fate.
     pub fate: SessionFate,
 }
 
-/// What becomes of a session.
+/// Fate of a session.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum SessionFate {
     /// It is kept; a prune names at least one reason.
@@ -660,7 +661,7 @@ pub struct PruneReport {
     /// Bytes of all packs that wait for their deletion, these included.
     pub waiting_bytes: u64,
     /// Number of parts of the archive that are lost: while it is not 0, nothing is freed, because
-    /// what such a part needs is not known.
+    /// the needs of a lost part are not known.
     pub unknown_objects: u64,
     /// Nothing was changed.
     pub dry_run: bool,
@@ -705,7 +706,7 @@ pub struct CompactReport {
     pub rewritten_packs: u64,
     /// Their length, bytes.
     pub read_bytes: u64,
-    /// Length of what was moved out of them, bytes.
+    /// Length of the records that were moved out of them, bytes.
     pub moved_bytes: u64,
     /// Number of packs that were deleted.
     pub deleted_packs: u64,
@@ -719,14 +720,14 @@ pub struct CompactReport {
     pub proof_bytes: u64,
     /// Number of problems.
     pub problems: u64,
-    /// Metadata is lost, so that it is not known what is needed: nothing was rewritten.
+    /// Nothing was rewritten, because metadata is lost and the needed records are not known.
     pub unknown: bool,
 }
 
 /// Packs that wait for the same kind of thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Waits {
-    /// What they wait for, with the most that is left for any of them.
+    /// Their obstacle, with the most runs, time or objects left for any of them.
     pub reason: WaitReason,
     /// Number of packs.
     pub packs: u64,
@@ -734,7 +735,7 @@ pub struct Waits {
     pub bytes: u64,
 }
 
-/// What a pack waits for before it is deleted.
+/// Obstacle that a pack waits for before it is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum WaitReason {
     /// The hold-off.
@@ -748,11 +749,11 @@ pub enum WaitReason {
     Reader,
     /// A pack that took over its records is lost.
     HeirLost,
-    /// Fetching is refused, so that the store cannot show what it holds.
+    /// Fetching is refused, so that the store cannot prove its contents.
     FetchRefused,
-    /// A pack that waits relies on it.
+    /// Another waiting pack names it among its heirs.
     Needed,
-    /// What lives on must be read back first.
+    /// Objects that live on must be read back first.
     Proof {
         /// Commits to read.
         commits_left: u64,
@@ -777,11 +778,11 @@ pub struct UndeleteReport {
     pub session: i64,
     /// Number of packs that became live again.
     pub revived_packs: u64,
-    /// Bytes that were read back; none if fetching is refused.
+    /// Bytes that were read back; `None` if fetching is refused.
     pub read_bytes: Option<u64>,
 }
 
-/// What opens a key slot.
+/// The kind of secret that opens a key slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum SlotKind {
     /// A passphrase.
@@ -797,7 +798,7 @@ pub enum SlotKind {
 pub struct KeySlot {
     /// The slot's number.
     pub number: u8,
-    /// What opens it.
+    /// The kind of secret that opens it.
     pub kind: SlotKind,
     /// Memory of Argon2, KiB; 0 for a kind that this version cannot open.
     pub memory_kib: u32,

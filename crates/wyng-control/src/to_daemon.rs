@@ -84,8 +84,8 @@ pub enum Given {
     },
     /// What lies where a target goes.
     Look(TargetLook),
-    /// What was asked for is done, durably: a target or snapshot has its name, a base snapshot is
-    /// gone. Or it could not be done.
+    /// The request is done, durably: a target or snapshot has its name, or a base snapshot is gone.
+    /// Otherwise it could not be done.
     Done {
         /// 0, or the system's error number.
         errno: i32,

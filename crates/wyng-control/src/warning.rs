@@ -5,7 +5,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
-/// Difference of the clocks up to which it is no jump, seconds.
+/// Maximum difference of the clocks that is no jump, seconds.
 const JUMP_MIN_SECS: u64 = 3600;
 
 /// What a user must know although the command succeeded. `Display` says what happened.
@@ -37,15 +37,15 @@ pub enum Warning {
         /// The last generation before the lost commits.
         generation: u64,
     },
-    /// The wall clock of this machine jumped since a person last looked.
+    /// The wall clock of this machine jumped since a person last accepted it.
     ClockJumped {
-        /// How far it has parted from the kernel's count within boots, seconds; positive if the
-        /// wall clock is ahead. At most an hour if it only went back over a restart.
+        /// Difference from the kernel's count within boots, seconds; positive if the wall clock is
+        /// ahead. At most an hour if it only went back over a restart.
         ahead_secs: i64,
     },
     /// The state directory's kept clock was missing or damaged, and starts anew.
     ClockLost,
-    /// A timer's run is left out, because the one before began too short a time ago.
+    /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
         left_secs: u64,

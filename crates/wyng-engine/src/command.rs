@@ -48,15 +48,15 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         ExitStatus::Done | ExitStatus::Partial | ExitStatus::Damage
     );
     if let Some(archive) = noted.filter(|_| counts && !world.client.has_given_back()) {
-        // A hint for `history`: what the command did is done all the same.
+        // The day's record is a hint for `history`, so its failure is not the command's.
         let _ = look::note_day(world, &archive);
     }
     kept::observe_clock(world);
     outcome
 }
 
-/// Reports that the wall clock jumped, where a person looks or a backup is dated by it. A person
-/// may accept it first.
+/// Reports a jump of the wall clock in commands that a person reads and in backups, which are dated
+/// by it. A person may accept the jump first.
 fn report_clock<P: Parts>(
     world: &mut World<P>,
     command: &Command,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The kept clock as commands meet it: observed and stored where a command begins and ends, and
-//! read by whatever needs the chain's time.
+//! The kept clock in the course of commands: observed and stored where a command begins and ends,
+//! and read wherever the chain's time is needed.
 //!
-//! A look stores nothing: it observes the stored clock in its own memory, so it shows the present
-//! all the same, also where the state directory can only be read.
+//! A command that only looks stores nothing: it observes the stored clock in memory, so it shows
+//! the present even where the state directory can only be read.
 
 use wyng_archive::format::{Commit, SessionEntry};
 use wyng_archive::plan::age::Moment;
@@ -20,7 +20,7 @@ pub(crate) fn kept_of_commit(commit: &Commit) -> u64 {
     commit.stamp.stamp.kept_secs
 }
 
-/// When a session's run began.
+/// The start of a session's run, by both clocks.
 pub(crate) fn moment_of_session(session: &SessionEntry) -> Moment {
     Moment {
         wall_secs: session.time,
@@ -28,8 +28,8 @@ pub(crate) fn moment_of_session(session: &SessionEntry) -> Moment {
     }
 }
 
-/// The state directory's kept clock now, observed in memory alone. Without a sound clock it is one
-/// that stands at 0 and belongs to no instance, so that no chain advances by it.
+/// The state directory's kept clock now, observed in memory alone. Without a sound clock, it
+/// returns a clock at 0 that belongs to no instance, so that no chain advances by it.
 pub(crate) fn local_clock(
     files: &mut impl Files,
     clock: &mut impl Clock,
@@ -45,7 +45,7 @@ pub(crate) fn local_clock(
 }
 
 /// The kept clock of the archive's chain now, seconds: never below that of its head. Where the
-/// state directory's clock was lost, put back or is behind the head, the chain goes on from the
+/// state directory's clock was lost, put back or is behind the head, the chain continues from the
 /// head without credit, and the ledger is written.
 pub(crate) fn kept_now(
     files: &mut impl Files,
@@ -108,8 +108,8 @@ pub(crate) fn begin<P: Parts>(
     Ok(clock)
 }
 
-/// Observes the clock outside of a command, or at the end of one, and stores it. A clock that was
-/// lost stays so until a command can report it. What cannot be stored is observed later.
+/// Observes the clock outside of a command, or at the end of one, and stores it. A lost clock stays
+/// lost until a command can report it. A clock that cannot be stored is observed again later.
 pub fn observe_clock<P: Parts>(world: &mut World<P>) {
     if world.files.only_looks() {
         return;
@@ -130,7 +130,8 @@ pub fn observe_clock<P: Parts>(world: &mut World<P>) {
     let _ = StoredClock::write(&mut world.files, &clock);
 }
 
-/// Reports that the kept clock is lost, which the next command that works reports and mends.
+/// Reports that the kept clock is lost. A look only reports it; the next command that may write
+/// starts a new clock.
 pub(crate) fn warn_of_loss<P: Parts>(world: &mut World<P>) -> Result<(), Failure> {
     if StoredClock::read(&mut world.files)? == StoredClock::Lost {
         world.client.tell(ToClient::Warned(Warning::ClockLost))?;
@@ -138,7 +139,7 @@ pub(crate) fn warn_of_loss<P: Parts>(world: &mut World<P>) -> Result<(), Failure
     Ok(())
 }
 
-/// Reports that the wall clock jumped since a person last looked, if it did.
+/// Reports a jump of the wall clock that no person has accepted yet.
 pub(crate) fn warn_of_jump(client: &mut impl Client, clock: &KeptClock) -> Result<(), Failure> {
     if clock.jumped {
         client.tell(ToClient::Warned(Warning::ClockJumped {
@@ -148,8 +149,8 @@ pub(crate) fn warn_of_jump(client: &mut impl Client, clock: &KeptClock) -> Resul
     Ok(())
 }
 
-/// A person accepts the present difference of the clocks, which is stored as looked at. The kept
-/// clock itself does not move.
+/// Stores that a person accepts the present difference of the clocks. The kept clock itself does
+/// not move.
 pub(crate) fn trust_clock<P: Parts>(
     world: &mut World<P>,
     mut clock: KeptClock,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A run that a timer started is left out if the profile's last one began too short a time ago.
-//! Timers fire on both clocks, and a wall clock that jumps fires them at each jump.
+//! Skips a run that a timer started too soon after the start of the profile's last run. Timers fire
+//! on both clocks, and a wall clock that jumps fires them at each jump.
 
 use wyng_archive::plan::unattended::{NotNow, Start, may_start};
 use wyng_control::{ExitStatus, Failure, ToClient, Unattended, Warning};
@@ -17,8 +17,8 @@ pub(crate) enum Run {
 }
 
 /// Does `work`, unless a timer started it too soon: that is reported as a warning, and is no
-/// failure. Only a run that did its work holds the next one up; one that failed or was cut is tried
-/// again at once.
+/// failure. Only a run that did its work holds up the next run; a run that failed or was
+/// interrupted is tried again at once.
 pub(crate) fn unless_too_soon<P: Parts>(
     world: &mut World<P>,
     archive: &str,

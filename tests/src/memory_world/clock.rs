@@ -4,7 +4,7 @@
 use wyng_engine::world::Clock;
 
 const NANOS_A_SEC: u64 = 1_000_000_000;
-/// Time that passes between two looks at any of the clocks, nanoseconds.
+/// Time that passes between two readings of any clock, nanoseconds.
 const LOOK_NANOS: u64 = 1_000_000;
 /// The wall clock of the first second of all worlds, seconds since 1970 UTC.
 const BEGIN_SECS: i64 = 1_900_000_000;

@@ -37,13 +37,13 @@ pub struct MemoryStore {
     pub deletes: Vec<BlobName>,
     /// The store refuses every DELETE.
     pub refuses_deletes: bool,
-    /// No call of these services is let through, as by a policy.
+    /// Services that are refused, as by a policy.
     pub refused_services: Vec<Service>,
     /// PUTs from this number on are answered as stored, and dropped.
     pub drops_puts_from: Option<u64>,
     /// The far end says of every name that a blob lies under it.
     pub shows_everything: bool,
-    /// The names of the blobs of which something was asked for, in order.
+    /// Names of the blobs that were requested, in order.
     pub read: Vec<[u8; 32]>,
 }
 

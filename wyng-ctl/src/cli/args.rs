@@ -469,7 +469,13 @@ pub(crate) struct KeepArgs {
     #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
     pub(super) keep_yearly: u32,
     /// Keep every session at most this much older than the newest one, such as 30d
-    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = parse_secs)]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true,
+        value_parser = parse_secs
+    )]
     pub(super) keep_within: u64,
     /// Keep every session with this tag; may be given several times
     #[arg(long, value_name = "TAG")]

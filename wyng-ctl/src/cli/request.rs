@@ -107,7 +107,7 @@ impl Cli {
     }
 }
 
-/// What the daemon needs to know of a timer. Without an interval it leaves no run out.
+/// The timer's profile and interval, for the daemon. Without an interval it skips no run.
 fn timer(profile: Option<&str>, interval_secs: Option<u64>) -> Option<Unattended> {
     Some(Unattended {
         profile: profile?.to_owned(),
@@ -116,7 +116,7 @@ fn timer(profile: Option<&str>, interval_secs: Option<u64>) -> Option<Unattended
 }
 
 impl Cli {
-    /// The command that removes what a person named, or only reports what it would remove.
+    /// The command that removes the sessions or volume that a person named, or a dry run of it.
     pub(crate) fn removal(&self, dry_run: bool) -> Option<Command> {
         match &self.verb {
             Verb::Session(SessionVerb::Remove {

@@ -32,7 +32,7 @@ impl Grain {
         let (year, month) = (i64::from(date.year()), i64::from(date.month()));
         match self {
             Self::Day => days,
-            // The first day of 1970 was a Thursday.
+            // 1970-01-01 was a Thursday.
             Self::Week => days.saturating_add(3).div_euclid(7),
             Self::Month => year.saturating_mul(12).saturating_add(month),
             Self::Year => year,
@@ -55,7 +55,7 @@ impl Grain {
     }
 }
 
-/// What one bar stands for.
+/// The days that a bar stands for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Bar {
     /// Empty where no day of the span is known.
@@ -79,7 +79,7 @@ pub(crate) fn day_name(time: i64) -> String {
 }
 
 /// The days, oldest first, as at most `room` bars of the shortest span with which all of them fit;
-/// years that do not fit are left out at the begin.
+/// the oldest years are left out if they do not fit.
 pub(super) fn bars(days: &[DayLine], room: usize) -> (Grain, Vec<Bar>) {
     let (Some(first), Some(last)) = (days.first(), days.last()) else {
         return (Grain::Day, Vec::new());

@@ -7,11 +7,11 @@ use super::bars::{Bar, bars, day_name};
 use crate::columns::width;
 use crate::quantity::{column_bytes, counted, show_bytes};
 
-/// Lines of the highest bar.
+/// Height of the highest bar, lines.
 const HEIGHT: u64 = 8;
 /// A bar's top, by eighths of a line.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-/// Columns of the labels at the left.
+/// Width of the labels at the left, columns.
 const LEFT: usize = 11;
 
 /// One day as a line.
@@ -78,7 +78,7 @@ pub(crate) fn chart(days: &[DayLine], columns: usize) -> Vec<String> {
 
 /// The character of a bar in one line of the chart, counted from the lowest.
 fn top(bytes: u64, highest: u64, level: u64) -> char {
-    // A bar that is not empty is seen.
+    // A bar that is not empty stays visible.
     let eighths = u128::from(bytes)
         .saturating_mul(u128::from(HEIGHT.saturating_mul(8)))
         .div_ceil(u128::from(highest.max(1)));
@@ -95,7 +95,7 @@ fn mark(bar: &Bar) -> &'static str {
     }
 }
 
-/// The first and the last label, each under its bar; only the last one where both do not fit.
+/// The first and the last label, each under its bar; only the last label if both do not fit.
 fn axis(bars: &[Bar], cell: usize) -> Option<String> {
     let (first, last) = (bars.first()?, bars.last()?);
     let end = LEFT.saturating_add(bars.len().saturating_mul(cell));

@@ -6,7 +6,7 @@ use wyng_control::DayLine;
 use super::bars::{Bar, bars};
 use crate::quantity::show_bytes;
 
-/// How every picture of this program begins, by which it knows that it may replace one.
+/// The first bytes of every picture of this program: a file that begins with them may be replaced.
 pub(super) const MARK: &str =
     "<svg xmlns=\"http://www.w3.org/2000/svg\" data-made-by=\"wyng-ctl history\"";
 /// Maximum number of bars.
@@ -97,7 +97,7 @@ pub(super) fn picture(archive: &str, days: &[DayLine]) -> String {
     parts.join("\n") + "\n"
 }
 
-/// A bar, and what it stands for.
+/// A bar with its values.
 fn column(bar: &Bar, x: u64, slot: u64, highest: u64) -> Option<String> {
     if bar.added_bytes == 0 {
         return None;

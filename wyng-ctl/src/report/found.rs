@@ -227,7 +227,7 @@ struct Archive {
     acknowledged: Vec<String>,
     #[serde(flatten)]
     ages: Option<AgesRow>,
-    /// What is overdue; with `status` only.
+    /// Everything overdue; with `status` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<Vec<OverdueRow>>,
 }
@@ -369,7 +369,7 @@ pub(super) struct Backup {
     pub(super) volumes: Vec<BackedUpRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_bytes: Option<u64>,
-    /// What `--verify` found.
+    /// Result of `--verify`.
     #[serde(skip_serializing_if = "Option::is_none")]
     read_back: Option<Verify>,
     #[serde(skip_serializing_if = "Option::is_none")]

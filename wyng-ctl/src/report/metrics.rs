@@ -133,8 +133,8 @@ fn of_status(object: &Value) -> Vec<Metric> {
     ]
 }
 
-/// Archives and codes of all warnings and errors, each once. What an archive's own list has is not
-/// listed again among the errors, which name no archive.
+/// Archives and codes of all warnings and errors, each once. A warning in an archive's own list is
+/// not repeated among the errors, which name no archive.
 fn warnings(object: &Value) -> BTreeSet<(&str, &str)> {
     let (mut found, mut texts) = (BTreeSet::new(), BTreeSet::new());
     for archive in rows(object, "archives") {

@@ -117,7 +117,7 @@ fn word(reason: &KeepReason) -> String {
     }
 }
 
-/// The row of a session: volume, session, what becomes of it, and why.
+/// The row of a session: volume, session, fate, and reason.
 pub(super) fn row(judged: &JudgedSession) -> [Cell; 4] {
     let (fate, why) = match &judged.fate {
         SessionFate::Kept(reasons) => {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What was rewritten and deleted, what waits for its deletion and for what, and what came back.
+//! Reports of `compact` and `undelete`, and of packs that wait for their deletion.
 
 use serde::Serialize;
 use wyng_control::{CompactReport, ToClient, UndeleteReport, WaitReason, Waits};

@@ -112,8 +112,8 @@ impl Door {
         !rules.is_empty() && self.rules.iter().any(is_it)
     }
 
-    /// Whether the configuration has this store and this far end for the archive, as far as they are
-    /// named.
+    /// Whether the configuration has this store and this far end for the archive, as far as they
+    /// are named.
     fn has_place(&self, archive: &str, store_url: Option<&str>, via: Option<&Via>) -> bool {
         let known = self.archives.get(archive);
         let is_known = |is: &dyn Fn(&Archive) -> bool| known.is_some_and(is);

@@ -89,8 +89,8 @@ impl RealWorld {
         }
     }
 
-    /// Waits for the next command. The keyholder of a service observes the kept clock meanwhile, at
-    /// once and then every hour: time that no command saw would be credited too low after a boot.
+    /// Waits for the next command. Meanwhile, the keyholder of a service observes the kept clock at
+    /// once and then every hour: without that, the next boot would be credited too little.
     pub fn next_command(&mut self, daemon: Daemon) -> Result<Command, Fatal> {
         loop {
             let observed = self.observed;

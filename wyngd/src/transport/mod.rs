@@ -220,7 +220,7 @@ fn service_of(message: &KeyholderToTransport) -> Service {
     }
 }
 
-/// What a far end is to be sent for a request.
+/// Translates a message into a request to the far end.
 fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
     Ok(match received.message.clone() {
         KeyholderToTransport::Put {

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What commits and pack entries hold so that nothing is destroyed too soon: points in the time of
-//! a chain, hold-offs, the floor, and what became of a pack. `plan` says what follows from them.
+//! Fields of commits and pack entries that keep anything from being deleted too soon: points in the
+//! time of a chain, hold-offs, the floor, and the state of a pack. `plan` draws the conclusions.
 //! Layouts: `docs/format.md`, sections 8.1 and 9.
 
 use super::bytes::{Malformed, Reader, Writer};
 
-/// A point in the time of a chain. The entry of a given-up pack holds that of the commit which gave
-/// the pack up.
+/// A point in the time of a chain. The entry of a given-up pack holds the point of the commit that
+/// gave the pack up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Stamp {
     /// Runs counted so far.
@@ -35,7 +35,7 @@ impl Stamp {
     }
 }
 
-/// What a commit carries so that the next one can count; 24 bytes.
+/// Fields of a commit from which its successor counts on; 24 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CommitStamp {
     /// The commit's own point in time.
@@ -76,7 +76,7 @@ pub struct HoldOff {
 pub struct EarlierHoldOff {
     /// The commit that lowered it.
     pub until: Stamp,
-    /// What holds for everything given up until then.
+    /// The hold-off of everything given up until then.
     pub hold_off: HoldOff,
 }
 
@@ -92,7 +92,7 @@ impl EarlierHoldOff {
         writer.u64(hold_off.runs).u64(hold_off.secs);
     }
 
-    /// The hold-off, which is there if `present`, of a commit at `now`.
+    /// The earlier hold-off of a commit at `now`; `present`: whether the commit has one.
     pub(super) fn decode(
         reader: &mut Reader<'_>,
         present: bool,
@@ -197,7 +197,7 @@ impl Heirs {
     }
 }
 
-/// What a pack is to the archive.
+/// State of a pack.
 ///
 /// ```text
 /// live ──prune, compact──▶ given up ──hold-off and proof──▶ going ──DELETE──▶ entry dropped

@@ -24,7 +24,7 @@ use crate::ids::ArchiveId;
 /// slot begins with.
 pub const SLOT_BYTES: usize = 224;
 /// Length of a slot that a hardware token opens, bytes: the part that every slot begins with, and
-/// room for what the token needs.
+/// room for the fields of the token.
 pub const SLOT_TOKEN_BYTES: usize = 1024;
 /// Length of the clear fields that the commitment covers, bytes.
 pub const SLOT_COMMITTED_BYTES: usize = 80;
@@ -252,8 +252,8 @@ impl Slot {
         bytes
     }
 
-    /// Decodes the first 224 bytes of a slot. The checksum in its last field tells damage from a wrong passphrase; it is
-    /// no protection against an attacker.
+    /// Decodes the first 224 bytes of a slot. The checksum in its last field tells damage from a
+    /// wrong passphrase; it is no protection against an attacker.
     pub fn decode(bytes: &[u8]) -> Result<Self, Fault> {
         if bytes.len() != SLOT_BYTES {
             return Err(Fault::Length);

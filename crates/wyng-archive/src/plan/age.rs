@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How old something is, for warnings. What destroys goes by the kept clock alone and asks nothing
-//! here.
+//! Ages for warnings. Deletion goes by the kept clock alone and uses nothing from here.
 //!
 //! A warning must not be silenced by either clock: a wall clock that was set back and a kept clock
 //! that started anew both make things look young. So the larger age counts, and a time ahead of now
@@ -22,7 +21,7 @@ pub struct Moment {
 /// An age. Ordered: never is older than everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Age {
-    /// It happened so long ago, seconds.
+    /// Time since the event, seconds.
     Secs(u64),
     /// It did not happen, or one of its times is ahead of now by more than ten minutes.
     Never,

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How much new data a volume may send in a day of the chain's kept clock (`max_new_bytes`), so
-//! that one guest does not fill the store. Healing is counted apart and never stopped: a guest must
-//! not be able to keep an archive damaged.
+//! The maximum of new data that a volume sends in a day of the chain's kept clock
+//! (`max_new_bytes`), so that one guest does not fill the store. Healing is counted separately and
+//! never stopped: a guest must not be able to keep an archive damaged.
 //!
-//! A volume over its budget gets no session in this run. What it sent stays behind the floor and is
-//! known, so the run of the next day goes on there.
+//! A volume over its budget gets no session in this run. Its packs stay behind the floor and its
+//! chunks are known, so the run of the next day continues there.
 
 const DAY_SECS: u64 = 24 * 3600;
 
-/// What a volume sent in a day. The ledger stores it with the journal, so that a restart does not
-/// give the day anew.
+/// Bytes that a volume sent in a day. They are stored before they are sent, so that a restart does
+/// not give the volume the day anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Spent {
     /// The day, counted from the beginning of the kept clock.
@@ -29,8 +29,8 @@ pub struct OverBudget {
 }
 
 impl Spent {
-    /// What was spent of the day at `now_kept_secs`: nothing, if this is another day. A day ahead
-    /// of now is another day, from a clock that was lost or a head that was left.
+    /// Bytes spent of the day at `now_kept_secs`; 0 on another day. A day ahead of now is another
+    /// day: it comes from a clock that was lost or a head that was left.
     pub fn today(self, now_kept_secs: u64) -> Self {
         let day = now_kept_secs.checked_div(DAY_SECS).unwrap_or(0);
         if self.day == day {

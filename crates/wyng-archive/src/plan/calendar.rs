@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Hours, days, weeks, months and years of a count of seconds, in UTC and the Gregorian calendar.
-//! No time zones and no names: only which times share a period.
+//! It decides only which times share a period, and has neither time zones nor names.
 
 const HOUR_SECS: i64 = 3600;
 const DAY_SECS: i64 = 24 * HOUR_SECS;

@@ -42,7 +42,7 @@ impl ChainClock {
     }
 
     /// Binds the chain to the machine's clock if that was lost, replaced or put back since: the
-    /// chain goes on from where it stood, without credit. True if the ledger has to be written.
+    /// chain continues from its last value, without credit. True if the ledger has to be written.
     ///
     /// Without it a clock that was put back would hold the chain still until it caught up.
     #[must_use]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which packs a compaction rewrites. It moves nothing itself, and knows neither volumes nor
-//! sessions: sources are chosen by what they hold, and taken by ranges of numbers.
+//! Selects the packs that a compaction rewrites. It moves nothing itself, and knows neither volumes
+//! nor sessions: sources are chosen by their live bytes, and taken by ranges of numbers.
 //!
-//! Two goals: the archive without what waits for deletion is at most [`Goals::waste_percent`]
-//! larger than what is alive, and it has few objects. Packs are rewritten only as far as a goal is
-//! missed, and those first that free the most for what is moved, old ones before young ones: what a
-//! young pack holds may be dead in a week without any work. Waste that is spread evenly over full
-//! packs costs the most, and is left until it must go.
+//! Two goals: the packs that do not wait for deletion are at most [`Goals::waste_percent`] larger
+//! than their live records, and there are few of them. Packs are rewritten only as far as a goal is
+//! missed. The packs that free the most bytes for each byte moved come first, old packs before
+//! young packs: the records of a young pack may be dead in a week without any work. Waste that is
+//! spread evenly over full packs costs the most, and is left until it must go.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -37,7 +37,7 @@ pub struct Source {
     pub movable: bool,
 }
 
-/// What a compaction is to reach.
+/// Goals of a compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Goals {
     /// Maximum size of the live packs above what is alive in them, per cent.
@@ -84,7 +84,7 @@ pub fn plan(packs: &[Source], goals: Goals, budget_bytes: u64) -> Vec<Step> {
     steps(choice.chosen)
 }
 
-/// The archive as it will be after what was chosen so far.
+/// The archive as it will be after the sources chosen so far.
 struct Choice<'a> {
     packs: &'a [Source],
     goals: Goals,
@@ -93,7 +93,7 @@ struct Choice<'a> {
     /// Packs that stay as they are.
     stay_count: u64,
     stay_bytes: u64,
-    /// What is alive in all packs.
+    /// Length of the live records of all packs, bytes.
     alive_bytes: u64,
     moved_bytes: u64,
 }

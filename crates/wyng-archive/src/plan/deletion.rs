@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! When a pack that was given up may be deleted, and what it waits for until then. It sends no
-//! DELETE itself.
+//! Decides when a pack that was given up may be deleted, and which obstacles it waits for until
+//! then. It sends no DELETE itself.
 //!
 //! Deleting takes three steps: a commit marks packs as going; after its receipt, in the same
 //! command, they are deleted; the next commit drops the entries of those that are gone. A pack is
-//! marked only when its hold-off is over and the store has shown that it holds what lives on: a
-//! store that answered STORED and kept nothing would otherwise have the old copies deleted.
+//! marked only when its hold-off is over and the store has shown the packs that live on: a store
+//! that answered STORED and kept nothing would otherwise have the old copies deleted.
 //!
 //! A reading counts as such a proof only if its far end was started while no command of the writer
 //! was pushing: a far end knows what passed through it.
@@ -19,8 +19,9 @@ use crate::format::{CommitStamp, GivenUp, Heirs, PackState, Stamp};
 /// Time after a refused DELETE before the next is sent, seconds of the kept clock.
 pub const REFUSED_PAUSE_SECS: u64 = 24 * 3600;
 
-/// The archive as it stands. Each `read` time is the kept clock, in seconds, at which the far end
-/// was started that last read the object whole and sound; none: it was not read so.
+/// The present state of the archive. Each `read` time is the kept clock, in seconds, at the start
+/// of the far end that last read the object whole and sound; an object without an entry was not
+/// read so.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
     /// The pack table by number.
@@ -44,7 +45,7 @@ pub struct Situation<'a> {
     pub services: Services,
 }
 
-/// What the configuration and the transport VM's policy allow.
+/// Services that the configuration and the transport VM's policy allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Services {
     /// Fetching is allowed.
@@ -55,7 +56,7 @@ pub struct Services {
     pub refused_secs: Option<u64>,
 }
 
-/// Why a pack is not deleted yet, with what is left.
+/// An obstacle that a pack waits for, with the runs, time or objects that are left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Obstacle {
     /// The hold-off is not over.
@@ -95,14 +96,14 @@ pub enum Obstacle {
     },
 }
 
-/// What a command of the writer does about the packs given up.
+/// Steps that a command of the writer takes about the packs that were given up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
     /// To be marked as going in the next commit, ascending. Those may be deleted after its receipt.
     pub mark_going: Vec<u64>,
     /// Marked by the head, to be deleted now, ascending.
     pub delete: Vec<u64>,
-    /// What every other pack that is given up or going waits for; never empty.
+    /// Obstacles of every other pack that is given up or going; never empty.
     pub waiting: BTreeMap<u64, Vec<Obstacle>>,
 }
 
@@ -204,7 +205,8 @@ impl Situation<'_> {
     }
 }
 
-/// Answers what has to be read back before a pack goes; equal questions once.
+/// Finds the objects that have to be read back before a pack goes; equal questions are answered
+/// once.
 struct Proofs<'a> {
     situation: &'a Situation<'a>,
     /// Read times of the vital packs, ascending; 0 where there is none.

@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which live packs a prune gives up, and which entries of the key table go with packs. What is
-//! given up is not deleted here: see `deletion`.
+//! Selects the live packs that a prune gives up, and the entries of the key table that go with
+//! packs. It deletes nothing: see `deletion`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::Floor;
 
-/// What a prune knows of a live pack, after all sessions that stay were marked.
+/// A live pack as a prune knows it, after all sessions that stay were marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marked {
     /// Its number.
     pub number: u64,
-    /// Records in it that are alive: [`alive_copies`] says which of an id's copies are.
+    /// Number of records in it that are alive; [`alive_copies`] decides between the copies of an
+    /// id.
     pub alive_records: u64,
     /// It holds a node of the head's pack table that the commit being made does not write anew.
     pub holds_table_node: bool,
 }
 
-/// One copy of an id that several live packs hold.
+/// A copy of an id that several live packs hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Copy {
     /// The number of the pack that holds it.

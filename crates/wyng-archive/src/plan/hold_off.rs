@@ -4,7 +4,7 @@
 
 use crate::format::{Commit, EarlierHoldOff, HoldOff, Stamp};
 
-/// What is left of a hold-off. Both are 0 when it is over.
+/// Runs and time left of a hold-off. Both are 0 when it is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Left {
     /// Runs still to be counted.
@@ -21,8 +21,8 @@ impl Left {
 }
 
 impl HoldOff {
-    /// What is left of it at `now` for what was given up at `given_up`; more than all of it if
-    /// `now` is before.
+    /// Runs and time left at `now` for a pack that was given up at `given_up`; more than the whole
+    /// hold-off if `now` is before.
     pub fn left(self, given_up: Stamp, now: Stamp) -> Left {
         let run = given_up.run.saturating_add(self.runs);
         let kept_secs = given_up.kept_secs.saturating_add(self.secs);
@@ -45,9 +45,9 @@ impl HoldOff {
 /// was lowered: lowering it shortens no wait that has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HoldOffs {
-    /// For what is given up from now on.
+    /// For everything given up from now on.
     pub current: HoldOff,
-    /// For what was given up at or before a point in time.
+    /// For everything given up at or before a point in time.
     pub earlier: Option<EarlierHoldOff>,
 }
 
@@ -71,7 +71,7 @@ impl HoldOffs {
         }
     }
 
-    /// The hold-off of what was given up at `given_up`.
+    /// The hold-off of a pack that was given up at `given_up`.
     pub fn of(&self, given_up: Stamp) -> HoldOff {
         match self.earlier {
             Some(earlier) if given_up.kept_secs <= earlier.until.kept_secs => {
@@ -81,8 +81,9 @@ impl HoldOffs {
         }
     }
 
-    /// Changes the hold-off in a commit at `now`. Where an earlier one still holds, the longer of
-    /// both holds for all that was given up until `now`: a commit has room for one.
+    /// Changes the hold-off in a commit at `now`. Where an earlier hold-off still applies, the
+    /// longer one applies to everything given up until `now`: a commit has room for one earlier
+    /// hold-off.
     #[must_use]
     pub fn change(self, to: HoldOff, now: Stamp) -> Self {
         let settled = self.settle(now);

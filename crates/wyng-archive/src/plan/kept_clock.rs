@@ -80,7 +80,8 @@ impl KeptClock {
         }
         let counted = now.boottime_secs.checked_sub(last.boottime_secs);
         let Some((passed, awake)) = counted.zip(now.awake_secs.checked_sub(last.awake_secs)) else {
-            // A smaller count under the same id: this is another machine, or its state is not.
+            // A smaller count under the same boot id: the state directory comes from another
+            // machine or from an older copy.
             self.jumped |= wall_passed < 0;
             self.stretch_secs = 0;
             return;
@@ -104,7 +105,7 @@ impl KeptClock {
         self.jumped |= self.parted_secs.unsigned_abs() > PARTED_MAX_SECS;
     }
 
-    /// Records that a person looked at the clocks and accepts their present difference. The kept
+    /// Records that a person checked the clocks and accepts their present difference. The kept
     /// clock itself does not move.
     pub fn trust_wall(&mut self) {
         self.parted_secs = 0;

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What follows from trees, commits and times alone. Pure functions: nodes come from a [`Nodes`],
+//! Conclusions from trees, commits and times alone. Pure functions: nodes come from a [`Nodes`],
 //! clocks and random numbers from the caller.
 //!
 //! - Trees: edit, walk, compare, mark, descend.
-//! - Time: [`kept_clock`], its file, the chain's clock over it, and how old something is.
-//! - Forgetting: which sessions go ([`retention`]), which packs are given up, when they are deleted
-//!   ([`deletion`]), and which are rewritten ([`compaction`]).
-//! - Care: what a verify reads ([`proof`]), which session a rehearsal restores, a volume's budget.
+//! - Time: [`kept_clock`], its file, the chain's clock over it, and ages.
+//! - Removal: the sessions that a prune keeps ([`retention`]), the packs that are given up, deleted
+//!   ([`deletion`]) and rewritten ([`compaction`]).
+//! - Care: the packs that a verify reads ([`proof`]), the session that a rehearsal restores, a
+//!   volume's budget.
 
 pub mod age;
 pub mod budget;

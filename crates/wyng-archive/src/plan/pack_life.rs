@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the planners of deletion see of a pack. Each step of its life ([`PackState`]) is a commit.
+//! A pack as the planners of deletion see it. Each change of its state ([`PackState`]) is a commit.
 
 use crate::format::{PackEntry, PackState};
 

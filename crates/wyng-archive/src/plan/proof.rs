@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which packs a verify with a budget reads, and how much of an archive is proven. It reads none
-//! itself.
+//! Selects the packs that a verify with a budget reads, and computes the proven share of an
+//! archive. It reads no pack itself.
 //!
-//! A reading *proves* a pack if neither the moment nor the reader can be that of the push: what a
-//! VM pushed this morning it may still have in its memory. Any other whole reading only counts as
-//! read. All times are kept times of the chain, in seconds.
+//! A reading *proves* a pack if it came at least a day after the push and its reader cannot
+//! remember the push: a VM may still have in its memory the packs that it pushed this morning. Any
+//! other whole reading only counts as read. All times are kept times of the chain, in seconds.
 //!
 //! Only a VM that stays from call to call can remember what it pushed: a qube or a host with a name
-//! of its own. A disposable ends with its call, and so does a process of this machine, which is no
-//! VM that may lie. Where one such VM serves an archive alone, its readings are all that there is,
+//! of its own. A disposable ends with its call, and so does a process of this machine, which is
+//! trusted anyway. Where one such VM serves an archive alone, its readings are all that there is,
 //! so a reading a day after the push counts for as long as no other far end serves; it is reported
 //! as a proof by the VM that pushed.
 
@@ -17,7 +17,7 @@ use super::age::Age;
 /// Minimum time between a push and a reading that proves it, seconds of the kept clock.
 pub const PROOF_AFTER_SECS: u64 = 24 * 3600;
 
-/// What a whole, sound reading proves.
+/// Proof that a whole, sound reading gives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// Nothing: it came too soon after the push.
@@ -29,8 +29,8 @@ pub enum Proof {
     OfStore,
 }
 
-/// What a whole, sound reading at `read_secs` by `reader` proves of what was pushed at
-/// `pushed_secs` by `pusher`.
+/// The proof that a whole, sound reading at `read_secs` by `reader` gives of a pack that was pushed
+/// at `pushed_secs` by `pusher`.
 ///
 /// A `V` names a VM that stays from call to call; `None` is a reader or a pusher that remembers
 /// nothing: a process of this machine, or a disposable.
@@ -68,11 +68,12 @@ pub struct Readings {
 
 /// Numbers of the packs that a verify reads, in the order of reading.
 ///
-/// Half of the budget goes to the packs whose proof is the oldest; the other half to those without
-/// one: first those that a reading can prove, never read before read, the oldest first; then those
-/// that were pushed less than a day ago. A guest that writes much cannot starve the old. What one
-/// half leaves, the other uses. The packs chosen have at most `budget_bytes`; but each half reads
-/// at least one pack, unless the budget is 0. A proof ahead of `now_secs` is none.
+/// Half of the budget goes to the packs with the oldest proof, the other half to the packs without
+/// a proof: first the packs that a reading can prove (never read before read, oldest first), then
+/// the packs that were pushed less than a day ago. So a guest that writes much cannot starve old
+/// packs. Each half may use what the other half leaves. The packs chosen have at most
+/// `budget_bytes`, except that each half reads at least one pack, unless the budget is 0. A proof
+/// ahead of `now_secs` does not count.
 ///
 /// Takes O(p log p) steps and O(p) memory for p packs.
 pub fn choose(packs: &[Readings], budget_bytes: u64, now_secs: u64) -> Vec<u64> {
@@ -99,7 +100,7 @@ impl Readings {
 
     /// The place of a pack without a proof in the order of reading: whether it is too young to be
     /// proven, the newest reading that could have proven it, and its number. A reading that came
-    /// too soon does not count: behind it, a pack would wait for all that is pushed later.
+    /// too soon does not count: it would put the pack behind every pack that is pushed later.
     fn turn(&self, now_secs: u64) -> (bool, Option<u64>, u64) {
         let provable_secs = self.pushed_secs.saturating_add(PROOF_AFTER_SECS);
         let tried = self.read_secs.filter(|read| *read >= provable_secs);
@@ -140,7 +141,7 @@ impl<'a> Queue<'a> {
     }
 }
 
-/// How much of an archive is proven.
+/// Proven share of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share {
     /// Length of the packs that are proven, bytes.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which session a rehearsal restores. It restores nothing, and draws no random number.
+//! Selects the session that a rehearsal restores. It restores nothing, and draws no random number.
 
 use std::cmp::Reverse;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which sessions of a volume a prune keeps, and why. It removes nothing itself.
+//! Decides which sessions of a volume a prune keeps, and why. It removes nothing itself.
 //!
 //! The rules are applied twice, over the times of the wall clock and over the times of the kept
 //! clock; a session that either clock keeps is kept. So a wall clock that was pushed can only keep
@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use super::calendar::Period;
 
-/// What a prune sees of a session.
+/// A session as a prune sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
     /// Its number in the volume's session table.
@@ -27,7 +27,7 @@ pub struct Candidate {
     pub damaged: bool,
 }
 
-/// How many sessions each rule keeps.
+/// Rules of a prune, each with the number of sessions that it keeps.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The newest N, of which at most one in each hour of the kept clock.
@@ -52,8 +52,8 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// Has it no rule at all? Then a prune would leave only what is always kept, which nobody asked
-    /// for: the caller refuses.
+    /// Whether there is no rule. A prune would then leave only the sessions that are always kept,
+    /// so the caller refuses it.
     pub fn is_empty(&self) -> bool {
         let counts = [
             self.last,
@@ -114,7 +114,7 @@ pub enum Removal {
     },
 }
 
-/// What becomes of a session.
+/// Fate of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// It is kept for at least one reason.
@@ -176,8 +176,8 @@ impl Clock {
     }
 }
 
-/// What is kept for its own sake. A tag is a person's word for one session, as a pin is, and takes
-/// no place of another: it keeps a damaged session too.
+/// Keeps sessions for their own sake. A tag, like a pin, is a person's decision about a single
+/// session and takes no place of another session, so it keeps a damaged session too.
 fn keep_always(
     sessions: &[&Candidate],
     policy: &Policy,

@@ -11,7 +11,8 @@ use crate::format::{CommitStamp, Stamp};
 /// Minimum time between two commits that count as runs, seconds of the kept clock.
 pub const RUN_SPACING_SECS: u64 = 12 * 3600;
 
-/// Why a commit does not follow its predecessor. It is refused, as a rollback is.
+/// The reason why a commit does not follow its predecessor. Such a commit is refused, as a rollback
+/// is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Backwards {
     /// Its kept clock is below its predecessor's.
@@ -55,7 +56,7 @@ impl CommitStamp {
         }
     }
 
-    /// Would a commit at `now_kept_secs`, as the successor of this one, count as a run?
+    /// Whether a successor of this commit at `now_kept_secs` counts as a run.
     pub fn next_counts(&self, now_kept_secs: u64) -> bool {
         now_kept_secs.saturating_sub(self.counted_secs) >= RUN_SPACING_SECS
     }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the clocks must say before a timer's command does its work. A command that a person gave is
-//! not asked.
+//! Checks of the clocks before a timer's command does its work. A command that a person gave is
+//! never held up.
 //!
 //! Timers fire on both clocks: after each boot, at a time of day, and at an interval. So a run may
 //! come soon after another one, and a wall clock that jumps fires a persistent timer at each jump.
-//! A run that comes too soon is left out. One run too many costs time and a small session; a run
-//! that never comes costs the backup. So the *larger* age of the last start counts: neither a
-//! frozen wall clock nor a machine that is on for minutes a day, whose kept clock gains little, can
-//! hold the next run up for longer than half the interval by the other clock. What that leaves to
-//! whoever sets the wall clock is bounded by [`SPACING_SECS`].
+//! A run that comes too soon is skipped. An extra run costs time and a small session; a missing run
+//! costs the backup. So the *larger* age of the last start counts: neither a frozen wall clock nor
+//! a machine that is on for minutes a day, whose kept clock gains little, can hold the next run up
+//! for longer than half the interval by the other clock. [`SPACING_SECS`] bounds the runs that
+//! whoever sets the wall clock can still cause.
 
 use super::age::{Age, Moment};
 use super::kept_clock::KeptClock;
@@ -18,7 +18,7 @@ use super::kept_clock::KeptClock;
 /// which a run can begin has counted this much.
 pub const SPACING_SECS: u64 = 600;
 
-/// Why a timer's command does not start now.
+/// The reason why a timer's command does not start now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotNow {
     /// The profile's last run started too short a time ago.
@@ -38,7 +38,7 @@ pub enum NotNow {
 pub struct Start {
     /// The instance of the state directory's kept clock.
     pub instance: [u8; 16],
-    /// When it was, by the wall clock and by the state directory's kept clock.
+    /// The time of the start, by the wall clock and by the state directory's kept clock.
     pub at: Moment,
 }
 
@@ -55,9 +55,9 @@ impl Start {
     }
 }
 
-/// May a timer start a run of a profile that runs every `interval_secs`? Not while the larger age
-/// of the last start is below half the interval, nor within [`SPACING_SECS`] of the kept clock.
-/// `local` has observed the present.
+/// Checks whether a timer may start a run of a profile that runs every `interval_secs`. It may not
+/// while the larger age of the last start is below half the interval, nor within [`SPACING_SECS`]
+/// of the kept clock. `local` has observed the present.
 ///
 /// A start under another instance of the kept clock, or ahead of now, holds nothing up: a clock was
 /// lost or set since.
@@ -82,7 +82,7 @@ pub fn may_start(
     }
 }
 
-/// May a timer prune? Not after a jump, until a person has looked.
+/// Checks whether a timer may prune: after a jump it may not, until a person has accepted it.
 pub fn may_prune(local: &KeptClock) -> Result<(), NotNow> {
     if local.jumped {
         Err(NotNow::Jumped {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Whether a session that was removed can come back, and which packs become live again with it. The
+//! Decides whether a removed session can come back, and which packs become live again with it. The
 //! packs are read whole first, where the store may be read; that is the caller's part.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +8,7 @@ use super::hold_off::HoldOffs;
 use super::pack_life::Pack;
 use crate::format::{NAME_MAX_BYTES, PackState, Stamp, is_volume_name};
 
-/// Why a session does not come back.
+/// The reason why a session does not come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The hold-off since its removal is over.
@@ -63,7 +63,7 @@ pub fn packs_to_revive(
 /// A name for a removed volume that comes back: its own, or with `-2`, `-3` and so on behind it if
 /// that is taken. At most [`NAME_MAX_BYTES`]; a longer one is cut before the number.
 ///
-/// `None` if `name` is none for a volume, or if ten thousand are taken.
+/// `None` if `name` is not valid for a volume, or if ten thousand names are taken.
 pub fn free_name(name: &str, taken: &BTreeSet<String>) -> Option<String> {
     if is_volume_name(name) && !taken.contains(name) {
         return Some(name.to_owned());

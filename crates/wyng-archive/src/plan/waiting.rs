@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What waits for its deletion, for `status`, and whether a commit is due for its sake.
+//! Groups the packs that wait for their deletion, for `status`, and decides whether a commit is due
+//! for their sake.
 
 use std::collections::BTreeMap;
 use std::mem::discriminant;
@@ -13,13 +14,13 @@ use crate::format::CommitStamp;
 pub struct Waits {
     /// The kind, with the most that is left for any of the packs.
     pub obstacle: Obstacle,
-    /// How many packs.
+    /// Number of packs.
     pub packs: u64,
     /// Their length, bytes.
     pub bytes: u64,
 }
 
-/// Groups what waits by its first obstacle, each pack once, in the order of [`Obstacle`].
+/// Groups the waiting packs by their first obstacle, each pack once, in the order of [`Obstacle`].
 pub fn waits(plan: &Plan, packs: &BTreeMap<u64, Pack>) -> Vec<Waits> {
     let mut groups: Vec<Waits> = Vec::new();
     for (number, obstacles) in &plan.waiting {
@@ -78,8 +79,8 @@ fn most(a: Obstacle, b: Obstacle) -> Obstacle {
     }
 }
 
-/// Why a prune or a backup that changed nothing makes a commit all the same. Without it a full or
-/// retired archive would wait for ever.
+/// The reason why a prune or a backup that changed nothing makes a commit all the same. Without it
+/// a full or retired archive would wait for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Packs are to be marked as going.
@@ -90,9 +91,10 @@ pub enum Due {
     CountsRun,
 }
 
-/// Is a commit due at `now_kept_secs` though nothing else changed? `gone`: how many entries of
-/// deleted packs still stand in the head. At most two commits in a day of the kept clock are due
-/// for the sake of runs, and none once the hold-offs wait for time alone.
+/// The reason why a commit is due at `now_kept_secs` although nothing else changed; `None` if no
+/// commit is due. `gone`: number of entries of deleted packs that are still in the head. At most
+/// two commits in a day of the kept clock are due for the sake of runs, and none once the hold-offs
+/// wait for time alone.
 pub fn commit_due(plan: &Plan, gone: u64, head: &CommitStamp, now_kept_secs: u64) -> Option<Due> {
     if !plan.mark_going.is_empty() {
         return Some(Due::MarksGoing);

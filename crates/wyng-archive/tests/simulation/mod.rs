@@ -70,7 +70,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// What compaction wrote for what backups sent, in a hundredth.
+    /// Bytes that compaction wrote, per cent of the bytes that backups sent.
     pub(crate) fn amplification_percent(&self) -> u64 {
         self.moved_bytes * 100 / self.sent_bytes.max(1)
     }

@@ -91,8 +91,8 @@ macro_rules! far_end_failures {
                for a qube without a GUI domain.",
     }
 
-    /// `backup --verify` could not read back what it sent. `why` and `exit` are those of the
-    /// failure that kept it from that.
+    /// `backup --verify` could not read back the blobs that it sent. `why` and `exit` are those of
+    /// the failure that prevented it.
     NotReadBack { why: String, exit: ExitStatus } = {
         code: "not-read-back", exit: Unreachable,
         what: ("the backup is complete, but what it sent could not be read back: {why}"),

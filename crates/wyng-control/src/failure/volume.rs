@@ -13,7 +13,7 @@ macro_rules! volume_failures {
                [archives.NAME.keep] to the configuration.",
     }
 
-    /// A pinned session is removed by nobody.
+    /// A pinned session cannot be removed.
     SessionPinned { volume: String, session: String } = {
         code: "session-pinned", exit: Failed,
         what: ("session {session} of volume {volume:?} is pinned"),
@@ -119,7 +119,7 @@ macro_rules! volume_failures {
                it another name: OTHERNAME=PATH.",
     }
 
-    /// The source is that of a volume which was renamed, under the name that the volume had before.
+    /// The source belongs to a renamed volume, and comes under the volume's former name.
     VolumeRenamed { volume: String, path: String, now: String } = {
         code: "volume-renamed", exit: Usage,
         what: ("volume {volume:?} was renamed: the volume at {path} is called {now:?} now"),

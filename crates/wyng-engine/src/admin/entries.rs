@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Changing what the catalog says of a volume or of a session, by a commit without a new session:
-//! names, descriptions, tags. A command that changes nothing makes no commit.
+//! Changes names, descriptions and tags in the catalog, by a commit without a new session. A
+//! command that changes nothing makes no commit.
 
 use wyng_archive::format::{
     DESCRIPTION_MAX_BYTES, SessionEntry, TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, is_volume_name,
@@ -63,7 +63,7 @@ fn bad_tags() -> Failure {
 }
 
 /// Gives a volume another name. History, base snapshot and origin stay with it. The name must be
-/// one that a volume can have ([`Failure::BadName`]) and no other volume has
+/// valid for a volume ([`Failure::BadName`]), and no other volume may have it
 /// ([`Failure::VolumeExists`]).
 pub fn rename<P: Parts>(
     world: &mut World<P>,
@@ -81,7 +81,7 @@ pub fn rename<P: Parts>(
         && is_named(new)
         && was_called(&mut world.files, &mut archive, new, volume)?
     {
-        // An interrupted command has done it.
+        // An interrupted command has renamed the volume already.
         note_names(&mut world.files, &mut archive)?;
         return report_volume(world, &mut archive, new);
     }
@@ -94,8 +94,8 @@ pub fn rename<P: Parts>(
     note_names(&mut world.files, &mut archive)?;
     new.clone_into(&mut entry.name);
     commit_to(world, &mut archive, EditedVolume::entry_only(number, entry))?;
-    // The name is given. If this does not succeed, the next command that reads the origins lets
-    // them follow.
+    // The volume has its new name from here on. If the origins cannot be written, the next command
+    // that reads them updates them.
     let _ = note_names(&mut world.files, &mut archive);
     report_volume(world, &mut archive, new)
 }
@@ -168,8 +168,8 @@ pub fn change_session<P: Parts>(
     }))
 }
 
-/// Opens an archive that this machine may write to. A commit that a cut command left is settled
-/// first: it may be the very change that is asked for.
+/// Opens an archive that this machine may write to. A pending commit of an interrupted command is
+/// settled first: it may be the requested change.
 fn begin<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     archive.may_write()?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Making, opening and taking over an archive, its key slots, and what its catalog says of volumes
-//! and sessions. No volume is read or written.
+//! Making, opening and taking over an archive; its key slots; names, descriptions and tags in its
+//! catalog. No volume is read or written.
 
 mod create;
 mod entries;

@@ -8,12 +8,12 @@ use super::known::Archive;
 use crate::world::Files;
 
 impl Archive {
-    /// Removes the cache that the ledger does not name, which a cut command may have left, and
-    /// writes the cache anew where more than half of its nodes are dead. As when an archive is
-    /// opened, the new cache is built beside the old one, and counts once the ledger names it.
+    /// Removes a cache that the ledger does not name, which an interrupted command may have left,
+    /// and writes the cache anew if more than half of its nodes are dead. As when an archive is
+    /// opened, the new cache is built beside the old cache, and counts once the ledger names it.
     ///
-    /// While packs are there that no commit has, nothing is written anew: the journal alone may
-    /// know these.
+    /// While there are packs that no commit has, nothing is written anew: the journal alone may
+    /// know these packs.
     pub fn tidy_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         let unused = self.folder.cache(self.ledger.cache.other());
         if !files.list(&unused)?.is_empty() {

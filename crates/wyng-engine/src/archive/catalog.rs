@@ -73,7 +73,7 @@ impl Archive {
     }
 
     /// One session of a volume, by choice. A day means its last session, and a tag the newest
-    /// session that has it; any other beginning of a name must be that of exactly one session.
+    /// session that has it; any other beginning of a name must match exactly one session.
     pub fn choose(
         &mut self,
         files: &mut impl Files,

@@ -291,7 +291,8 @@ impl Archive {
         )
     }
 
-    /// Notes durably that packs are sent for a volume, from `first_pack` on if none was before.
+    /// Notes durably that packs are sent for a volume, from `first_pack` on if no pack was sent for
+    /// it before.
     pub fn note_sending(
         &mut self,
         files: &mut impl Files,
@@ -317,20 +318,21 @@ impl Archive {
         Ok(())
     }
 
-    /// Notes that sessions reach all that was sent for a volume, from the next commit on.
+    /// Notes that, from the next commit on, sessions reach all records that were sent for a volume.
     pub fn note_whole(&mut self, volume: VolumeId) {
         self.sending.retain(|known| known.volume != volume);
     }
 
-    /// Derives from the head what is known: the packs that are in use, and the session keys that the
-    /// key table has. The cache must be rolled forward to the head.
+    /// Derives from the head what is known: the packs that are in use, and the session keys that
+    /// the key table has. The cache must be rolled forward to the head.
     pub fn follow_head(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.look_for_packs(files)?;
         self.look_for_keys(files)
     }
 
-    /// Finds which packs the pack table has in use: nothing in any other is known. Packs that are
-    /// newer than the table are known, so that this is due only where the state of a pack changed.
+    /// Finds the packs that the pack table has in use; ids in other packs are not known. Packs that
+    /// are newer than the table are known anyway, so this is necessary only where the state of a
+    /// pack changed.
     pub fn look_for_packs(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         // Nodes of the pack table are found whatever the state of their packs.
         self.cache.index.set_packs(PacksAtHand::default());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The pack table of a head, read from the cache, and the packs that the head knows nothing in. It
+//! The pack table of a head, read from the cache, and the packs in which no ids are known. It
 //! changes nothing.
 
 use std::collections::BTreeMap;
@@ -16,8 +16,8 @@ use crate::world::Files;
 /// All packs of a head, by number.
 pub(crate) type Packs = BTreeMap<u64, PackEntry>;
 
-/// Reads the pack table. `visit` gets the place of each of its nodes, and the number of indices from
-/// the begin of the node's range to the end of the table.
+/// Reads the pack table. `visit` gets the place of each of its nodes, and the number of indices
+/// from the start of the node's range to the end of the table.
 pub(crate) fn read_packs_of<F: Files>(
     nodes: CachedNodes<'_, F>,
     head: &Commit,
@@ -46,8 +46,8 @@ pub(super) fn entered_packs(packs: &Packs, head: &Commit) -> PacksAtHand {
     }
 }
 
-/// The packs of a head in which ids are known. In all others nothing is: they were given up, are
-/// being deleted, or have no entry any more.
+/// The packs of a head in which ids are known. All other packs were given up, are being deleted, or
+/// have no entry any more.
 pub(super) fn packs_at_hand(packs: &Packs, head: &Commit) -> PacksAtHand {
     PacksAtHand {
         end: head.next_pack(),

@@ -70,7 +70,7 @@ pub fn back_up<P: Parts>(
     })
 }
 
-/// Prunes the archive, if that was asked for, over the same connection. The sessions of the backup
+/// Prunes the archive, if that was requested, over the same connection. The sessions of the backup
 /// are committed and reported: a failure here takes nothing back.
 fn prune_after<P: Parts>(
     run: &mut Run<'_, P>,
@@ -95,8 +95,8 @@ fn prune_after<P: Parts>(
     }
 }
 
-/// Reads back what the run sent after this number of packs and this generation. Whatever keeps it
-/// from being read is reported as that: the sessions are committed.
+/// Reads back the packs and commits that the run sent, from this number of packs and this
+/// generation on. Any failure is reported as `NotReadBack`, because the sessions are committed.
 fn read_back<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -195,7 +195,7 @@ fn back_up_volume<P: Parts>(
     let report = volume.report(&shape, keeps.then_some(run.time), method, cpu_micros);
     if !keeps {
         if volume.is_unchanged(root) {
-            // The sessions that it has reach all that was sent for it.
+            // The volume's sessions reach all records that were sent for it.
             run.job.archive.note_whole(volume.plan.entry.id);
         }
         let world = &mut *run.job.world;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The budget of a volume in a run: each record is counted before it is sent. What is stored runs
-//! ahead of what is counted by a step, so that a restart gives nothing back.
+//! The budget of a volume in a run: each record is counted before it is sent. The stored sum is a
+//! step ahead of the counted sum, so that a restart gives nothing back.
 
 use wyng_archive::format::VolumeId;
 use wyng_archive::plan::budget::{OverBudget, Spent};
@@ -18,7 +18,7 @@ pub(super) struct Charged {
     pub volume: VolumeId,
     /// Its length, bytes.
     pub bytes: u64,
-    /// A pack that is lost has it: it heals damage.
+    /// The record was in a lost pack, so it heals damage.
     pub heals: bool,
 }
 
@@ -27,9 +27,9 @@ pub(super) struct Budget {
     max_new_bytes: u64,
     /// The chain's kept clock at the run's start, seconds: the day of the whole run.
     now_kept_secs: u64,
-    /// As it is stored.
+    /// The sums as they are stored.
     stored: Spending,
-    /// The volume that is read, and what was counted for it.
+    /// The volume that is being read, and the bytes counted for it.
     counted: Option<(VolumeId, Spent)>,
 }
 
@@ -92,7 +92,7 @@ impl Budget {
         Ok(Ok(()))
     }
 
-    /// Stores what was counted, when a volume has been read.
+    /// Stores the counted bytes when a volume has been read.
     pub(super) fn settle(
         &mut self,
         files: &mut impl Files,

@@ -22,7 +22,7 @@ pub struct BackupRequest {
     pub live: bool,
     /// Also replaces what a verify found damaged and held back.
     pub heal: bool,
-    /// Reads back what the run sent, by a far end that is started anew.
+    /// Reads back the packs and commits of the run, by a far end that is started anew.
     pub verify: bool,
     /// Maximum bytes of new records that each volume may send in a day of the kept clock.
     pub max_new_bytes: Option<u64>,

@@ -45,7 +45,7 @@ pub(super) struct Run<'w, P: Parts> {
     pub volumes: KnownVolumes,
     /// Where volumes were backed up from.
     pub origins: Origins,
-    /// What each volume may send, if that is limited.
+    /// Budgets of the volumes, if there is a limit.
     budget: Option<Budget>,
     /// Number of full packs between two commits.
     packs_a_commit: usize,
@@ -158,7 +158,7 @@ impl<'w, P: Parts> Run<'w, P> {
     }
 
     /// Counts a record before it is sent: [`Failure::OverBudget`] if its volume may send no more in
-    /// this day. The volume then gets no session, and what it sent is known to the next run.
+    /// this day. The volume then gets no session, and the next run knows the records that it sent.
     pub(super) fn charge(
         &mut self,
         (volume, name): (VolumeId, &str),
@@ -184,7 +184,7 @@ impl<'w, P: Parts> Run<'w, P> {
             })
     }
 
-    /// Stores what the volume that was read has sent.
+    /// Stores the bytes that the volume has sent, once it was read.
     pub(super) fn settle_budget(&mut self) -> Result<(), Failure> {
         let Job { world, archive, .. } = &mut self.job;
         match &mut self.budget {
@@ -241,7 +241,7 @@ impl<'w, P: Parts> Run<'w, P> {
         Ok(self.packer.sent_bytes())
     }
 
-    /// Whether something that was given up waits for runs, of which this one is the next.
+    /// Whether a pack that was given up waits for runs, and this run would count.
     fn is_run_due(&mut self) -> Result<bool, Failure> {
         let Job { world, archive, .. } = &mut self.job;
         is_run_due(world, archive)

@@ -38,19 +38,19 @@ impl KeysAtHand {
     }
 }
 
-/// Some of the packs of a head, such as those in which ids are known. That set is derived from the
-/// head's pack table: no step depends on an id having been taken out of the index.
+/// A set of packs of a head, such as the packs in which ids are known. The set is derived from the
+/// head's pack table, so that no step depends on the removal of an id from the index.
 #[derive(Debug, Clone, Default)]
 pub struct PacksAtHand {
     /// The first number behind the packs of the head. Packs from this number on are newer than the
     /// head, and known.
     pub end: u64,
-    /// The numbers below it of the packs that are meant.
+    /// The numbers of the packs in the set, all below that number.
     pub present: BTreeSet<u64>,
 }
 
 impl PacksAtHand {
-    /// Whether the pack is in the head's range and is not one of these.
+    /// Whether the pack is in the head's range and not in the set.
     pub fn is_dead(&self, pack: u64) -> bool {
         pack < self.end && !self.present.contains(&pack)
     }
@@ -129,7 +129,7 @@ impl Index {
         Ok(Some(index))
     }
 
-    /// From now on nothing is known in any other pack of the head.
+    /// From now on, no id is known in any other pack of the head.
     pub fn set_packs(&mut self, packs: PacksAtHand) {
         self.packs = packs;
     }
@@ -140,12 +140,12 @@ impl Index {
         self.entered = entered;
     }
 
-    /// Whether the pack's entry left the pack table, so that nothing needs its places again.
+    /// Whether the pack's entry left the pack table, so that its places are not needed again.
     pub fn is_dropped(&self, pack: u64) -> bool {
         self.entered.is_dead(pack)
     }
 
-    /// From now on nothing is known in these packs either.
+    /// From now on, no id is known in these packs either.
     pub fn give_up_packs(&mut self, packs: impl Iterator<Item = u64>) {
         for pack in packs {
             self.packs.present.remove(&pack);

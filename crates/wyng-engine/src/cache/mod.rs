@@ -183,9 +183,9 @@ impl Cache {
         })
     }
 
-    /// Whether more than half of the nodes' file is dead: nodes of packs whose entries left the pack
-    /// table. They are counted only once the file has grown to two and a half times what was in
-    /// use at the last count, because the whole index is read for it.
+    /// Whether more than half of the nodes' file is dead: nodes of packs whose entries left the
+    /// pack table. They are counted only once the file has grown to two and a half times the size
+    /// that was in use at the last count, because a count reads the whole index.
     pub fn is_half_dead(&mut self, files: &mut impl Files) -> Result<bool, Failure> {
         if !self.nodes.is_count_due() {
             return Ok(false);
@@ -203,8 +203,8 @@ impl Cache {
         Ok(in_use_bytes.saturating_mul(2) < self.nodes.length_bytes())
     }
 
-    /// The same cache in another folder, without what is dead in this one. It is durable, and
-    /// counts once the ledger names it.
+    /// Copies the cache without its dead parts to another folder. The copy is durable, and counts
+    /// once the ledger names it.
     pub fn rewrite(
         &self,
         files: &mut impl Files,

@@ -149,9 +149,9 @@ pub fn sessions<P: Parts>(
     }
 }
 
-/// What is needed for each session of an archive.
+/// State shared by all sessions of an archive that are reported.
 struct Seen {
-    /// Whether packs and chunks that were looked at before are damaged.
+    /// Whether packs and chunks that were checked before are damaged.
     damaged: HashMap<Id, bool>,
     now: Moment,
 }
@@ -281,8 +281,8 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     }
 }
 
-/// How long ago the last successes were. A backup succeeded when there is a session of it, whatever
-/// commits came later. The sessions are not counted.
+/// Ages of the last successes. A backup counts as a success if it made a session, whatever commits
+/// came later. The sessions are not counted.
 fn ages<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How an archive grew, day by day: noted at the end of commands that change or check it, and
+//! The growth of an archive, day by day: noted at the end of commands that change or check it, and
 //! reported by `history`.
 
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ pub fn history<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus,
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let (daily, _) = counted(&mut world.files, &mut archive)?;
     let now_secs = world.clock.wall_secs();
-    // A day ahead of now is of a wall clock that was put back since.
+    // A day ahead of now comes from a wall clock that was put back since.
     for (time, day) in daily.days().filter(|(time, _)| *time <= now_secs) {
         world.client.tell(ToClient::Day(DayLine {
             time,
@@ -32,10 +32,9 @@ pub fn history<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus,
     Ok(ExitStatus::Done)
 }
 
-/// Notes what this day added so far, and how the archive stands now.
+/// Notes the bytes that this day added so far, and the present state of the archive.
 ///
-/// # Errors
-/// The local state cannot be read or written. What the caller did is done all the same.
+/// # Errors The local state cannot be read or written. The caller's own work is done all the same.
 pub fn note_day<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     let (mut daily, state) = counted(&mut world.files, &mut archive)?;

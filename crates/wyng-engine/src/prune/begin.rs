@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What comes before a prune decides anything: the connection, what earlier runs left, and the
+//! Steps before a prune decides anything: the connection, the remains of earlier runs, and the
 //! notes of damage.
 
 use wyng_control::Failure;
@@ -13,8 +13,8 @@ use crate::store::{
 };
 use crate::world::{Parts, World};
 
-/// Opens an archive. While a person has not settled that much of the store was found damaged at
-/// once, nothing is removed: sound sessions could go in favour of damaged ones.
+/// Opens an archive. If much of the store was found damaged at once, nothing is removed until a
+/// person has decided about it: sound sessions could go in favour of damaged sessions.
 pub(super) fn open<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     match archive.ledger.notes.held_packs().len() as u64 {
@@ -23,7 +23,7 @@ pub(super) fn open<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive
     }
 }
 
-/// Connects to the store, and settles what earlier runs left there.
+/// Connects to the store, and settles the commit that an earlier run left pending.
 pub(super) fn connect<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -36,8 +36,8 @@ pub(super) fn connect<P: Parts>(
     confirm_head(&mut world.files, &mut world.store, archive)
 }
 
-/// Brings all notes of damage into the pack table: what heals is in the archive before any pack is
-/// marked. A dry run only finds what they would change.
+/// Brings all notes of damage into the pack table, so that healed packs are in the archive before
+/// any record is marked. A dry run only finds the changes.
 pub(super) fn heal<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -65,14 +65,14 @@ pub(super) fn heal<P: Parts>(
     Ok(PackChanges::default())
 }
 
-/// A packer that goes on after what an interrupted run left.
+/// A packer that continues after the packs of an interrupted run.
 pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Result<Packer<P>, Failure> {
     let left = std::mem::take(&mut archive.uncommitted.packs);
     Ok(Packer::after(archive, left))
 }
 
-/// What else an interrupted run left: it goes into the next commit, which would forget it
-/// otherwise.
+/// Begun volumes and session keys of an interrupted run: they go into the next commit, which would
+/// forget them otherwise.
 pub(super) fn left_over<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -56,7 +56,7 @@ pub fn remove_volume<P: Parts>(
     forget_origin(&mut world.files, &mut archive, volume)
 }
 
-/// What a person's word makes of the volume that they name.
+/// Carries out a person's removal from the volume that they named.
 type Judge<'a, F> = dyn FnMut(&mut F, &mut Archive) -> Result<JudgedVolume, Failure> + 'a;
 
 fn remove<P: Parts>(
@@ -100,7 +100,7 @@ fn judge_by_hand(
     indices: Option<&BTreeSet<u64>>,
 ) -> Result<JudgedVolume, Failure> {
     let sessions = match archive.numbered_sessions(files, &entry) {
-        // The volume goes with whatever its lost table holds.
+        // The volume goes even if its session table is lost.
         Err(Failure::SessionsLost { .. }) if indices.is_none() => Vec::new(),
         sessions => sessions?,
     };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Which packs nothing needs once sessions are removed. It changes nothing.
+//! Finds the packs that nothing needs once sessions are removed. It changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -17,7 +17,7 @@ use crate::world::{Client, Files};
 /// The sessions that leave the archive: the volume's id, and the session's name.
 pub(super) type Removed = HashSet<(VolumeId, i64)>;
 
-/// What a prune frees.
+/// Packs that a prune frees.
 #[derive(Debug, Default)]
 pub(super) struct Freed {
     /// The packs that are given up, and the nodes of the pack table that lie in them.
@@ -26,8 +26,8 @@ pub(super) struct Freed {
     pub bytes: u64,
     /// Length of the packs that wait for their deletion already, bytes.
     pub waiting_bytes: u64,
-    /// Lost parts of the archive. What such a part needs is not known, so that nothing is given up
-    /// while there is one.
+    /// Number of lost parts of the archive. The needs of a lost part are not known, so nothing is
+    /// given up while this is not 0.
     pub unknown: u64,
 }
 
@@ -38,8 +38,8 @@ struct Table {
     nodes: BTreeMap<u64, BTreeSet<u64>>,
 }
 
-/// What is freed once these sessions are removed. `healing` is what the notes of damage change in
-/// the pack table first; `now_kept_secs` is the chain's kept clock.
+/// Finds the packs that are freed once these sessions are removed. `healing`: changes of the pack
+/// table by the notes of damage, which come first. `now_kept_secs` is the chain's kept clock.
 pub(super) fn find_freed(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -68,8 +68,8 @@ pub(super) fn find_freed(
     // Nodes of the pack table keep no pack: they are written anew in the commit that gives it up.
     let marked = alive.marked(&table.packs, &BTreeSet::new());
     let given_up = to_give_up(&marked, archive.floor(now_kept_secs));
-    // A commit brings a pack with nodes of the pack table, which may be all that is in it. If such a
-    // pack alone were worth a commit, prunes would go on for ever.
+    // A commit brings a pack with nodes of the pack table, which may be all that is in it. If such
+    // a pack alone were worth a commit, prunes would make commits without end.
     let is_worth = given_up.iter().any(|pack| !table.nodes.contains_key(pack));
     if !is_worth && removed.is_empty() {
         return Ok(freed);
@@ -91,7 +91,7 @@ fn is_kept(removed: &Removed, volume: &VolumeEntry, session: &SessionEntry) -> b
     !removed.contains(&(volume.id, session.time))
 }
 
-/// Bytes of the packs that wait for their deletion.
+/// Length of the packs that wait for their deletion, bytes.
 fn waiting_bytes(packs: &Packs) -> u64 {
     let waits =
         |entry: &&PackEntry| matches!(entry.state, PackState::GivenUp(_) | PackState::Going(_));
@@ -100,10 +100,10 @@ fn waiting_bytes(packs: &Packs) -> u64 {
     })
 }
 
-/// When packs came, as far as this machine knows.
+/// Times at which packs came, as far as this machine knows them.
 struct Copies {
-    /// Of each commit whose bytes are known: the first number behind its packs, and its kept clock,
-    /// seconds. Ascending.
+    /// Commits whose bytes are known, ascending: the first number behind the packs of each commit,
+    /// and its kept clock, seconds.
     commits: Vec<(u64, u64)>,
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Removing sessions: which, by rules or by a person's word, and giving up the packs that nothing
-//! needs then. What happens to packs that were given up is not decided here.
+//! Removes sessions by rules or on a person's order, and gives up the packs that nothing needs
+//! then. Packs that were given up are the business of `space`.
 //!
-//! One prune, as a straight line: notes of damage into the pack table (`begin`) → sessions judged
+//! A prune as a straight line: notes of damage into the pack table (`begin`) → sessions judged
 //! (`judge`) → what is alive without them, and which packs go (`freed`) → one plan (`plan`), which
-//! a dry run reports and a run commits (`run`). `by_hand` makes a plan of what a person named.
+//! a dry run reports and a run commits (`run`). `by_hand` makes a plan of the sessions that a
+//! person named.
 
 mod begin;
 mod by_hand;

@@ -8,7 +8,7 @@ use crate::archive::Archive;
 use crate::store::{EditedVolume, commit_edit};
 use crate::world::{Client, Parts, Store, World};
 
-/// Pins or unpins a session. A session that is so already makes no commit.
+/// Pins or unpins a session. If the session does not change, there is no commit.
 pub fn pin<P: Parts>(
     world: &mut World<P>,
     name: &str,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a prune does, as a value: a dry run reports it, and a run commits just that. It decides
-//! nothing.
+//! The plan of a prune, as a value: a dry run reports it, and a run commits exactly that. It
+//! decides nothing.
 
 use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_control::SessionFate;
@@ -8,14 +8,14 @@ use wyng_control::SessionFate;
 use super::freed::{Freed, Removed};
 use crate::store::EditedVolume;
 
-/// A session and what becomes of it.
+/// A session and its fate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Judged {
     /// Its index in the volume's session table.
     pub index: u64,
     /// Its entry.
     pub session: SessionEntry,
-    /// What becomes of it.
+    /// Its fate.
     pub fate: SessionFate,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn removed_of(volumes: &[JudgedVolume]) -> Removed {
     volumes.iter().flat_map(of_volume).collect()
 }
 
-/// What a prune does.
+/// The plan of a prune.
 #[derive(Debug)]
 pub(super) struct PrunePlan {
     /// The volumes that were judged.

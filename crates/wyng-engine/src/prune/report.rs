@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a prune reports, in the order of the plan.
+//! Reports of a prune, in the order of its plan.
 
 use wyng_control::{Failure, JudgedSession, PruneReport, ToClient};
 

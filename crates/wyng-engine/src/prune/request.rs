@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What a prune is asked to do, and the policy of each volume that follows from it.
+//! The request of a prune, and the policy of each volume that follows from it.
 
 use wyng_archive::plan::retention::{Policy, minimum_age_secs};
 use wyng_control::{Failure, KeepRules, PruneRules};
@@ -11,13 +11,13 @@ pub struct PruneRequest {
     pub archive: String,
     /// The names of the volumes; empty: all volumes for which there is a rule.
     pub volumes: Vec<String>,
-    /// What is kept.
+    /// Rules by which sessions are kept.
     pub rules: PruneRules,
     /// Reports what would be removed, and changes nothing.
     pub dry_run: bool,
-    /// A timer runs it.
+    /// A timer started it.
     pub unattended: bool,
-    /// The person has looked at the clock, and accepts it.
+    /// The person has checked the clock, and accepts its present time.
     pub trust_clock: bool,
 }
 

@@ -17,7 +17,7 @@ use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
 use crate::world::{Client, Parts, Store, World};
 
-/// Prunes an archive. A failure of a single volume is reported, and the others go on.
+/// Prunes an archive. A failure of a single volume is reported, and the other volumes continue.
 pub fn prune<P: Parts>(
     world: &mut World<P>,
     request: &PruneRequest,
@@ -102,7 +102,7 @@ fn prune_opened<P: Parts>(
     Ok(crate::outcome::exit_of(&statuses, asked))
 }
 
-/// Commits just what the plan says, and reports it; a dry run only reports it.
+/// Commits exactly the plan, and reports it; a dry run only reports it.
 pub(super) fn carry_out<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -116,8 +116,9 @@ pub(super) fn carry_out<P: Parts>(
         report_sessions(&mut world.client, &plan)?;
         return report_totals(&mut world.client, &plan.freed, dry_run);
     }
-    // All of it in one commit, if the pack table changes in no more places than one tail has room
-    // for. Else the sessions go first: what is given up is what nothing needs without them.
+    // All changes go into one commit, if one tail has room for the changed nodes of the pack table.
+    // Otherwise the sessions go first, because packs are needed for as long as their sessions
+    // exist.
     let first = packs.take_part(&archive.head);
     let mut parts = vec![first];
     while !packs.is_empty() {

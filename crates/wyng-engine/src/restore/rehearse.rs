@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A rehearsal: a session is drawn at random, restored to scratch, and compared by the restore's
-//! own naming. That it succeeded is kept in the ledger. The client removes the scratch.
+//! A rehearsal: a session is drawn at random, restored to scratch, and compared when the restore
+//! would name its target. The ledger holds the time of the last success. The client removes the
+//! scratch.
 
 use std::collections::HashMap;
 
@@ -60,8 +61,8 @@ pub fn rehearse<P: Parts>(
     Ok(ExitStatus::Done)
 }
 
-/// The volumes that have a sound session. A volume whose session table is lost has none, which
-/// `status` reports; if it was named, that is the failure.
+/// The volumes that have a sound session. A volume whose session table is lost has no sound
+/// session, which `status` reports; if the person named that volume, the rehearsal fails.
 fn candidates(
     files: &mut impl Files,
     archive: &mut Archive,

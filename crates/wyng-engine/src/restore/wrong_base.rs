@@ -6,8 +6,8 @@ use wyng_control::{Failure, ToClient};
 
 use crate::world::{Client, Parts, Volumes, World};
 
-/// Has the base snapshot of a source or target removed. If it cannot be removed, that is reported,
-/// and the command goes on.
+/// Requests the removal of the base snapshot of a source or target. If it cannot be removed, that
+/// is reported, and the command continues.
 pub(super) fn drop_wrong_base<P: Parts>(world: &mut World<P>, item: u32) -> Result<(), Failure> {
     match world.volumes.drop_base(item) {
         Err(kept @ Failure::BaseKept { .. }) => world.client.tell(ToClient::Failed(kept)),

@@ -80,7 +80,7 @@ impl Roots {
     }
 }
 
-/// The records that are alive, by pack.
+/// Records that are alive, by pack.
 #[derive(Debug, Default)]
 pub struct Alive {
     packs: BTreeMap<u64, AliveIn>,
@@ -99,7 +99,7 @@ pub struct AliveIn {
 }
 
 impl Alive {
-    /// What is alive in a pack; `None` if nothing is.
+    /// Live records of a pack; `None` if there are none.
     pub fn of(&self, pack: u64) -> Option<&AliveIn> {
         self.packs.get(&pack)
     }
@@ -109,8 +109,8 @@ impl Alive {
         self.packs.keys().copied()
     }
 
-    /// The live packs as the choice of what to give up takes them. `table_nodes`: the packs that
-    /// hold nodes of the head's pack table.
+    /// The live packs in the form that the choice of packs to give up takes. `table_nodes`: the
+    /// packs that hold nodes of the head's pack table.
     pub fn marked(&self, packs: &Packs, table_nodes: &BTreeSet<u64>) -> Vec<Marked> {
         let live = packs
             .iter()

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Rewriting thin and small packs, step by step: each step moves what is alive in some packs into
-//! new ones, and one commit brings the new packs and gives up the old ones in their favour. Between
-//! two steps nothing is open, so that a compaction can be interrupted, and cut, at any time.
+//! Rewriting thin and small packs, step by step: each step moves the live records of some packs
+//! into new packs, and one commit brings the new packs and gives up the old packs in their favour.
+//! Between two steps nothing is open, so that a compaction can be interrupted, and cut, at any
+//! time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +28,7 @@ use crate::store::{
 };
 use crate::world::{Client, Parts, Store, World};
 
-/// What a compaction was asked for.
+/// Request of a compaction.
 #[derive(Debug, Clone)]
 pub struct CompactRequest {
     /// The archive's name.
@@ -162,8 +163,8 @@ fn steps<P: Parts>(
     Ok(fitting)
 }
 
-/// Moves what is alive in the sources of a step, and commits. True if the client cancelled: what
-/// was moved until then is committed all the same.
+/// Moves the live records of the sources of a step, and commits. True if the client cancelled: the
+/// records moved until then are committed all the same.
 fn make_step<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

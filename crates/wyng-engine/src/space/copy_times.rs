@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! When each pack came, as far as this machine knows, and when it was read whole: of an id in
-//! several packs this decides which copies may go.
+//! The times at which each pack came and was read whole, as far as this machine knows them. They
+//! decide which copies of an id in several packs may go.
 
 use wyng_archive::crypto::Coder;
 use wyng_archive::plan::giving_up::Copy;
@@ -10,16 +10,16 @@ use crate::archive::{Archive, open_commit};
 use crate::state::SpaceNotes;
 use crate::world::Files;
 
-/// See the module.
+/// Times by pack, for the choice between copies of an id.
 pub struct CopyTimes {
-    /// Of each known commit, ascending: the first number behind its packs, and its kept clock,
-    /// seconds.
+    /// Known commits, ascending: the first number behind the packs of each commit, and its kept
+    /// clock, seconds.
     commits: Vec<(u64, u64)>,
     notes: SpaceNotes,
 }
 
 impl CopyTimes {
-    /// What this machine knows: its last commits, and what it read back.
+    /// Takes the times from this machine's last commits and from the readings that it noted.
     pub fn of(files: &mut impl Files, archive: &Archive) -> Result<Self, Failure> {
         let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
         let mut commits = Vec::new();

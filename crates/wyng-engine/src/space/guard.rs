@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The last check before a DELETE: whatever the plans said, what the archive needs is not deleted.
-//! It goes by the committed head alone.
+//! The last check before a DELETE: whatever the plans decided, no blob that the archive needs is
+//! deleted. It goes by the committed head alone.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ const COMMITS_MAX: u64 = 1 << 20;
 /// Number of generations behind the head whose names are compared too.
 const COMMITS_AHEAD: u64 = 64;
 
-/// What is to be deleted.
+/// A blob that is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doomed {
     /// A pack that the head marks as going.
@@ -40,7 +40,7 @@ impl Doomed {
     }
 }
 
-/// What may be deleted.
+/// The blobs that may be deleted.
 pub(super) struct Guard {
     going: HashSet<[u8; 32]>,
     /// Names of everything else that a commit has or may have.
@@ -48,7 +48,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    /// What the committed head needs. Fails while a commit is pending: it may need more.
+    /// Reads the needs of the committed head. Fails while a commit is pending, because that commit
+    /// may need more.
     pub(super) fn of(files: &mut impl Files, archive: &mut Archive) -> Result<Self, Failure> {
         if archive.ledger.pending().is_some() {
             return Err(internal("a deletion beside a pending commit"));

@@ -23,7 +23,7 @@ pub(super) struct Removed {
     pub number: u64,
     /// Its entry.
     pub session: SessionEntry,
-    /// When the commit was made that removed it.
+    /// Point in time of the commit that removed it.
     pub removed: Stamp,
 }
 

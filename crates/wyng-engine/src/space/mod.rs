@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What happens to packs that the archive no longer needs, and which records it still needs. What a
-//! person removed, and why, is for other wings.
+//! Finds the records that the archive still needs, and moves, deletes or brings back packs
+//! accordingly. The reasons for which sessions are removed belong to other wings.
 
 mod alive;
 mod compact;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Bringing all notes of damage into the pack table, before it is decided what may go: a copy in a
-//! pack that is known to be lost is none.
+//! Brings all notes of damage into the pack table before packs are chosen to go: a copy in a pack
+//! that is known to be lost does not count.
 
 use wyng_control::Failure;
 
@@ -11,8 +11,8 @@ use crate::store::{
 };
 use crate::world::{Parts, World};
 
-/// Commits what an interrupted run left, and the notes of damage. Metadata of lost packs is written
-/// again from the cache, in a commit before that. A push must be open.
+/// Commits the remains of an interrupted run, and the notes of damage. Metadata of lost packs is
+/// written again from the cache, in a commit before that. A push must be open.
 pub(crate) fn bring_in_notes<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Deleting blobs that this machine pushed and that no commit has: what an interrupted run left. A
-//! blob that this machine never named itself stays: a store that hides the newest commits would have
-//! what they need deleted.
+//! Deletes orphans: blobs that this machine pushed in an interrupted run and that no commit has. A
+//! blob that this machine never named itself stays; otherwise a store that hides the newest commits
+//! would have their packs deleted.
 
 use std::collections::BTreeSet;
 
@@ -18,7 +18,7 @@ use crate::world::{Deleted, Parts, Store, World};
 /// Maximum number of DELETEs that are sent before the first is answered.
 const DELETES_AHEAD: usize = 64;
 
-/// Deletes what interrupted runs left; the number of blobs that are gone. Nothing may be pending or
+/// Deletes the orphans; returns the number of blobs that are gone. Nothing may be pending or
 /// uncommitted.
 pub(super) fn delete_orphans<P: Parts>(
     world: &mut World<P>,

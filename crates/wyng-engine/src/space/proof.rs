@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reading back what lives on, before anything is deleted: a store that answered STORED and kept
-//! nothing must not have the old copies deleted. It deletes nothing itself.
+//! Reads back the objects that live on before any pack is deleted: a store that answered STORED and
+//! kept nothing must not have the old copies deleted. It deletes nothing itself.
 //!
 //! The far end is started anew, while nothing is being pushed: one that pushes knows what passed
 //! through it.
@@ -24,7 +24,7 @@ const BELIEVED_PACKS: usize = 16;
 /// Beyond that, damage is believed up to one damaged pack in this number of packs read.
 const BELIEVED_SHARE: usize = 10;
 
-/// What came of a proof.
+/// Result of a proof.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Proof {
     /// Bytes that were read.
@@ -33,12 +33,12 @@ pub(super) struct Proof {
     pub problems: u64,
     /// The head was read whole.
     pub head_is_sound: bool,
-    /// So were the slots that it lists.
+    /// The slots that the head lists were read whole too.
     pub slots_are_sound: bool,
 }
 
-/// Reads what is to be proven, and remembers it in the notes, also after an interruption. No far
-/// end may be pushing. A far end that refuses to fetch is remembered too.
+/// Reads the objects to be proven, and keeps the readings in the notes, also after an interruption.
+/// No far end may be pushing. A far end's refusal to fetch is noted too.
 pub(super) fn prove<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Deleting what was given up, in three steps: a commit marks packs as going; after its receipt, in
-//! the same command, they are deleted; the next commit drops their entries. What is needed is
-//! decided by the plans, and checked once more by the guard.
+//! Deletes packs that were given up, in three steps: a commit marks packs as going; after its
+//! receipt, in the same command, they are deleted; the next commit drops their entries. The plans
+//! decide which packs are needed, and the guard checks each blob once more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,7 +28,7 @@ use crate::world::{Client, Deleted, Parts, Store, World};
 /// Maximum number of DELETEs that are sent before the first is answered.
 const DELETES_AHEAD: usize = 64;
 
-/// What came of it.
+/// Totals of the deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tidied {
     /// Packs that are gone.
@@ -43,15 +43,16 @@ pub struct Tidied {
     pub proof_bytes: u64,
     /// Objects that were found missing or damaged; each was reported.
     pub problems: u64,
-    /// What waits, and for what.
+    /// The packs that wait, grouped by obstacle.
     pub waits: Vec<Waits>,
     /// The length of all packs that wait, bytes.
     pub waiting_bytes: u64,
 }
 
-/// Deletes what may be deleted, and says what waits. Makes a commit though nothing else changed, if
-/// one is due. Notes of damage must be in the pack table; nothing may be pending or in flight, and
-/// no far end may be open: what is read back here must not pass through a far end that pushed it.
+/// Deletes every pack and slot that may be deleted, and returns the packs that wait. Makes a commit
+/// although nothing else changed, if a commit is due. Notes of damage must be in the pack table;
+/// nothing may be pending or in flight, and no far end may be open: a pack must not be read back
+/// through a far end that pushed it.
 pub fn tidy<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -63,8 +64,8 @@ pub fn tidy<P: Parts>(
     tidying.finish()
 }
 
-/// Whether a commit is due for the sake of what waits, though nothing else changed: a hold-off that
-/// waits for runs would never end otherwise.
+/// Whether a commit is due for the sake of waiting packs, although nothing else changed: a hold-off
+/// that waits for runs would never end otherwise.
 pub(crate) fn is_run_due<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -102,7 +103,7 @@ fn slots_waiting_for_runs(archive: &Archive, waste: &Waste) -> bool {
     waiting.any(|slot| hold_offs.of(slot.since).left(slot.since, now).runs > 0)
 }
 
-/// One call of [`tidy`].
+/// State of a call of [`tidy`].
 struct Tidying<'a, P: Parts> {
     world: &'a mut World<P>,
     archive: &'a mut Archive,
@@ -161,7 +162,7 @@ impl<'a, P: Parts> Tidying<'a, P> {
         Ok(())
     }
 
-    /// Reads back what lives on, if that is all that something waits for.
+    /// Reads back the objects that live on, if some pack waits for nothing else.
     fn prove(&mut self) -> Result<(), Failure> {
         let wanted = match self.waste.to_prove(&self.plan) {
             Some(wanted) => wanted,
@@ -308,7 +309,7 @@ impl<'a, P: Parts> Tidying<'a, P> {
     }
 
     /// Numbers of the keys under which no pack holds a record any more once these packs have no
-    /// entry. None, if the index does not know what each of the others holds.
+    /// entry. Empty if the index does not know the records of every other pack.
     fn unused_keys(&mut self, dropped: &BTreeSet<u64>) -> Result<BTreeSet<u64>, Failure> {
         let mut used: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
         let index = &self.archive.cache.index;
@@ -335,8 +336,8 @@ impl<'a, P: Parts> Tidying<'a, P> {
         Ok(keys_to_drop(&present.collect(), &used))
     }
 
-    /// Deletes packs that the head marks as going; those that are gone. After a refusal no more is
-    /// sent.
+    /// Deletes packs that the head marks as going; returns the packs that are gone. After a
+    /// refusal, no further DELETE is sent.
     fn delete_packs(&mut self, numbers: &[u64]) -> Result<BTreeSet<u64>, Failure> {
         let mut gone = BTreeSet::new();
         if numbers.is_empty() || self.is_refused() {
@@ -367,7 +368,7 @@ impl<'a, P: Parts> Tidying<'a, P> {
         Ok(gone)
     }
 
-    /// What became of the oldest DELETE: true if the blob is gone. A refusal is remembered.
+    /// Takes the answer to the oldest DELETE: true if the blob is gone. A refusal is noted.
     fn answer(&mut self) -> Result<bool, Failure> {
         match self.world.store.deleted()? {
             Deleted::Gone | Deleted::Absent => Ok(true),
@@ -400,7 +401,7 @@ impl<'a, P: Parts> Tidying<'a, P> {
         self.write_notes()
     }
 
-    /// Says what waits, and forgets what is not needed any more.
+    /// Returns the packs that wait, and drops notes that are not needed any more.
     fn finish(self) -> Result<Tidied, Failure> {
         let Self {
             world,
@@ -426,8 +427,8 @@ pub(crate) fn waiting_bytes(waits: &[Waits]) -> u64 {
     bytes.fold(0, u64::saturating_add)
 }
 
-/// Forgets readings that no proof needs any more: of packs without an entry, and of commits before
-/// the oldest that gave up a pack which has one.
+/// Drops readings that no proof needs any more: readings of packs without an entry, and of commits
+/// older than the oldest one that gave up a pack with an entry.
 fn forget(waste: &mut Waste) {
     let Waste { packs, notes, .. } = waste;
     notes

@@ -29,7 +29,7 @@ use crate::store::{
 };
 use crate::world::{Client, Parts, Store, World};
 
-/// What is to come back.
+/// Request of an undelete.
 #[derive(Debug, Clone)]
 pub struct UndeleteRequest {
     /// The archive's name.
@@ -120,8 +120,8 @@ fn refuse_present<P: Parts>(
     }
 }
 
-/// Takes into the cache what given-up packs hold that it does not know: one that was built anew
-/// passed them over.
+/// Adds the contents of given-up packs to the cache where it lacks them: a cache that was built
+/// anew passed these packs over.
 fn learn_given_up<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(), Failure> {
     let packs = packs_of(&mut world.files, archive)?;
     let mut unknown: BTreeSet<u64> = packs
@@ -286,7 +286,7 @@ fn bring_back<P: Parts>(
         }
     }
     if changes.leaves() > PackChanges::leaves_max(&archive.head) {
-        // The packs first: until the session is there they are only kept longer.
+        // The packs come first: without the session, they are only kept longer.
         let mut packer = Packer::after(archive, Vec::new());
         while changes.leaves() > PackChanges::leaves_max(&archive.head) {
             let packs = changes.take_part(&archive.head);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reporting what waits for its deletion, and for what.
+//! Reports packs that wait for their deletion, and their obstacles.
 
 use wyng_archive::plan::deletion::Obstacle;
 use wyng_archive::plan::waiting::{Waits, waits};
@@ -21,7 +21,7 @@ pub(crate) fn tell_waits(client: &mut impl Client, waits: &[Waits]) -> Result<()
     })
 }
 
-/// What waits in an archive that is only looked at, and for what.
+/// The waiting packs and their obstacles, for a command that only looks.
 pub(crate) fn look_for_waits<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

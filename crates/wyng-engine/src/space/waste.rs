@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What was given up, and what each pack of it waits for. It reads the cache and changes nothing.
+//! The packs that were given up, and the obstacles of each. It reads the cache and changes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,15 +16,15 @@ use crate::state::SpaceNotes;
 use crate::store::{packs_below, packs_of};
 use crate::world::{Client, Files};
 
-/// The pack table of the head, with what this machine remembers about it.
+/// The pack table of the head, with this machine's notes about it.
 pub(crate) struct Waste {
     /// Entries by number.
     pub packs: Packs,
     /// The same, as the planners see them.
     table: BTreeMap<u64, Pack>,
-    /// Packs that the head cannot do without, once they were asked for; ascending.
+    /// Packs that the head cannot do without, ascending; `None` until they are first needed.
     vital: Option<Vec<u64>>,
-    /// What this machine remembers.
+    /// This machine's notes.
     pub notes: SpaceNotes,
 }
 
@@ -70,13 +70,13 @@ impl Waste {
         packs.any(|entry| entry.state.given_up().is_some())
     }
 
-    /// What is to be done at `now_kept_secs`, as far as it is known without finding what the head
-    /// cannot do without: enough to say what waits for its hold-off, and too little for a proof.
+    /// The plan at `now_kept_secs` without the packs that the head cannot do without, which take
+    /// long to find: enough to report hold-offs, and too little for a proof.
     pub(crate) fn outline(&self, archive: &Archive, now_kept_secs: u64) -> Plan {
         self.plan_with(archive, now_kept_secs, &[])
     }
 
-    /// What is to be done at `now_kept_secs`. Takes a marking of each volume's newest session if a
+    /// The plan at `now_kept_secs`. It marks the records of each volume's newest session if a
     /// hold-off is over.
     pub(crate) fn plan(
         &mut self,
@@ -119,8 +119,8 @@ impl Waste {
         })
     }
 
-    /// The packs that have to be read for the proof of those that wait for nothing else, and the
-    /// kept clock of the oldest commit that gave one of them up.
+    /// The packs that have to be read for the proof of packs that wait for nothing else, and the
+    /// kept clock of the oldest commit that gave such a pack up.
     pub(crate) fn to_prove(&self, plan: &Plan) -> Option<ToProve> {
         let waits =
             |obstacles: &Vec<Obstacle>| obstacles.iter().any(is_proof) && is_mature(obstacles);
@@ -183,8 +183,8 @@ impl Waste {
         live
     }
 
-    /// The packs that were given up in favour of a pack that is lost: they may hold the only copy of
-    /// what it took over, and become live again.
+    /// The packs that were given up in favour of a pack that is lost: they may hold the only copy
+    /// of its records, and become live again.
     pub(crate) fn to_revive(&self, plan: &Plan) -> Vec<u64> {
         let has_lost_heir = |obstacle: &Obstacle| matches!(obstacle, Obstacle::HeirLost { .. });
         let waiting = plan.waiting.iter();
@@ -195,7 +195,7 @@ impl Waste {
     }
 }
 
-/// What a proof has to read.
+/// Objects that a proof has to read.
 pub(crate) struct ToProve {
     /// Numbers of packs.
     pub packs: BTreeSet<u64>,
@@ -203,7 +203,7 @@ pub(crate) struct ToProve {
     pub oldest_secs: u64,
 }
 
-/// Whether a refusal is so recent that nothing is asked for again.
+/// Whether a refusal is so recent that the request is not repeated.
 pub(super) fn is_recent(refused_secs: Option<u64>, now_kept_secs: u64) -> bool {
     // A refusal ahead of now is from a clock that was lost: it holds nothing up.
     let passed = refused_secs.and_then(|refused| now_kept_secs.checked_sub(refused));
@@ -220,9 +220,9 @@ fn is_mature(obstacles: &[Obstacle]) -> bool {
     !obstacles.iter().any(is_hold_off)
 }
 
-/// The packs of the head's metadata and of each volume's newest session, except those that the pack
-/// table marks as lost: what is lost already is no reason to keep more. New damage is one, until it
-/// is in the table and what was given up for it is live again.
+/// The packs of the head's metadata and of each volume's newest session, except packs that the pack
+/// table marks as lost: old damage is no reason to keep more packs. New damage is a reason until it
+/// is in the table and the packs given up in favour of the damaged pack are live again.
 fn vital(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -249,7 +249,7 @@ fn vital(
     Ok(vital.into_iter().collect())
 }
 
-/// A copy of which nothing is known: every copy of an id is alive.
+/// A copy without known times, so that every copy of an id counts as alive.
 pub(crate) fn nothing_read(pack: u64) -> Copy {
     Copy {
         pack,

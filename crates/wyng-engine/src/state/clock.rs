@@ -13,11 +13,11 @@ const FILE: &str = "clock";
 /// The kept clock as the state directory has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StoredClock {
-    /// As it was stored last.
+    /// The clock as it was last stored.
     Sound(KeptClock),
-    /// There is none yet, and no archive either.
+    /// No clock was stored yet, and there is no archive.
     New,
-    /// It is missing although there are archives, or damaged.
+    /// The clock is missing although there are archives, or it is damaged.
     Lost,
 }
 

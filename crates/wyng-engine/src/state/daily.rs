@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What an archive grew by on each day, and how it stood at the end of the day's last command. The
-//! file is a hint for `history`: lost or damaged, it begins anew, and what the sessions still show
-//! is taken from them.
+//! The bytes by which an archive grew on each day, and its state at the end of the day's last
+//! command. The file is a hint for `history`: if it is lost or damaged, it begins anew with the
+//! bytes of the sessions that exist.
 
 use std::collections::BTreeMap;
 
@@ -15,11 +15,11 @@ const FILE: &str = "days";
 const VERSION: u8 = 1;
 /// Maximum number of days: more than five years with a command on each.
 const DAYS_MAX: usize = 2000;
-/// A day, what was added, whether its state is known, and the state.
+/// The day, the bytes added, whether the state is known, and the state.
 const DAY_BYTES: usize = 49;
 const DAY_SECS: i64 = 86_400;
 
-/// One day.
+/// A day of an archive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Day {
     /// Bytes that the sessions of this day added to the store, removed sessions included.
@@ -37,7 +37,7 @@ pub struct Daily {
 }
 
 impl Daily {
-    /// Reads the file; empty if there is none that can be read, or not a whole one.
+    /// Reads the file; empty if the file is missing, damaged or cannot be read.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Self {
         let bytes = files.read(&folder.file(FILE)).ok().flatten();
         Self::decode(&bytes.unwrap_or_default()).unwrap_or_default()
@@ -52,7 +52,8 @@ impl Daily {
     }
 
     /// Counts the sessions that came since the last count, each on the day of its name.
-    /// `generation` is that of the head. A session that is counted stays so when it is removed.
+    /// `generation` is that of the head. A session that was counted stays counted when it is
+    /// removed.
     pub fn count<'a>(
         &mut self,
         sessions: impl IntoIterator<Item = &'a SessionEntry>,

@@ -65,7 +65,7 @@ pub struct JournalVolume {
 pub struct JournalSending {
     /// The volume's id.
     pub volume: VolumeId,
-    /// From which pack on, and when.
+    /// The number of the first such pack, and the time.
     pub begun: Begun,
 }
 
@@ -93,7 +93,7 @@ pub enum Journaled {
     Pack(JournalPack),
     /// A volume was begun.
     Volume(JournalVolume),
-    /// A pack is about to be sent under this name, or was and is in no commit.
+    /// A pack is about to be sent under this name, or was sent and is in no commit.
     Name(BlobName),
     /// Packs are sent for a volume. The newest record of a volume counts.
     Sending(JournalSending),
@@ -141,8 +141,8 @@ impl Journal {
     }
 
     /// Begins a new journal after a commit: drops everything that the cache has now, and keeps the
-    /// volumes that no commit has, the volumes that have no session from what was sent, and the names
-    /// of packs that were dropped.
+    /// volumes that no commit has, the volumes that have no session from what was sent, and the
+    /// names of packs that were dropped.
     pub fn begin(
         &self,
         files: &mut impl Files,

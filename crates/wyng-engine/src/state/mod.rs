@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The state of this machine, under `archives/ID/`, and the kept clock. Losing it loses no data, but without it an old
-//! state of the store cannot be distinguished from the newest.
+//! The state of this machine, under `archives/ID/`, and the kept clock. Losing it loses no data,
+//! but without it an old state of the store cannot be distinguished from the newest.
 //!
 //! Every file here is small, replaced atomically and fsynced, except for the journal, which is
 //! appended to.

@@ -182,7 +182,7 @@ impl Origins {
         }
     }
 
-    /// Forgets the origin of a volume that left the archive.
+    /// Removes the origin of a volume that left the archive.
     pub fn forget(&mut self, volume: &str) {
         self.changed |= self.known.remove(volume).is_some();
     }
@@ -221,7 +221,7 @@ impl Origins {
             snapshots,
             ..
         } = found;
-        // The name is given away: it stands for this volume, and no longer for one that had it.
+        // The name now stands for this volume, and no longer for a volume that had it before.
         for known in self.known.values_mut() {
             let before = known.former_names.len();
             known.former_names.retain(|former| former != volume);

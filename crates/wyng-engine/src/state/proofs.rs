@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! When each pack was pushed, read and proven, so that a byte budget reaches all packs in turn, and
-//! a person learns how much of an archive is proven.
+//! The times at which each pack was pushed, read and proven, so that a byte budget reaches all
+//! packs in turn, and a person learns the proven share of an archive.
 //!
 //! The file is a hint: a pack that it lacks counts as never read, and nothing is deleted because of
-//! it. A verify appends an entry as soon as a pack was read, so that what was read before a kill
+//! it. A verify appends an entry as soon as a pack was read, so that a pack read before a kill
 //! counts. A later entry replaces an earlier one of the same pack.
 //!
 //! ```text
@@ -51,12 +51,12 @@ impl StayingVm {
     }
 }
 
-/// What is known of one pack. Times on the kept clock are seconds; 0: it did not happen.
+/// Readings of a pack. Times on the kept clock are seconds; 0: it did not happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PackProof {
     /// When it was pushed, or first met here, on the kept clock.
     pub pushed_kept: u64,
-    /// The VM that pushed it, if it is one that stays.
+    /// The VM that pushed it, if that VM stays.
     pub pusher: Option<StayingVm>,
     /// The newest reading, whatever it found, on the kept clock.
     pub read_kept: u64,
@@ -82,7 +82,7 @@ impl PackProof {
     }
 }
 
-/// What is known of the packs of one archive.
+/// Readings of the packs of an archive.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Proofs {
     /// By pack number.
@@ -90,7 +90,7 @@ pub struct Proofs {
 }
 
 impl Proofs {
-    /// What was kept; nothing if there is no file. A torn or damaged entry is left out.
+    /// Reads the file; empty if it is missing. A torn or damaged entry is left out.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let bytes = files.read(&folder.file(FILE))?.unwrap_or_default();
         let mut proofs = Self::default();
@@ -127,7 +127,7 @@ impl Proofs {
         files.replace(&folder.file(FILE), &writer.finish())
     }
 
-    /// Notes the packs below `end` of which nothing is known yet as new, durably.
+    /// Notes the packs below `end` that have no entry yet as new, durably.
     pub fn note_unknown(
         files: &mut impl Files,
         folder: &ArchiveFolder,
@@ -140,7 +140,7 @@ impl Proofs {
         Self::note_new(files, folder, first..end, proof)
     }
 
-    /// Adds what is known of one pack to the file. It survives a kill of this process at once, and
+    /// Appends the readings of a pack to the file. It survives a kill of this process at once, and
     /// a loss of power after [`sync`](Self::sync).
     pub fn append(
         &mut self,
@@ -153,7 +153,7 @@ impl Proofs {
         files.append(&folder.file(FILE), &encode(number, 1, &proof))
     }
 
-    /// Makes durable what was appended.
+    /// Makes the appended entries durable.
     pub fn sync(files: &mut impl Files, folder: &ArchiveFolder) -> Result<(), Failure> {
         files.sync(&folder.file(FILE))
     }

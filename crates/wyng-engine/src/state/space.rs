@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What this machine knows about the deletion of what was given up: when it read back what lives
-//! on, when deleting was refused, and since when it has known key slots as removed.
+//! This machine's notes for deletions: when it last read back the packs that live on, when a
+//! deletion was refused, and since when it has known key slots as removed.
 //!
-//! The file is no more than a memory: without it everything is read back once more, and waits once
-//! more. Times are of the chain's kept clock.
+//! The file only saves time: without it, everything is read back once more, and removed slots wait
+//! once more. Times are of the chain's kept clock.
 //!
 //! ```text
 //!   0 │ "wyngspac"                                                    │
@@ -41,7 +41,7 @@ pub struct RemovedSlot {
     pub is_gone: bool,
 }
 
-/// See the module.
+/// Notes for the deletions of an archive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SpaceNotes {
     /// When a far end last refused to fetch, seconds.
@@ -53,7 +53,8 @@ pub struct SpaceNotes {
     /// When the far end was started that last read a pack whole and sound, by the pack's number,
     /// seconds.
     pub read_packs: BTreeMap<u64, u64>,
-    /// The same for commits by run number and kept clock.
+    /// Start of the far end that last read a commit whole and sound, by the commit's run number and
+    /// kept clock, seconds.
     pub read_commits: BTreeMap<(u64, u64), u64>,
     /// Key slots that were removed, by number.
     pub slots: BTreeMap<u8, RemovedSlot>,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What each volume has sent in its day, for `max_new_bytes`. The file is written before what it
-//! counts is sent, so that a restart does not give the day anew; without it the day begins anew.
+//! The bytes that each volume has sent in its day, for `max_new_bytes`. The file is written before
+//! the counted records are sent, so that a restart does not give a volume its day anew; without the
+//! file the day begins anew.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +13,15 @@ use super::ArchiveFolder;
 use crate::world::Files;
 
 const FILE: &str = "spent";
-/// A volume's id, its day, and its two sums.
+/// A volume's id, its day, and its two sums of bytes.
 const ENTRY_BYTES: usize = 40;
 
-/// What the volumes of an archive have sent, each in its newest day.
+/// The bytes that the volumes of an archive have sent, each in its newest day.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Spending(BTreeMap<VolumeId, Spent>);
 
 impl Spending {
-    /// Reads the file; empty if there is none, or not a whole one.
+    /// Reads the file; empty if it is missing or damaged.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let bytes = files.read(&folder.file(FILE))?.unwrap_or_default();
         Ok(Self::decode(&bytes).unwrap_or_default())
@@ -39,12 +40,12 @@ impl Spending {
         files.replace(&folder.file(FILE), &writer.finish())
     }
 
-    /// What a volume has sent in its newest day.
+    /// The bytes that a volume has sent in its newest day.
     pub fn of(&self, volume: VolumeId) -> Spent {
         self.0.get(&volume).copied().unwrap_or_default()
     }
 
-    /// Sets what a volume has sent in its newest day.
+    /// Sets the bytes that a volume has sent in its newest day.
     pub fn set(&mut self, volume: VolumeId, spent: Spent) {
         self.0.insert(volume, spent);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! When the last run of each profile began that a timer started and that did its work. The file is
-//! a hint: without it the next run begins at once.
+//! The start of each profile's last run that a timer started and that did its work. The file is a
+//! hint: without it the next run begins at once.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use super::archives::{ArchiveFolder, from_hex, to_hex};
 use crate::world::Files;
 
 const FILE: &str = "starts.toml";
-/// Maximum number of profiles: more than anybody has of one archive.
+/// Maximum number of profiles, more than an archive has in practice.
 const PROFILES_MAX: usize = 64;
 
 /// Starts by profile.

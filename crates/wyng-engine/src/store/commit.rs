@@ -171,8 +171,8 @@ pub fn commit_change<P: Parts>(
     finish(world, archive, pool, state, stamp)
 }
 
-/// Commits changed entries of one volume, without a new session. What an interrupted run left goes
-/// into the same commit, which would forget it otherwise.
+/// Commits changed entries of one volume, without a new session. The remains of an interrupted run
+/// go into the same commit, which would forget them otherwise.
 pub(crate) fn commit_edit<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

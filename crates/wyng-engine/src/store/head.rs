@@ -22,7 +22,7 @@ pub(crate) fn settle_pending(
     }
     push_pending(files, store, archive)?;
     archive.roll_forward(files)?;
-    // The commit may have given up packs: nothing in them is known any more.
+    // The commit may have given up packs: their ids are not known any more.
     archive.follow_head(files)
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The commits below a head, each from a copy in the store or from this machine's ledger, and what
-//! their hashes prove. It refuses a commit that goes back in the time of the chain. It decides nothing: `archive open` chooses the state.
+//! their hashes prove. It refuses a commit that goes back in the time of the chain. It decides
+//! nothing: `archive open` chooses the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 

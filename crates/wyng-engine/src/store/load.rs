@@ -44,10 +44,10 @@ impl OldCache {
 }
 
 /// Builds index and nodes anew in a folder of the state: the pack table from right to left, then of
-/// each pack in use its directory and its nodes; what was given up may be gone. What cannot be read
-/// comes from the old cache, as far as its ids fit. A pack that cannot be read is noted. It is also
-/// reported, unless the archive marks it lost already; the number of packs that were reported is
-/// returned.
+/// each pack in use its directory and its nodes; a pack that was given up may be gone. A directory
+/// or node that cannot be read comes from the old cache, as far as its ids fit. A pack that cannot
+/// be read is noted. It is also reported, unless the archive marks it lost already; the number of
+/// packs that were reported is returned.
 pub(crate) fn rebuild<P: Parts>(
     world: &mut World<P>,
     credential: &Credential,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! How the pack table changes besides growing: packs that are marked lost, live again, given up or
+//! Changes of the pack table other than growth: packs that are marked lost, live again, given up or
 //! going, and entries of deleted packs that are dropped.
 
 use std::collections::{BTreeMap, BTreeSet};

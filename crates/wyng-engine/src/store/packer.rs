@@ -50,8 +50,8 @@ impl<P: Parts> Packer<P> {
         }
     }
 
-    /// From now on packs may take the room that the store keeps free for commits: a full store must
-    /// not keep what empties it from being written.
+    /// From now on packs may take the room that the store keeps free for commits, so that a full
+    /// store can be emptied.
     pub(crate) fn use_reserve(mut self) -> Self {
         self.outbox.reserve = Reserve::Usable;
         self

@@ -54,7 +54,7 @@ impl EditedVolume {
     }
 }
 
-/// How a commit changes the volume table and the session tables.
+/// Changes of the volume table and the session tables in a commit.
 pub(super) struct VolumeEdits {
     /// Volumes whose entries change without a new session.
     pub edited: Vec<EditedVolume>,
@@ -134,7 +134,7 @@ pub(super) fn edit_volumes<P: Parts>(
     })
 }
 
-/// How a commit changes the key table.
+/// Changes of the key table in a commit.
 pub(super) struct KeyEdits {
     /// New session keys, each with its number, ascending.
     pub new: Vec<(u64, KeyEntry)>,

@@ -9,10 +9,10 @@ use crate::world::Store;
 
 /// Length of the pieces in which a pack is read, so that memory does not grow with packs.
 const PIECE_BYTES: u32 = 1 << 20;
-/// Number of pieces that are asked for ahead.
+/// Number of pieces that are requested ahead.
 const PIECES_AHEAD: usize = 4;
 
-/// Reads a pack in pieces and compares its hash with its name: what is wrong with it, if anything.
+/// Reads a pack in pieces and compares its hash with its name; returns its fault, if it has one.
 /// `count` gets the length of each piece that came, bytes.
 pub(crate) fn hash_pack(
     store: &mut impl Store,

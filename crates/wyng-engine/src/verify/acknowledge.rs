@@ -83,8 +83,8 @@ pub(crate) fn report_acknowledged(
         .try_for_each(|what| client.tell(ToClient::Acknowledged { what }))
 }
 
-/// Finds sessions that need what only lost packs hold; lost packs that the next backup heals,
-/// because this machine has what they hold; and commits and slots that are missing.
+/// Finds sessions that need records of lost packs; lost packs that the next backup heals, because
+/// this machine has their records; and commits and slots that are missing.
 pub(crate) fn known_damage(
     files: &mut impl Files,
     archive: &mut Archive,

@@ -49,7 +49,7 @@ pub(super) struct Findings {
     read_packs: usize,
     /// Those among them that are missing or damaged.
     bad_packs: BTreeSet<u64>,
-    /// When each pack was read and proven.
+    /// Readings and proofs of each pack.
     pub proving: Proving,
 }
 
@@ -88,7 +88,7 @@ impl Findings {
         });
     }
 
-    /// Notes what was found in a pack that was read; without damage, that it is right.
+    /// Notes the result of reading a pack: its damage, or that it is intact.
     pub(super) fn judge(
         &mut self,
         files: &mut impl Files,

@@ -95,7 +95,7 @@ pub(super) fn open_packs<P: Parts>(
     }
 }
 
-/// Packs that are asked for before they are needed: memory bounds them.
+/// Maximum number of packs that are requested ahead, bounded by memory.
 struct Ahead {
     left: VecDeque<(u64, PackEntry)>,
     /// Packs whose answers are due, in the order of the questions.

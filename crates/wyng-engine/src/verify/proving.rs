@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What is kept of the readings of packs: which are read next, and how much of an archive is
-//! proven. The choice itself is [`wyng_archive::plan::proof`]'s.
+//! Stored readings of packs: they decide which packs are read next, and the proven share of an
+//! archive. The choice itself is [`wyng_archive::plan::proof`]'s.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ const SYNC_AFTER_PACKS: u32 = 16;
 pub(super) struct Proving {
     proofs: Proofs,
     folder: ArchiveFolder,
-    /// The far end that reads, if it is a VM that stays.
+    /// The VM that reads; `None` if it does not stay.
     reader: Option<StayingVm>,
     /// When the reading began, on the kept clock: no reading counts as later than it was.
     now_kept: u64,
@@ -31,8 +31,8 @@ pub(super) struct Proving {
 }
 
 impl Proving {
-    /// What was kept of `packs`. Packs that are met for the first time count as pushed now, and by
-    /// the VM behind `via` if that stays.
+    /// Loads the readings of `packs`. Packs that are met for the first time count as pushed now,
+    /// and by the VM behind `via` if that stays.
     pub(super) fn begin(
         files: &mut impl Files,
         clock: &mut impl Clock,
@@ -55,8 +55,8 @@ impl Proving {
         })
     }
 
-    /// The order in which packs are read: with a budget those that it is best spent on, otherwise
-    /// all, first those whose last reading is longest ago.
+    /// The order in which packs are read: with a budget, the packs that the plan selects; otherwise
+    /// all packs, the longest unread first.
     pub(super) fn order(
         &self,
         packs: &Packs,
@@ -79,7 +79,7 @@ impl Proving {
         choose(&readings, budget_bytes, self.now_kept)
     }
 
-    /// The pack was read whole and is right.
+    /// Notes that the pack was read whole and is intact.
     pub(super) fn note_sound(
         &mut self,
         files: &mut impl Files,
@@ -99,7 +99,7 @@ impl Proving {
         self.append(files, number, known)
     }
 
-    /// The pack was read and is missing or damaged.
+    /// Notes that the pack was read and is missing or damaged.
     pub(super) fn note_damage(
         &mut self,
         files: &mut impl Files,
@@ -110,7 +110,7 @@ impl Proving {
         self.append(files, number, known)
     }
 
-    /// The pack is not right after all. [`keep`](Self::keep) must follow.
+    /// Withdraws a reading: the pack is damaged after all. [`keep`](Self::keep) must follow.
     pub(super) fn disprove(&mut self, number: u64) {
         let mut known = self.known(number);
         known.read_kept = self.now_kept;
@@ -149,7 +149,7 @@ impl Proving {
     }
 }
 
-/// What was kept of `packs`, with those that are met for the first time; durable.
+/// The stored readings of `packs`; packs that are met for the first time are added, durably.
 fn met(
     files: &mut impl Files,
     archive: &Archive,
@@ -169,18 +169,18 @@ fn met(
     Ok(proofs)
 }
 
-/// How much of an archive is proven, and since when.
+/// Proven share of an archive, and the last complete verify.
 pub(crate) struct Proven {
-    /// How much of the live packs is proven.
+    /// Proven share of the live packs.
     pub share: Share,
-    /// The last complete verify: when the pack that was read longest ago was found right, by each
-    /// clock; `None` before the first verify. Packs that no verify has met yet do not count: they
-    /// are read first.
+    /// The last complete verify: the time, by each clock, at which the pack that was read longest
+    /// ago was found intact; `None` before the first verify. Packs that no verify has met yet do
+    /// not count: they are read first.
     pub verified: Option<Moment>,
 }
 
-/// Sums up what was kept of the readings of `packs`. Of a proof by the VM that pushed only the part
-/// counts that the archive's present far end has pushed itself: another one can do better.
+/// Sums up the stored readings of `packs`. A proof by the VM that pushed counts only if that VM is
+/// the archive's present far end: another far end can prove the pack better.
 pub(crate) fn proven(
     files: &mut impl Files,
     archive: &Archive,

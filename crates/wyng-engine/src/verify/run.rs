@@ -36,8 +36,8 @@ pub struct VerifyRequest {
     pub session: Option<SessionChoice>,
     /// Opens every record too.
     pub deep: bool,
-    /// Packs of at most this many bytes are read, half of them for the oldest proofs and half for
-    /// what has none; slots and commits are read in addition.
+    /// Packs of at most this many bytes are read, half of them for packs with the oldest proof and
+    /// half for packs without a proof; slots and commits are read in addition.
     pub budget_bytes: Option<u64>,
 }
 
@@ -198,7 +198,7 @@ fn report_found<P: Parts>(
     packs: &Packs,
     problems: Vec<Found>,
 ) -> Result<Reported, Failure> {
-    // What is held counts as lost only for saying which sessions need it.
+    // A held pack counts as lost only in the report of the sessions that need it.
     let (lost, held) = (
         archive.ledger.notes.lost_packs(),
         archive.ledger.notes.held_packs(),
@@ -218,7 +218,7 @@ fn report_found<P: Parts>(
     Ok(found)
 }
 
-/// How a check ends that found so many problems.
+/// Result of a check that found this number of problems.
 fn ended(archive: &Archive, problems: u64) -> Result<(), Failure> {
     let held = archive.ledger.notes.held_packs().len();
     match problems {
@@ -228,7 +228,7 @@ fn ended(archive: &Archive, problems: u64) -> Result<(), Failure> {
     }
 }
 
-/// Reads back what a run of backup sent: the packs from number `first_pack` on, and the commits
+/// Reads back the blobs that a backup sent: the packs from number `first_pack` on, and the commits
 /// above generation `above`. The far end that pushed has ended, and another one is started.
 ///
 /// A pack that is missing or damaged is noted, so that the next run sends it again.

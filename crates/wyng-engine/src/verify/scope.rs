@@ -98,8 +98,8 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    /// The packs in which the chosen sessions lie; all packs in use, where the whole archive was
-    /// asked for.
+    /// The packs in which the chosen sessions lie; all packs in use, if the whole archive was
+    /// requested.
     pub(super) fn of(
         files: &mut impl Files,
         client: &mut impl Client,
@@ -109,7 +109,7 @@ impl Scope {
     ) -> Result<Self, Failure> {
         let packs = packs_of(files, archive)?;
         let needed = if chosen.is_whole_archive {
-            // What was given up may be gone, which is no damage.
+            // A pack that was given up may be gone, which is no damage.
             let in_use = packs
                 .iter()
                 .filter(|(_, pack)| pack.state.given_up().is_none());

@@ -54,7 +54,7 @@ impl<B> Fetched<B> {
     }
 }
 
-/// What became of a blob that was to be deleted.
+/// Answer to a deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deleted {
     /// It is gone, durably.
@@ -127,10 +127,10 @@ pub trait Store {
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
     /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
-    /// Has a blob deleted; answers come in the order of the names. What the archive still needs is
-    /// refused by the caller, in `space`, before this.
+    /// Requests the deletion of a blob; answers come in the order of the names. The caller, in
+    /// `space`, refuses blobs that the archive still needs.
     fn delete(&mut self, name: BlobName) -> Result<(), Failure>;
-    /// What became of the oldest blob that was to be deleted. A store that fails is an error.
+    /// The answer to the oldest deletion. A store that fails is an error.
     fn deleted(&mut self) -> Result<Deleted, Failure>;
     /// Ends the prune.
     fn finish_prune(&mut self) -> Result<(), Failure>;

@@ -95,8 +95,8 @@ pub trait Volumes {
     fn rotate(&mut self, item: u32, label: &BaseLabel) -> Result<bool, Failure>;
     /// Closes a source that has no session to be committed.
     fn close_source(&mut self, item: u32);
-    /// Removes the base snapshot of a source or target, because it was found to be wrong. Fails with
-    /// [`Failure::BaseKept`] if it cannot be removed.
+    /// Removes the base snapshot of a source or target, because it was found to be wrong. Fails
+    /// with [`Failure::BaseKept`] if it cannot be removed.
     fn drop_base(&mut self, item: u32) -> Result<(), Failure>;
     /// Has the client look at where a target goes. Nothing is made or changed.
     fn look_at_target(&mut self, item: u32, wish: &TargetWish<'_>) -> Result<TargetLook, Failure>;

@@ -215,8 +215,8 @@ fn write_beside(
     folder.write_slots(files, &all)
 }
 
-/// The slots that the head lists and that this version can open, from the store or, where the store lost one, from this machine's
-/// copies; and how many the store lost, which are reported.
+/// The slots that the head lists and that this version can open, from the store or, where the store
+/// lost one, from this machine's copies; and how many the store lost, which are reported.
 fn live_slots(
     store: &mut impl Store,
     client: &mut impl Client,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Who reaches which stored bytes: session after session, each id is followed from the session with
-//! which it appears to the session with which it vanishes.
+//! Finds the sessions that reach each stored record: session after session, each id is followed
+//! from the session in which it appears to the session in which it vanishes.
 //!
 //! Consecutive sessions are compared node by node, and equal nodes are passed over with all that is
-//! below them. So the work is in what sessions changed, and not in their sizes. A census covers
-//! only ids of its part, so that its memory has a bound however large the archive is.
+//! below them. So the work depends on the changes between sessions, and not on their sizes. A
+//! census covers only ids of its part, so that its memory has a bound however large the archive is.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ use wyng_control::Failure;
 use crate::archive::{Archive, NodesAtHand, content_root};
 use crate::world::Files;
 
-/// One of several equal parts of all ids. Ids are keyed hashes, so the parts are of one size.
+/// A part of all ids. Ids are keyed hashes, so the parts have about the same size.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Part {
     /// Its number, below `count`.
@@ -34,7 +34,7 @@ impl Part {
     }
 }
 
-/// What one session reaches.
+/// Sums of a session.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct SessionShare {
     /// Bytes of the volume that are not holes.
@@ -45,7 +45,7 @@ pub(super) struct SessionShare {
     pub unique_bytes: u64,
 }
 
-/// What the sessions of one volume reach together.
+/// Sums of a volume's sessions together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct VolumeShare {
     /// Total length of the records that they reach, each once, bytes.
@@ -54,7 +54,7 @@ pub(super) struct VolumeShare {
     pub unique_bytes: u64,
 }
 
-/// Who reached an id so far.
+/// The sessions and volumes that reached an id so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reached {
     Never,
@@ -102,9 +102,9 @@ pub(super) struct Census {
     /// Sums of the present session, bytes.
     data_bytes: u64,
     stored_bytes: u64,
-    /// What each session reaches.
+    /// Sums of each session.
     pub sessions: Vec<SessionShare>,
-    /// What each volume's sessions reach.
+    /// Sums of each volume's sessions.
     pub volumes: Vec<VolumeShare>,
 }
 
@@ -144,7 +144,7 @@ impl Census {
         Ok(())
     }
 
-    /// Counts what only one session reaches, behind the last session.
+    /// Counts the ids that only the last session reaches, after all sessions were taken.
     pub(super) fn finish(&mut self) {
         for sighted in self.seen.values() {
             let length = u64::from(sighted.length_bytes);
@@ -161,7 +161,7 @@ impl Census {
         }
     }
 
-    /// Whether an id is of the census's part.
+    /// Whether an id is in the census's part.
     pub(super) fn covers(&self, id: &Id) -> bool {
         self.part.has(id)
     }
@@ -272,7 +272,7 @@ impl Census {
         Ok(())
     }
 
-    /// An id has one more position.
+    /// Adds a position of an id.
     fn appear(
         &mut self,
         files: &mut impl Files,
@@ -300,7 +300,7 @@ impl Census {
         Ok(())
     }
 
-    /// An id has one position less.
+    /// Removes a position of an id.
     fn vanish(&mut self, id: &Id) {
         self.move_positions(id, |positions| positions.saturating_sub(1));
     }
@@ -314,7 +314,7 @@ impl Census {
         }
     }
 
-    /// Settles what the present session has that the one before it had not, and the reverse.
+    /// Settles the ids that appear or vanish with the present session.
     fn end_session(&mut self) {
         for id in std::mem::take(&mut self.touched) {
             let Some(sighted) = self.seen.get_mut(&id) else {
@@ -350,7 +350,8 @@ impl Census {
         self.session = self.session.saturating_add(1);
     }
 
-    /// Nothing of a volume is in the first session of the next one, unless it is met there.
+    /// Ends the ids of a volume: the first session of the next volume has an id only if the id is
+    /// met there.
     fn end_volume(&mut self) {
         for sighted in self.seen.values_mut() {
             if let Some(since) = sighted.since {
@@ -364,7 +365,7 @@ impl Census {
 }
 
 impl Sighted {
-    /// It was reached from session `since` on, and no longer by session `end`.
+    /// Counts an id that was reached from session `since` on, and no longer by session `end`.
     fn end(&mut self, since: u32, end: u32) {
         self.since = None;
         if end.saturating_sub(since) > 1 {

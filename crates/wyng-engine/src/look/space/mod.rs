@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What fills the store: which bytes each session and each volume needs, and what the others are.
-//! It reads the cache alone.
+//! The use of the store: the bytes that each session and each volume needs, and the other bytes by
+//! their kind. It reads the cache alone.
 //!
 //! All ids are taken in parts of at most [`IDS_A_PART`], one part after the other, so memory stays
 //! below 100 MiB. Each part reads every node that a session does not share with the one before it,
@@ -25,18 +25,18 @@ use census::{Census, Part, SessionShare, VolumeShare};
 /// Maximum number of ids in a part.
 pub(super) const IDS_A_PART: u64 = 800_000;
 
-/// A volume with its sessions, and what they need.
+/// A volume and its sessions, with the bytes that they need.
 pub struct SizedVolume {
     /// The volume.
     pub volume: VolumeEntry,
-    /// What its sessions need together.
+    /// Bytes that its sessions need together.
     pub sizes: VolumeSizes,
-    /// Its sessions, oldest first, each with what it needs.
+    /// Its sessions, oldest first, each with the bytes that it needs.
     pub sessions: Vec<(SessionEntry, SessionSizes)>,
 }
 
 impl SizedVolume {
-    /// What one of its sessions needs.
+    /// Bytes that a session of it needs.
     pub(super) fn of(&self, session: &SessionEntry) -> Option<SessionSizes> {
         self.sessions
             .iter()
@@ -60,7 +60,7 @@ pub fn sizes(
     Ok(survey.into_sized().filter(is_asked).collect())
 }
 
-/// What the stored bytes of the archive are, with the sizes of all sessions.
+/// The stored bytes of the archive by kind, with the sizes of all sessions.
 pub fn space(
     files: &mut impl Files,
     client: &mut impl Client,
@@ -100,11 +100,12 @@ struct Survey {
     shares: Vec<VolumeShare>,
 }
 
-/// What is done with each part's census.
+/// A consumer of each part's census.
 type ForEachPart<'a, F> = &'a mut dyn FnMut(&mut F, &mut Archive, &Census) -> Result<(), Failure>;
 
 impl Survey {
-    /// The volumes that may share records with the one that is asked for: those of its domains.
+    /// The volumes that may share records with the requested volume, because they have a domain in
+    /// common.
     fn begin(
         files: &mut impl Files,
         archive: &mut Archive,
@@ -265,7 +266,7 @@ impl Records {
     }
 }
 
-/// The packs by their states; what lives is counted record by record.
+/// Sums up the packs by their states; live packs are counted record by record.
 fn by_state(archive: &Archive, packs: &Packs) -> SpaceReport {
     let lost = archive.ledger.notes.lost_packs();
     let mut report = SpaceReport::default();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The DELETEs of a call and their answers, in the order of their numbers. It talks to nobody.
+//! The DELETEs of a call and their answers, in the order of their numbers. It does no I/O.
 
 use std::collections::VecDeque;
 
@@ -12,9 +12,9 @@ use crate::ipc::DeleteAnswer;
 pub(super) struct Prune {
     /// Number of the last DELETE.
     sent: u64,
-    /// Number of the last DELETE that has its answer.
+    /// Number of the last DELETE that was answered.
     answered: u64,
-    /// Answers that nobody asked for yet.
+    /// Answers that were not taken yet.
     answers: VecDeque<DeleteAnswer>,
 }
 
@@ -25,7 +25,7 @@ impl Prune {
         self.sent
     }
 
-    /// The oldest answer that nobody asked for yet.
+    /// The oldest answer that was not taken yet.
     pub(super) fn take_answer(&mut self) -> Option<DeleteAnswer> {
         self.answers.pop_front()
     }
