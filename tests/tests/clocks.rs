@@ -581,7 +581,7 @@ fn the_programs_go_by_the_kernels_clocks_and_a_look_leaves_the_file_as_it_is() {
     let archive = &status.success().json["archives"][0];
     let skew = archive["clock_skew_seconds"].as_i64().unwrap();
     assert!((7000..7400).contains(&skew), "{skew} s");
-    assert!(archive["verified_age_seconds"].is_null());
+    assert!(archive["last_verify_age_seconds"].is_null());
     assert_eq!(status.json["warnings"][0]["code"], "clock-jumped");
     assert_eq!(std::fs::read(sandbox.state().join("clock")).unwrap(), bytes);
     let trusted = sandbox.wyng(&["status", "--trust-clock"]);

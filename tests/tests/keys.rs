@@ -157,14 +157,14 @@ fn an_archive_whose_only_slot_is_damaged_is_status_5_in_verify() {
 #[test]
 fn keys_are_proven_by_a_check_and_by_a_restore() {
     let sandbox = archive_with_a_session();
-    let shown = || sandbox.wyng(&["archive", "show", "home"]).json["archives"][0].clone();
+    let shown = || sandbox.wyng(&["status", "home"]).json["archives"][0].clone();
     let before = shown();
-    assert!(before["keys_proven"].is_null() && before["keys_proven_age_seconds"].is_null());
+    assert!(before["keys_proven"].is_null() && before["key_proof_age_seconds"].is_null());
     check(&sandbox, "passphrase").success();
     let checked = shown();
     let proven = checked["keys_proven"].as_str().unwrap();
     assert!(proven >= checked["committed"].as_str().unwrap(), "{proven}");
-    assert!(checked["keys_proven_age_seconds"].is_u64());
+    assert!(checked["key_proof_age_seconds"].is_u64());
     // A later proof takes the place of the first, whatever the time.
     sandbox.assert_restores("disk.img", "latest", &noise(MIB, 1));
     assert!(shown()["keys_proven"].as_str().unwrap() >= proven);

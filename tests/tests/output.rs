@@ -161,6 +161,7 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["volume", "remove", "home", "second", "--yes"]);
     tour.run(0, &["compact", "home"]);
     tour.run(0, &["undelete", "home", "second", "latest"]);
+    tour.run(2, &["undelete", "home", "disk.img", "latest"]);
     tour.run(0, &["unlock", "home"]);
     tour.run(4, &["unlock", "home", "--passphrase-file", &second]);
     tour.run(0, &["verify", "home", "--deep"]);

@@ -273,10 +273,19 @@ fn name_of(session: &Reported) -> String {
 }
 
 fn undelete(world: &mut MemoryWorld, session: &Reported) -> Result<UndeleteReport, Failure> {
+    let choice = SessionChoice::Prefix(name_of(session));
+    undelete_any(world, &session.volume, choice)
+}
+
+fn undelete_any(
+    world: &mut MemoryWorld,
+    volume: &str,
+    session: SessionChoice,
+) -> Result<UndeleteReport, Failure> {
     let request = UndeleteRequest {
         archive: "home".into(),
-        volume: session.volume.clone(),
-        session: SessionChoice::Prefix(name_of(session)),
+        volume: volume.into(),
+        session,
     };
     assert_eq!(space::undelete(world, &request)?, ExitStatus::Done);
     let report = world.client.told.iter().find_map(|event| match event {
@@ -344,6 +353,26 @@ fn a_removed_session_comes_back_pinned_within_its_hold_off_and_not_after_it() {
         "{refused:?}"
     );
     assert_whole(&late, rest);
+}
+
+#[test]
+fn only_removed_sessions_are_looked_for() {
+    let (durable, sessions, now) = with_new_content(&made(3, 7 * 24 * HOUR), 3);
+    let mut world = at(&durable, now);
+    remove(&mut world, &sessions[1]);
+    let removed = world.end();
+    let century = name_of(&sessions[1])[..2].to_owned();
+    for choice in [SessionChoice::Latest, SessionChoice::Prefix(century)] {
+        let mut world = at(&removed, now + HOUR);
+        let back = undelete_any(&mut world, "volume 0", choice.clone()).unwrap();
+        assert_eq!(back.session, sessions[1].time, "{choice}");
+        let mut world = at(&world.end(), now + 2 * HOUR);
+        let again = undelete_any(&mut world, "volume 0", choice);
+        assert!(
+            matches!(again, Err(Failure::NotRemoved { .. })),
+            "{again:?}"
+        );
+    }
 }
 
 #[test]

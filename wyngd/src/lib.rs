@@ -228,6 +228,7 @@ fn log_to_standard_error() {
     let level = match std::env::var("WYNGD_LOG").as_deref() {
         Ok("debug") => tracing::Level::DEBUG,
         Ok("info") => tracing::Level::INFO,
+        Ok("error") => tracing::Level::ERROR,
         _ => tracing::Level::WARN,
     };
     // A second subscriber cannot be set, and the first one stays.

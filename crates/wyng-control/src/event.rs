@@ -117,6 +117,8 @@ pub enum ToClient {
     Judged(JudgedSession),
     /// `prune`, `session remove`, `volume remove`: the totals.
     Pruned(PruneReport),
+    /// `prune`: what was deleted of the packs that waited, if anything was.
+    Deleted(DeletedReport),
     /// `verify`: a problem.
     Problem(Problem),
     /// `status`, `archive acknowledge`: damage that a user has acknowledged.
@@ -482,6 +484,8 @@ pub struct SessionLine {
     pub added_bytes: u64,
     /// The volume was in use during the backup.
     pub live: bool,
+    /// A person pinned it: no prune removes it.
+    pub pinned: bool,
     /// An object that the session needs is missing or damaged in the store, and was not healed.
     pub damaged: bool,
     /// A user has acknowledged that damage.
@@ -665,6 +669,15 @@ pub struct PruneReport {
     pub unknown_objects: u64,
     /// Nothing was changed.
     pub dry_run: bool,
+}
+
+/// What a prune deleted of the packs that waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct DeletedReport {
+    /// Number of packs.
+    pub packs: u64,
+    /// Their length, bytes.
+    pub bytes: u64,
 }
 
 /// One problem that `verify` found.

@@ -227,6 +227,9 @@ struct Archive {
     acknowledged: Vec<String>,
     #[serde(flatten)]
     ages: Option<AgesRow>,
+    /// Length of the packs that wait for their deletion; with `status` only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_bytes: Option<u64>,
     /// Everything overdue; with `status` only.
     #[serde(skip_serializing_if = "Option::is_none")]
     warnings: Option<Vec<OverdueRow>>,
@@ -240,12 +243,20 @@ impl Archives {
                 newest: BTreeMap::new(),
                 acknowledged: Vec::new(),
                 ages: None,
+                waiting_bytes: None,
                 warnings: None,
             }),
             ToClient::Ages(ages) => {
                 if let Some(archive) = self.archives.last_mut() {
                     archive.ages = Some(AgesRow(*ages));
+                    archive.waiting_bytes = Some(0);
                     archive.warnings = Some(Vec::new());
+                }
+            }
+            ToClient::Waits(waits) => {
+                let archive = self.archives.last_mut();
+                if let Some(bytes) = archive.and_then(|archive| archive.waiting_bytes.as_mut()) {
+                    *bytes = bytes.saturating_add(waits.bytes);
                 }
             }
             ToClient::Volume(volume) => self.volume.clone_from(&volume.name),

@@ -362,6 +362,7 @@ impl Human {
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
             | ToClient::Waits(_)
+            | ToClient::Deleted(_)
             | ToClient::Compacted(_)
             | ToClient::Undeleted(_)
             | ToClient::Acknowledged { .. } => false,
@@ -510,7 +511,7 @@ impl Human {
         let parts = [
             ("shared by several volumes", space.shared_bytes),
             ("metadata", space.metadata_bytes),
-            ("no longer needed, in packs that are", space.dead_bytes),
+            ("no longer needed, in packs in use", space.dead_bytes),
             ("filler", space.filler_bytes),
             (waiting.as_str(), space.waiting_bytes),
             (lost.as_str(), space.lost_bytes),
@@ -600,6 +601,7 @@ impl Human {
             ),
             (session.age_secs.is_none(), "ahead of the clock"),
             (session.live, "live"),
+            (session.pinned, "pinned"),
         ];
         let words = words
             .into_iter()
@@ -860,6 +862,11 @@ impl Human {
             ToClient::Compacted(report) => vec![compacted(report)],
             ToClient::Undeleted(report) => vec![undeleted(report)],
             ToClient::Waits(waits) => vec![waiting(waits)],
+            ToClient::Deleted(report) => vec![format!(
+                "{} deleted, {}",
+                counted(report.packs, "pack"),
+                show_bytes(report.bytes)
+            )],
             ToClient::Acknowledged { what } => {
                 vec![format!("damaged, acknowledged: {}", plain(what))]
             }

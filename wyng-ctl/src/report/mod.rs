@@ -405,11 +405,11 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DiffReport, JudgedSession,
-        KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
-        RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
-        UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes,
-        WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DeletedReport, DiffReport,
+        JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem,
+        PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine, SessionSizes,
+        SlotKind, SpaceReport, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+        VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
@@ -651,6 +651,7 @@ What a person must know although the command did what it was asked to. With `--j
             size_bytes: 4096,
             added_bytes: 512,
             live: true,
+            pinned: true,
             damaged: true,
             acknowledged: false,
             sizes: Some(SessionSizes {
@@ -820,6 +821,10 @@ What a person must know although the command did what it was asked to. With `--j
                 proof_bytes: 37,
                 problems: 0,
                 unknown: false,
+            }),
+            ToClient::Deleted(DeletedReport {
+                packs: 45,
+                bytes: 46,
             }),
             ToClient::Waits(Waits {
                 reason: WaitReason::HoldOff {

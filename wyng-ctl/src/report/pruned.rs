@@ -14,6 +14,15 @@ pub(super) struct Pruned {
     pub(super) volumes: Vec<PrunedVolume>,
     #[serde(flatten)]
     totals: Option<Totals>,
+    /// What was deleted of the packs that waited.
+    #[serde(flatten)]
+    deleted: Option<Deleted>,
+}
+
+#[derive(Serialize)]
+struct Deleted {
+    deleted_packs: u64,
+    deleted_bytes: u64,
 }
 
 /// A volume with the fates of its sessions, oldest first.
@@ -64,6 +73,12 @@ impl Pruned {
                     freed_bytes: report.freed_bytes,
                     waiting_bytes: report.waiting_bytes,
                     unknown_objects: report.unknown_objects,
+                });
+            }
+            ToClient::Deleted(report) => {
+                self.deleted = Some(Deleted {
+                    deleted_packs: report.packs,
+                    deleted_bytes: report.bytes,
                 });
             }
             _ => {}
@@ -153,9 +168,9 @@ pub(super) fn summary(report: &PruneReport, removed: usize) -> String {
         show_bytes(report.waiting_bytes),
     );
     let what = if report.dry_run {
-        format!("{removed} {sessions} would be removed, {freed} freed")
+        format!("{removed} {sessions} would be removed, {freed} given up")
     } else {
-        format!("{removed} {sessions} removed, {freed} freed")
+        format!("{removed} {sessions} removed, {freed} given up")
     };
     if report.unknown_objects > 0 {
         return format!(
@@ -163,7 +178,7 @@ pub(super) fn summary(report: &PruneReport, removed: usize) -> String {
              `wyng-ctl backup` to heal them"
         );
     }
-    format!("{what}; {waiting} wait until the hold-off is over")
+    format!("{what}; {waiting} in all are given up, and are deleted after their hold-off")
 }
 
 /// The question before sessions or a whole volume are removed by hand.

@@ -32,11 +32,13 @@ pub(super) struct ArchiveFields {
     committed_time: i64,
     #[serde(rename = "verified", serialize_with = "time_or_never")]
     verified_time: i64,
-    #[serde(rename = "verified_age_seconds")]
+    /// `ArchiveAges` has it.
+    #[serde(skip)]
     verified_age_secs: Option<u64>,
     #[serde(rename = "keys_proven", serialize_with = "time_or_never")]
     keys_proven_time: i64,
-    #[serde(rename = "keys_proven_age_seconds")]
+    /// The same.
+    #[serde(skip)]
     keys_proven_age_secs: Option<u64>,
     #[serde(rename = "clock_skew_seconds")]
     clock_skew_secs: i64,
@@ -62,13 +64,13 @@ pub(super) struct ArchiveFields {
 struct AgesFields {
     #[serde(rename = "last_backup", serialize_with = "time_or_never")]
     last_backup_time: i64,
-    #[serde(rename = "last_backup_age_secs")]
+    #[serde(rename = "last_backup_age_seconds")]
     backup_secs: Option<u64>,
     #[serde(rename = "last_verify", serialize_with = "time_or_never")]
     last_verify_time: i64,
-    #[serde(rename = "last_verify_age_secs")]
+    #[serde(rename = "last_verify_age_seconds")]
     verify_secs: Option<u64>,
-    #[serde(rename = "key_proof_age_secs")]
+    #[serde(rename = "key_proof_age_seconds")]
     key_proof_secs: Option<u64>,
     #[serde(rename = "sessions")]
     session_count: u64,
@@ -117,6 +119,7 @@ struct SessionFields {
     size_bytes: u64,
     added_bytes: u64,
     live: bool,
+    pinned: bool,
     damaged: bool,
     acknowledged: bool,
     #[serde(

@@ -5,14 +5,12 @@
 use wyng_archive::format::{
     DESCRIPTION_MAX_BYTES, SessionEntry, TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, is_volume_name,
 };
-use wyng_archive::plan::age::Age;
-use wyng_control::{Failure, SessionChoice, SessionLine, ToClient, VolumeLine};
+use wyng_control::{Failure, SessionChoice, ToClient, VolumeLine};
 use wyng_wire::Service;
 
 use crate::archive::Archive;
-use crate::kept::{moment_now, moment_of_session};
-use crate::store::{EditedVolume, commit_edit, is_damaged, settle_pending};
-use crate::verify::is_acknowledged;
+use crate::look::line_of;
+use crate::store::{EditedVolume, commit_edit, settle_pending};
 use crate::world::{Client, Files, Parts, Store, World};
 
 /// A change of one session's entry.
@@ -144,28 +142,8 @@ pub fn change_session<P: Parts>(
         commit_to(world, &mut archive, edit)?;
     }
     report_volume(world, &mut archive, volume)?;
-    let damaged = is_damaged(
-        &mut world.files,
-        &mut archive,
-        &changed,
-        &mut Default::default(),
-    )?;
-    let acknowledged =
-        damaged && is_acknowledged(&mut world.files, &mut archive, &entry, &changed)?;
-    let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
-    let age_secs = Age::of(Some(moment_of_session(&changed)), now).secs();
-    world.client.tell(ToClient::Session(SessionLine {
-        session: changed.time,
-        generation: changed.generation,
-        tags: changed.tags,
-        size_bytes: changed.size_bytes,
-        added_bytes: changed.added_bytes,
-        live: changed.live,
-        damaged,
-        acknowledged,
-        sizes: None,
-        age_secs,
-    }))
+    let line = line_of(world, &mut archive, &entry, changed)?;
+    world.client.tell(ToClient::Session(line))
 }
 
 /// Opens an archive that this machine may write to. A pending commit of an interrupted command is

@@ -215,10 +215,22 @@ fn session_line(
         size_bytes: session.size_bytes,
         added_bytes: session.added_bytes,
         live: session.live,
+        pinned: session.pinned,
         damaged,
         acknowledged,
         sizes: None,
     })
+}
+
+/// The line of one session, for a command that changes it.
+pub(crate) fn line_of<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    volume: &VolumeEntry,
+    session: SessionEntry,
+) -> Result<SessionLine, Failure> {
+    let mut seen = Seen::now(world, archive)?;
+    session_line(&mut world.files, archive, volume, session, &mut seen)
 }
 
 /// Reports the state of an archive, or of every archive: its newest sessions, and what a person

@@ -7,6 +7,7 @@ mod daily;
 mod far_ends;
 mod space;
 
+pub(crate) use archives::line_of;
 pub use archives::{
     archives, names, recovery_sheet, sessions, show, snapshots, snapshots_of, status, why,
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The prune command, and the commits that carry out a plan.
 
-use wyng_control::{ExitStatus, Failure, PruneRules, ToClient};
+use wyng_control::{DeletedReport, ExitStatus, Failure, PruneRules, ToClient};
 
 use super::begin::{connect, heal, left_over, open, take_packer};
 use super::freed::find_freed;
@@ -40,6 +40,12 @@ pub fn prune<P: Parts>(
     if !request.dry_run {
         world.store.finish_push()?;
         let tidied = tidy(world, &mut archive, &mut pool)?;
+        if tidied.deleted_packs > 0 {
+            world.client.tell(ToClient::Deleted(DeletedReport {
+                packs: tidied.deleted_packs,
+                bytes: tidied.deleted_bytes,
+            }))?;
+        }
         tell_waits(&mut world.client, &tidied.waits)?;
         if tidied.problems > 0 {
             let count = tidied.problems;

@@ -3,8 +3,12 @@
 //! ledger, or from the store; nodes come from the cache, which keeps those of packs that were given
 //! up.
 
+use std::collections::BTreeSet;
+
 use wyng_archive::crypto::Coder;
-use wyng_archive::format::{Commit, SessionEntry, SessionsTree, Stamp, VolumeEntry, VolumesTree};
+use wyng_archive::format::{
+    Commit, SessionEntry, SessionsTree, Stamp, VolumeEntry, VolumeId, VolumesTree,
+};
 use wyng_control::{Failure, SessionChoice};
 
 use crate::archive::{Archive, collect, open_commit, session_name, sessions_root, volumes_root};
@@ -34,11 +38,13 @@ pub(super) struct Walk<'a> {
     pub archive: &'a mut Archive,
     /// A fetch is open, so that older commits can be read.
     pub may_fetch: bool,
+    /// The sessions that the head has, by their volumes and indices: they were not removed.
+    pub present: &'a BTreeSet<(VolumeId, u64)>,
 }
 
 impl Walk<'_> {
-    /// The session of this volume in the newest commit that has it. [`Failure::UnknownSession`] if
-    /// no commit that can be read has it.
+    /// The newest removed session of this volume that fits, as the newest commit has it that has any.
+    /// [`Failure::UnknownSession`] if no commit that can be read has one.
     pub(super) fn find(
         &mut self,
         files: &mut impl Files,
@@ -139,7 +145,10 @@ impl Walk<'_> {
             }
             SessionChoice::Tag(tag) => session.tags.contains(tag),
         };
-        let found = sessions.into_iter().filter(|(_, session)| fits(session));
+        let is_removed = |number: u64| !self.present.contains(&(volume.id, number));
+        let found = sessions
+            .into_iter()
+            .filter(|(number, session)| is_removed(*number) && fits(session));
         let newest = found.max_by_key(|(number, _)| *number);
         Ok(Some(newest.map(|(number, session)| {
             (volume_number, volume, number, session)

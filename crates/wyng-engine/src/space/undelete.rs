@@ -5,7 +5,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::crypto::{Coder, Id};
-use wyng_archive::format::{PackEntry, PackState, SessionEntry, Stamp, VolumeEntry};
+use wyng_archive::format::{
+    PackEntry, PackState, SessionEntry, SessionsTree, Stamp, VolumeEntry, VolumeId,
+};
 use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::plan::pack_life::Pack;
 use wyng_archive::plan::undelete::{Refusal, free_name, packs_to_revive};
@@ -18,7 +20,7 @@ use super::history::{Removed, Walk};
 use super::notes::bring_in_notes;
 use super::proof::is_refusal;
 use super::waste::nothing_read;
-use crate::archive::{Archive, Packs, session_name};
+use crate::archive::{Archive, NodesAtHand, Packs, collect, session_name, sessions_root};
 use crate::cache::PacksAtHand;
 use crate::kept::kept_now;
 use crate::outcome::damaged;
@@ -47,7 +49,6 @@ pub fn undelete<P: Parts>(
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     archive.may_write()?;
-    refuse_present(world, &mut archive, request)?;
     archive.tidy_cache(&mut world.files)?;
     archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, &mut archive)?;
@@ -62,6 +63,7 @@ pub fn undelete<P: Parts>(
     if may_fetch {
         learn_given_up(world, &mut archive)?;
     }
+    let present = present_sessions(world, &mut archive)?;
     let World {
         files,
         store,
@@ -71,8 +73,16 @@ pub fn undelete<P: Parts>(
     let mut walk = Walk {
         archive: &mut archive,
         may_fetch,
+        present: &present,
     };
-    let removed = walk.find(files, store, client, &request.volume, &request.session)?;
+    let found = walk.find(files, store, client, &request.volume, &request.session);
+    let removed = match found {
+        Err(failure @ Failure::UnknownSession { .. }) => {
+            archive.look_for_packs(&mut world.files)?;
+            return Err(not_found(world, &mut archive, request, failure));
+        }
+        found => found?,
+    };
     let packs = packs_of(&mut world.files, &mut archive)?;
     let revived = revive(world, &mut archive, &packs, &removed)?;
     let read_bytes = if may_fetch {
@@ -94,29 +104,42 @@ pub fn undelete<P: Parts>(
     Ok(ExitStatus::Done)
 }
 
-/// Refuses a session that was never removed.
-fn refuse_present<P: Parts>(
+/// The sessions that the head has, by their volumes and indices in the session tables.
+fn present_sessions<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<BTreeSet<(VolumeId, u64)>, Failure> {
+    let mut present = BTreeSet::new();
+    for (_, volume) in archive.volumes(&mut world.files)? {
+        let mut nodes = NodesAtHand(archive.nodes(&mut world.files));
+        let sessions = collect::<SessionsTree, _>(&sessions_root(&volume), &mut nodes)?;
+        present.extend(sessions.iter().map(|(number, _)| (volume.id, *number)));
+    }
+    Ok(present)
+}
+
+/// The failure where no removed session fits: a session that the head has was not removed.
+fn not_found<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     request: &UndeleteRequest,
-) -> Result<(), Failure> {
-    if request.session == SessionChoice::Latest {
-        return Ok(());
-    }
-    let volumes = archive.volumes(&mut world.files)?;
+    failure: Failure,
+) -> Failure {
+    let Ok(volumes) = archive.volumes(&mut world.files) else {
+        return failure;
+    };
     let named = volumes
         .iter()
         .find(|(_, volume)| volume.name == request.volume);
     let Some((_, volume)) = named else {
-        return Ok(());
+        return failure;
     };
     match archive.choose(&mut world.files, volume, &request.session) {
-        Ok(session) => Err(Failure::NotRemoved {
+        Ok(session) => Failure::NotRemoved {
             volume: request.volume.clone(),
             session: session_name(session.time),
-        }),
-        Err(Failure::UnknownSession { .. }) => Ok(()),
-        Err(failure) => Err(failure),
+        },
+        Err(_) => failure,
     }
 }
 
