@@ -490,6 +490,58 @@ fn a_table_that_is_as_it_was_before_is_written_anew_if_its_pack_goes() {
 }
 
 #[test]
+fn a_table_that_is_as_it_was_before_is_written_anew_if_its_pack_goes_with_a_later_commit() {
+    let mut history = History::new(0, vec![noise(2 * CHUNK, 1)]);
+    history.back_up_after(DAY);
+    // A commit whose pack has just the table to which the removal leads back.
+    let mut world = history.world();
+    prune::pin(&mut world, "home", "volume 0", &SessionChoice::Latest, true).unwrap();
+    history.durable = world.end();
+    for number in 0..360 {
+        history.change(0, 1, 1000 + number);
+        history.back_up_after(3600);
+    }
+    let gone = history.sessions.split_off(1);
+    let named = gone
+        .iter()
+        .map(|session| SessionChoice::Prefix(name(session.time)));
+    let named: Vec<SessionChoice> = named.collect();
+    let mut world = history.world();
+    let before = world.open_archive("home").unwrap().head.generation;
+    prune::remove_sessions(&mut world, "home", "volume 0", &named, false).unwrap();
+    history.durable = world.end();
+    let after = history
+        .world()
+        .open_archive("home")
+        .unwrap()
+        .head
+        .generation;
+    assert!(
+        after > before + 2,
+        "one commit had room for it: the test needs more packs"
+    );
+    history.assert_whole();
+    history.assert_whole_elsewhere();
+}
+
+#[test]
+fn a_damaged_cache_is_no_loss_of_the_store_even_beside_a_lost_pack() {
+    let mut history = History::new(0, vec![noise(6 * CHUNK, 1)]);
+    history.back_up_after(DAY);
+    let first = packs_that(&history, |_| true);
+    history.back_up_after(DAY);
+    history.note_lost(*first.first().unwrap());
+    let nodes = |path: &&String| path.contains("cache") && path.ends_with("nodes");
+    let path = history.durable.files.keys().find(nodes).unwrap().clone();
+    for byte in history.durable.files.get_mut(&path).unwrap() {
+        *byte ^= 1;
+    }
+    let mut world = history.world();
+    let pruned = prune_in(&mut world, &keep_last(1), false);
+    assert!(matches!(pruned, Err(Failure::CacheLost)), "{pruned:?}");
+}
+
+#[test]
 fn a_settled_commit_that_gave_packs_up_counts_at_once() {
     let mut history = History::new(0, vec![noise(8 * CHUNK, 1)]);
     history.back_up_after(DAY);
@@ -595,6 +647,21 @@ fn a_damaged_session_fills_no_place_and_its_removal_is_named() {
     history.sources[0] = noise(6 * CHUNK, 8);
     history.back_up_after(DAY);
     history.note_lost(own[0]);
+    // A timer removes none: a store that hides a pack for a while must not bring that about.
+    let mut world = history.world();
+    let by_timer = PruneRequest {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        rules: keep_last(2),
+        dry_run: true,
+        unattended: true,
+        trust_clock: false,
+    };
+    prune::prune(&mut world, &by_timer).unwrap();
+    assert_eq!(
+        Heard::of(&world).sessions[2].fate,
+        SessionFate::Kept(vec![KeepReason::Damaged])
+    );
     let heard = history.prune(&keep_last(2));
     let fates: Vec<&SessionFate> = heard.sessions.iter().map(|judged| &judged.fate).collect();
     let kept = |judged: &SessionFate| matches!(judged, SessionFate::Kept(_));

@@ -619,6 +619,8 @@ pub enum KeepReason {
     Newest,
     /// It is the volume's newest sound session.
     NewestSound,
+    /// It is damaged, and no person has asked for this prune.
+    Damaged,
     /// A person pinned it.
     Pinned,
     /// It is younger than the minimum age.

@@ -12,6 +12,7 @@ use wyng_control::Failure;
 use super::location::{Location, Stored};
 use super::merge::merge;
 use super::run::{Run, RunWriter};
+use crate::state::Notes;
 use crate::world::Files;
 
 /// Maximum number of new ids in memory, about 16 MiB; more are written as a run.
@@ -75,6 +76,10 @@ pub struct Index {
     packs: PacksAtHand,
     entered: PacksAtHand,
     lost: BTreeSet<u64>,
+    /// Whether packs are held.
+    has_held: bool,
+    /// Packs that a later commit gives up.
+    avoided: BTreeSet<u64>,
     keys: KeysAtHand,
     next_file: u64,
     /// No manifest names a file from this number on.
@@ -91,6 +96,8 @@ impl Index {
             packs: PacksAtHand::default(),
             entered: PacksAtHand::default(),
             lost: BTreeSet::new(),
+            has_held: false,
+            avoided: BTreeSet::new(),
             keys: KeysAtHand::default(),
             next_file: 1,
             unlisted_from: 1,
@@ -152,9 +159,33 @@ impl Index {
         }
     }
 
+    /// From now on no record is taken for stored because it is in these packs: a later commit of this
+    /// command gives them up.
+    pub fn avoid_packs(&mut self, packs: BTreeSet<u64>) {
+        self.avoided = packs;
+    }
+
+    /// A place of an id in a pack that is neither lost nor avoided, so that its record need not be
+    /// stored again.
+    pub fn find_lasting(
+        &self,
+        files: &mut impl Files,
+        id: &Id,
+    ) -> Result<Option<Location>, Failure> {
+        let sound = self.find_sound(files, id)?;
+        Ok(sound.filter(|location| !self.avoided.contains(&location.pack)))
+    }
+
     /// From now on these packs count as lost.
     pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
         self.lost = packs;
+    }
+
+    /// From now on the packs that these notes call lost count as lost. The cache may have been built
+    /// without the packs that they hold.
+    pub fn set_noted(&mut self, notes: &Notes) {
+        self.lost = notes.lost_packs();
+        self.has_held = !notes.held_packs().is_empty();
     }
 
     /// From now on chunks under any other key of the table count as lost.
@@ -162,9 +193,9 @@ impl Index {
         self.keys = keys;
     }
 
-    /// Whether any pack or any session key is lost.
+    /// Whether any pack or any session key is lost, or any pack held.
     pub fn has_lost(&self) -> bool {
-        !self.lost.is_empty() || self.has_lost_keys()
+        self.has_held || !self.lost.is_empty() || self.has_lost_keys()
     }
 
     /// The session keys of which the key table has an entry.

@@ -13,14 +13,11 @@ use crate::store::{
 };
 use crate::world::{Parts, World};
 
-/// Opens an archive. If much of the store was found damaged at once, nothing is removed until a
-/// person has decided about it: sound sessions could go in favour of damaged sessions.
+/// Opens an archive from which sessions may be removed.
 pub(super) fn open<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    match archive.ledger.notes.held_packs().len() as u64 {
-        0 => Ok(archive),
-        packs => Err(Failure::MuchDamaged { packs }),
-    }
+    archive.refuse_much_damage()?;
+    Ok(archive)
 }
 
 /// Connects to the store, and settles the commit that an earlier run left pending.

@@ -195,6 +195,12 @@ impl<F: Files> Marking<'_, F> {
         marked
     }
 
+    /// Whether the index has the node in a pack that is not lost, so that the cache must have it.
+    fn is_at_hand(&mut self, id: &Id) -> Result<bool, Failure> {
+        let index = &self.nodes.cache.index;
+        Ok(index.find_sound(self.nodes.files, id)?.is_some())
+    }
+
     fn take(&mut self, id: &Id) -> Result<(), Failure> {
         let index = &self.nodes.cache.index;
         let (best, others) = index.find_copies(self.nodes.files, id)?;
@@ -234,7 +240,9 @@ where
             credential: self.nodes.credential,
         };
         let node: Node<S> = match EveryNode(nodes).load(child, level, room) {
-            Err(Failure::CacheLost) if self.in_part => return Ok(Node::empty(level)),
+            Err(Failure::CacheLost) if self.in_part && !self.is_at_hand(child)? => {
+                return Ok(Node::empty(level));
+            }
             Err(Failure::Missing { .. }) => {
                 self.alive.unknown = self.alive.unknown.saturating_add(1);
                 return Ok(Node::empty(level));

@@ -27,7 +27,8 @@ impl CopyTimes {
             let commit = open_commit(&archive.credential, &mut coder, known)?;
             commits.push((commit.next_pack(), commit.stamp.stamp.kept_secs));
         }
-        let notes = SpaceNotes::read(files, &archive.folder)?;
+        let mut notes = SpaceNotes::read(files, &archive.folder)?;
+        notes.forget_readings_of(&archive.ledger.notes);
         Ok(Self { commits, notes })
     }
 

@@ -72,10 +72,7 @@ pub(crate) fn plan_healing(
 pub(crate) fn release_held(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.notes.release_held() {
         archive.ledger.write(files, &archive.folder)?;
-        archive
-            .cache
-            .index
-            .set_lost(archive.ledger.notes.lost_packs());
+        archive.cache.index.set_noted(&archive.ledger.notes);
     }
     Ok(())
 }

@@ -61,6 +61,7 @@ pub(crate) fn rebuild<P: Parts>(
     let mut cache = Cache::create(&mut world.files, folder)?;
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
+    let (mut found, mut read_count) = (Vec::new(), 0usize);
     for (number, entry) in packs {
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
@@ -71,12 +72,13 @@ pub(crate) fn rebuild<P: Parts>(
         if entry.state == PackState::Lost {
             notes.packs.entry(number).or_insert(PackNote::Lost);
         }
+        read_count = read_count.saturating_add(1);
         let (pack, damage) = read_pack(&mut world.store, credential, &mut coder, number, &entry)?;
         cache.add_pack(&mut world.files, &pack)?;
         if let Some(damage) = damage {
-            notes.packs.insert(number, PackNote::Lost);
             unread.insert(number);
             if entry.state != PackState::Lost {
+                found.push(number);
                 problems = problems.saturating_add(1);
                 world.client.tell(ToClient::Problem(damage))?;
             }
@@ -93,6 +95,11 @@ pub(crate) fn rebuild<P: Parts>(
             sent_bytes: 0,
         });
     }
+    let note = PackNote::of_damage(found.len(), read_count);
+    notes
+        .packs
+        .extend(found.into_iter().map(|number| (number, note)));
+    notes.shorten();
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
         let keeps = |pack: u64| unread.contains(&pack);
