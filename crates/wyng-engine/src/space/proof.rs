@@ -195,11 +195,10 @@ fn read_commits<P: Parts>(
         };
         let stamp = found.commit.stamp.stamp;
         if std::mem::take(&mut is_gap) {
+            let key = |at: &Stamp| (at.run, at.kept_secs);
+            let above = open.as_ref().map(key);
             let between = waste.given_up_at();
-            whole.extend(
-                between
-                    .filter(|at| at.run > stamp.run && open.is_some_and(|open| at.run < open.run)),
-            );
+            whole.extend(between.filter(|at| key(at) > key(&stamp) && Some(key(at)) < above));
         }
         proof.head_is_sound |= generation == archive.head.generation;
         if open.is_some_and(|open| open != stamp) {
