@@ -56,7 +56,7 @@ pub fn compact<P: Parts>(
     world.store.finish_push()?;
     let tidied = tidy(world, &mut archive, &mut pool)?;
     if request.orphans {
-        compacted.deleted_orphans = delete_orphans(world, &mut archive)?;
+        compacted.deleted_orphans = delete_orphans(world, &mut archive, &mut pool)?;
     }
     compacted.deleted_packs = tidied.deleted_packs;
     compacted.freed_bytes = tidied.deleted_bytes;
