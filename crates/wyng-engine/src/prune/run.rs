@@ -133,7 +133,8 @@ pub(super) fn carry_out<P: Parts>(
     if parts.len() > 1 {
         parts.insert(0, PackChanges::default());
     }
-    let mut packer = take_packer(archive)?;
+    // The store may be full.
+    let mut packer = take_packer(archive).use_reserve();
     let last = parts.len().saturating_sub(1);
     for (place, packs) in parts.into_iter().enumerate() {
         let mut changes = Changes {
