@@ -577,6 +577,51 @@ fn only_blobs_that_this_machine_named_are_deleted_as_orphans() {
 }
 
 #[test]
+fn a_state_directory_from_the_middle_of_a_run_deletes_nothing_of_that_run_as_orphans() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 2);
+    let (gone, sessions) = sessions.split_first().unwrap();
+    let mut world = at(&durable, now);
+    remove(&mut world, gone);
+    let mut archive = world.open_archive("home").unwrap();
+    let table = archive.packs(&mut world.files).unwrap();
+    let needed: HashSet<[u8; 32]> = table.values().map(|entry| entry.name.0).collect();
+    let whole = world.end();
+    let mut checked = 0;
+    // The state is copied while the pack of the run is on its way; the run itself ends well.
+    let start = || at(&durable, now);
+    let command = |world: &mut MemoryWorld| {
+        remove(world, gone);
+        Ok(())
+    };
+    cut_everywhere(start, command, |n, killed| {
+        let copied = killed.crash(0).0;
+        if killed.store.is_settled() || copied.store.len() == whole.store.len() {
+            return;
+        }
+        checked += 1;
+        let store = whole.store.clone();
+        let mut world = at(&Durable { store, ..copied }, now + HOUR);
+        let request = CompactRequest {
+            archive: "home".into(),
+            // Nothing is moved, so that nothing but the orphans makes a commit due.
+            budget_bytes: Some(0),
+            orphans: true,
+        };
+        let ended = space::compact(&mut world, &request);
+        let mut deleted = world.store.deletes.iter();
+        let is_needed = deleted.any(|name| needed.contains(&name.0));
+        assert!(!is_needed, "call {n}: {ended:?}");
+        let store = world.crash(0).0.store;
+        let after = Durable {
+            store,
+            ..whole.clone()
+        };
+        assert_whole(&after, sessions);
+    });
+    assert!(checked > 1, "{checked} states");
+}
+
+#[test]
 fn a_removed_slot_is_deleted_after_the_hold_off_and_the_others_stay() {
     let (durable, sessions, now) = with_small_packs(&made(0, 7 * 24 * HOUR), 1);
     let wish = wyng_engine::admin::NewSlot::default();

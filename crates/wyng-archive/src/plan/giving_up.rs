@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::Floor;
+use crate::format::{Floor, PACK_SIZE_MIN_BYTES};
 
 /// A live pack as a prune knows it, after all sessions that stay were marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,19 @@ pub fn to_give_up(packs: &[Marked], floor: Option<Floor>) -> Vec<u64> {
     });
     let numbers: BTreeSet<u64> = unused.map(|pack| pack.number).collect();
     numbers.into_iter().collect()
+}
+
+/// Commits that giving packs up takes beside the runs of its hold-off: the commit that gives them
+/// up, the commit that marks them, the commit that drops their entries, and two to spare.
+const COMMITS_BESIDE_RUNS: u64 = 5;
+
+/// Whether packs of this length are worth the commits that their deletion takes, although no session
+/// goes. Each of these commits brings a pack, which is dead after the next: if so little were
+/// worth it, the prunes of an archive that is not backed up to any more would make commits and give
+/// up the packs of these commits without end.
+pub fn is_worth_commits(bytes: u64, hold_off_runs: u32) -> bool {
+    let commits = u64::from(hold_off_runs).saturating_add(COMMITS_BESIDE_RUNS);
+    bytes > commits.saturating_mul(PACK_SIZE_MIN_BYTES.into())
 }
 
 /// Numbers of the packs whose copies of an id in use are alive, ascending.

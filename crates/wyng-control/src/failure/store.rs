@@ -86,7 +86,8 @@ macro_rules! store_failures {
         code: "store-full", exit: Failed,
         what: ("{}", store_full(store, *free_mib, *reserve_mib)),
         safe: STORED_STAYS,
-        next: "Make room in the store, and run the same command again.",
+        next: "Make room in the store, for instance with `wyng-ctl prune`, which works in a full \
+               store, and run the same command again.",
     }
 
     /// The disk or service behind the store failed.

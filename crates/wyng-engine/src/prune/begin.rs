@@ -45,10 +45,12 @@ pub(super) fn heal<P: Parts>(
     if dry_run || healing.is_empty() {
         return Ok(healing);
     }
-    let mut packer = take_packer(archive)?;
+    let mut packer = take_packer(archive);
     if healing.mark_any_lost() {
         rewrite_metadata(world, archive, pool, &mut packer)?;
     }
+    // What was lost needs free space; the commits without which nothing is removed do not.
+    let mut packer = packer.use_reserve();
     let changes = left_over(world, archive)?;
     commit(world, archive, pool, &mut packer, changes)?;
     while !healing.is_empty() {
@@ -63,9 +65,9 @@ pub(super) fn heal<P: Parts>(
 }
 
 /// A packer that continues after the packs of an interrupted run.
-pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Result<Packer<P>, Failure> {
+pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Packer<P> {
     let left = std::mem::take(&mut archive.uncommitted.packs);
-    Ok(Packer::after(archive, left))
+    Packer::after(archive, left)
 }
 
 /// Begun volumes and session keys of an interrupted run: they go into the next commit, which would

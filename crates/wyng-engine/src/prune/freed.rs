@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wyng_archive::format::{PackEntry, PackState, SessionEntry, VolumeEntry, VolumeId};
-use wyng_archive::plan::giving_up::{Copy, to_give_up};
+use wyng_archive::plan::giving_up::{Copy, is_worth_commits, to_give_up};
 use wyng_control::Failure;
 
 use crate::archive::{Archive, Packs, open_commit};
@@ -68,10 +68,16 @@ pub(super) fn find_freed(
     // Nodes of the pack table keep no pack: they are written anew in the commit that gives it up.
     let marked = alive.marked(&table.packs, &BTreeSet::new());
     let given_up = to_give_up(&marked, archive.floor(now_kept_secs));
-    // A commit brings a pack with nodes of the pack table, which may be all that is in it. If such
-    // a pack alone were worth a commit, prunes would make commits without end.
-    let is_worth = given_up.iter().any(|pack| !table.nodes.contains_key(pack));
-    if !is_worth && removed.is_empty() {
+    // A commit brings a pack with nodes of the pack table, which may be all that is in it.
+    let without_nodes = given_up
+        .iter()
+        .filter(|pack| !table.nodes.contains_key(pack));
+    let entries = without_nodes.filter_map(|number| table.packs.get(number));
+    let bytes = entries.fold(0, |sum: u64, entry| {
+        sum.saturating_add(entry.length_bytes.into())
+    });
+    let hold_off_runs = archive.head.settings.hold_off_runs;
+    if removed.is_empty() && !is_worth_commits(bytes, hold_off_runs) {
         return Ok(freed);
     }
     for number in given_up {

@@ -141,7 +141,8 @@ pub(super) fn carry_out<P: Parts>(
     // A node that is written now must not be found in a pack that a later part gives up.
     let going = parts.iter().flat_map(PackChanges::given_up).collect();
     archive.cache.index.avoid_packs(going);
-    let mut packer = take_packer(archive)?.use_reserve();
+    // The store may be full.
+    let mut packer = take_packer(archive).use_reserve();
     let last = parts.len().saturating_sub(1);
     for (place, packs) in parts.into_iter().enumerate() {
         let mut changes = Changes {

@@ -62,7 +62,7 @@ pub fn compact<P: Parts>(
     let tidied = tidy(world, &mut archive, &mut pool)?;
     let mut compacted = rewritten?;
     if request.orphans {
-        compacted.deleted_orphans = delete_orphans(world, &mut archive)?;
+        compacted.deleted_orphans = delete_orphans(world, &mut archive, &mut pool)?;
     }
     compacted.deleted_packs = tidied.deleted_packs;
     compacted.freed_bytes = tidied.deleted_bytes;

@@ -139,6 +139,9 @@ fn not_found<P: Parts>(
             volume: request.volume.clone(),
             session: session_name(session.time),
         },
+        Err(Failure::AmbiguousSession {
+            volume, session, ..
+        }) => Failure::NotRemoved { volume, session },
         Err(_) => failure,
     }
 }
