@@ -502,7 +502,7 @@ fn every_reserved_byte_must_be_zero() {
             );
         }
     }
-    let opened_bytes = bytes_to_daemon(opened(OpenStatus::Ok));
+    let opened_bytes = bytes_to_daemon(opened(OpenStatus::Empty));
     for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
         let mut changed = opened_bytes.clone();
         changed[place] = 1;

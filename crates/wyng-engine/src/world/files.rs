@@ -11,9 +11,7 @@ pub trait Files {
         false
     }
     /// Free space of the file system of the state directory, bytes; `None`: not known.
-    fn free_bytes(&mut self) -> Option<u64> {
-        None
-    }
+    fn free_bytes(&mut self) -> Option<u64>;
     /// Closes what was opened for a look, so that the next one finds the files that are there then.
     fn look_anew(&mut self) {}
     /// Reads a whole file of at most 256 MiB; `None` if there is no such file.
