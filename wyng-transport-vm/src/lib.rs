@@ -73,10 +73,12 @@ fn call(service: Service) -> Result<(), CallError> {
 
     let mut rules = ToHelperRules::new(service);
     let store = open_store(service, &mut input, &output, &mut rules)?;
+    // Not every service may ask for it in the second jail.
+    let free_mib = store.free_mib();
     jail::after_open(service, store.root());
     output.send(&ToDaemon::Opened(Opened {
         status: OpenStatus::Ok,
-        free_mib: None,
+        free_mib,
     }))?;
 
     // Threads start only after the second jail, so that all of them are in it.

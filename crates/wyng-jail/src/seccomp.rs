@@ -401,6 +401,7 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_pipe2,
     libc::SYS_splice,
+    libc::SYS_fstatfs,
 ];
 
 /// Files below the state directory, read only.
@@ -414,6 +415,7 @@ const READING: &[c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
+    libc::SYS_fstatfs,
 ];
 
 /// The pipe to the far end, and memory files.

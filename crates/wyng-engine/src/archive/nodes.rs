@@ -28,13 +28,23 @@ impl<F: Files> CachedNodes<'_, F> {
         let Some(plain) = self.cache.node(self.files, self.credential, id)? else {
             return Err(self.absent(id)?);
         };
-        Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
-            class: ObjectClass::Node,
-            object: to_hex(&id.0),
-            what: rule.into(),
-            volume: None,
-        })
+        decode_node(id, &plain, level, room)
     }
+}
+
+/// A node from its plain bytes.
+pub(crate) fn decode_node<S: Shape>(
+    id: &Id,
+    plain: &[u8],
+    level: u8,
+    room: u64,
+) -> Result<Node<S>, Failure> {
+    Node::decode(plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
+        class: ObjectClass::Node,
+        object: to_hex(&id.0),
+        what: rule.into(),
+        volume: None,
+    })
 }
 
 impl<F: Files> CachedNodes<'_, F> {

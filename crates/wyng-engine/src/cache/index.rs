@@ -11,7 +11,7 @@ use wyng_control::Failure;
 
 use super::location::{Location, Stored};
 use super::merge::merge;
-use super::run::{Run, RunWriter};
+use super::run::{BlockAtHand, Run, RunWriter};
 use crate::state::Notes;
 use crate::world::Files;
 
@@ -233,24 +233,16 @@ impl Index {
         files: &mut impl Files,
         id: &Id,
     ) -> Result<(Option<Location>, Vec<Location>), Failure> {
-        let rank = |location: &Location| (self.is_lost(location), location.pack);
-        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
-        let mut take = |found: Location| match best {
-            _ if self.packs.is_dead(found.pack) => {}
-            Some(known) if rank(&known) <= rank(&found) => others.push(found),
-            known => {
-                best = Some(found);
-                others.extend(known);
-            }
-        };
-        self.fresh
-            .range((*id, 0)..=(*id, u64::MAX))
-            .for_each(|(_, location)| take(*location));
-        for run in self.runs.iter().filter(|run| run.may_contain(id)) {
-            run.find(files, id, &mut take)?;
+        self.lookup().find_copies(files, id)
+    }
+
+    /// Finds many ids, at little cost if they ascend.
+    pub fn lookup(&self) -> Lookup<'_> {
+        let blocks = self.runs.iter().map(|_| BlockAtHand::default());
+        Lookup {
+            index: self,
+            blocks: blocks.collect(),
         }
-        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
-        Ok((best, others))
     }
 
     /// Number of places; if the same place is in several runs, it counts in each.
@@ -379,6 +371,46 @@ impl Index {
 
     fn path(&self, file: u64) -> String {
         format!("{}/run-{file}", self.folder)
+    }
+}
+
+/// Finds ids one after another. It keeps the last block of each run, so that ids in ascending order
+/// read each block of the index once.
+pub struct Lookup<'a> {
+    index: &'a Index,
+    /// By run.
+    blocks: Vec<BlockAtHand>,
+}
+
+impl Lookup<'_> {
+    /// See [`Index::find_copies`].
+    pub fn find_copies(
+        &mut self,
+        files: &mut impl Files,
+        id: &Id,
+    ) -> Result<(Option<Location>, Vec<Location>), Failure> {
+        let index = self.index;
+        let rank = |location: &Location| (index.is_lost(location), location.pack);
+        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
+        let mut take = |found: Location| match best {
+            _ if index.packs.is_dead(found.pack) => {}
+            Some(known) if rank(&known) <= rank(&found) => others.push(found),
+            known => {
+                best = Some(found);
+                others.extend(known);
+            }
+        };
+        index
+            .fresh
+            .range((*id, 0)..=(*id, u64::MAX))
+            .for_each(|(_, location)| take(*location));
+        for (run, block) in index.runs.iter().zip(&mut self.blocks) {
+            if run.may_contain(id) {
+                run.find(files, id, block, &mut take)?;
+            }
+        }
+        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
+        Ok((best, others))
     }
 }
 

@@ -11,7 +11,7 @@ use super::plan::{PrunePlan, removed_of};
 use super::report::{report_sessions, report_totals};
 use super::request::PruneRequest;
 use crate::archive::Archive;
-use crate::kept::{self, kept_now};
+use crate::kept::{self, kept_now, moment_now};
 use crate::pool::Pool;
 use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
@@ -110,7 +110,13 @@ fn prune_opened<P: Parts>(
         world.client.tell(ToClient::Failed(failure))?;
     }
     let asked = judged.saturating_add(statuses.len());
-    Ok(crate::outcome::exit_of(&statuses, asked))
+    let exit = crate::outcome::exit_of(&statuses, asked);
+    if exit == ExitStatus::Done && request.volumes.is_empty() && !dry_run {
+        let World { files, clock, .. } = &mut *world;
+        archive.ledger.pruned = Some(moment_now(files, clock, archive)?);
+        archive.ledger.write(files, &archive.folder)?;
+    }
+    Ok(exit)
 }
 
 /// Commits exactly the plan, and reports it; a dry run only reports it.

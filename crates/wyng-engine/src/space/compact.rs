@@ -93,16 +93,21 @@ fn rewrite<P: Parts>(
     request: &CompactRequest,
 ) -> Result<CompactReport, Failure> {
     let mut rewriting = Rewriting::default();
-    let World { files, client, .. } = &mut *world;
+    let World {
+        files,
+        client,
+        clock,
+        ..
+    } = &mut *world;
     let roots = Roots::of_head(files, archive, &mut |_, _| true)?;
-    let times = CopyTimes::of(files, archive)?;
+    let now = kept_now(files, clock, archive)?;
+    let times = CopyTimes::of(files, archive, now)?;
     let alive = mark_alive(files, client, archive, &roots, &|pack| times.copy(pack))?;
     if alive.unknown > 0 {
         // What lies below a lost node may be anywhere.
         rewriting.report.unknown = true;
         return Ok(rewriting.report);
     }
-    let now = kept_now(&mut world.files, &mut world.clock, archive)?;
     let steps = steps(world, archive, &alive, request.budget_bytes, now)?;
     if steps.is_empty() {
         return Ok(rewriting.report);

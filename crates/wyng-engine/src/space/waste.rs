@@ -10,7 +10,7 @@ use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::plan::pack_life::Pack;
 use wyng_control::Failure;
 
-use super::alive::{Roots, mark_alive};
+use super::alive::{Roots, alive_packs};
 use crate::archive::{Archive, Packs};
 use crate::state::SpaceNotes;
 use crate::store::{packs_below, packs_of};
@@ -247,8 +247,7 @@ fn vital(
     let roots = Roots::of_head(files, archive, &mut |volume, session| {
         newest.get(&volume.id.0) == Some(&session.generation)
     })?;
-    let alive = mark_alive(files, client, archive, &roots, &nothing_read)?;
-    let mut vital: BTreeSet<u64> = alive.packs().collect();
+    let mut vital = alive_packs(files, client, archive, &roots, &nothing_read)?.packs;
     packs_below(files, archive, &mut |pack, _| {
         vital.insert(pack);
     })?;

@@ -98,6 +98,11 @@ impl Notes {
         self.packs_with(PackNote::Held)
     }
 
+    /// Whether a pack was found missing or damaged, and not found sound since.
+    pub fn is_damaged(&self, pack: u64) -> bool {
+        matches!(self.packs.get(&pack), Some(PackNote::Lost | PackNote::Held))
+    }
+
     /// From now on the held packs count as lost; false if there are none.
     pub fn release_held(&mut self) -> bool {
         let held = self.held_packs();

@@ -26,7 +26,7 @@ use wyng_archive::format::{Malformed, Reader, Stamp, Writer};
 use wyng_control::Failure;
 
 use super::archives::ArchiveFolder;
-use super::notes::{Notes, PackNote};
+use super::notes::Notes;
 use crate::world::Files;
 
 const FILE: &str = "space";
@@ -64,13 +64,8 @@ pub struct SpaceNotes {
 impl SpaceNotes {
     /// Forgets the readings of packs that are noted as damaged: what was read before is gone.
     pub fn forget_readings_of(&mut self, damage: &Notes) {
-        let is_bad = |number: &u64| {
-            matches!(
-                damage.packs.get(number),
-                Some(PackNote::Lost | PackNote::Held)
-            )
-        };
-        self.read_packs.retain(|number, _| !is_bad(number));
+        self.read_packs
+            .retain(|number, _| !damage.is_damaged(*number));
     }
 
     /// Reads the file; empty if it is missing or damaged.

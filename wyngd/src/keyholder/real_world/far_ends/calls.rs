@@ -49,6 +49,8 @@ pub struct FarEnds {
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
     pub(super) peak_bytes: u64,
+    /// Free space that a far end stated last, MiB, until the engine takes it.
+    pub(super) free_mib: Option<u32>,
 }
 
 impl FarEnds {
@@ -66,6 +68,7 @@ impl FarEnds {
             prune: Prune::default(),
             spare: Vec::new(),
             peak_bytes: 0,
+            free_mib: None,
         }
     }
 
@@ -155,7 +158,10 @@ impl FarEnds {
             create: open == OpenStore::New,
         })?;
         match self.transport_message()?.message {
-            TransportToKeyholder::Opened => Ok(()),
+            TransportToKeyholder::Opened { free_mib } => {
+                self.free_mib = free_mib.or(self.free_mib);
+                Ok(())
+            }
             _ => Err(broken(&Fatal::Unexpected("transport"))),
         }
     }
