@@ -169,6 +169,7 @@ impl SpaceNotes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::notes::PackNote;
     use super::*;
 
     #[test]
