@@ -519,7 +519,7 @@ fn run(
             Some(name) => undelete(world, &name),
             None => Ok(()),
         },
-        Do::Verify => check(world, step.chance % 2 == 0),
+        Do::Verify => check(world, step.chance.is_multiple_of(2)),
         Do::Open => admin::open(world, &open_request()).map(drop),
         Do::TakeOver => unreachable!("a takeover is another machine's"),
     })
