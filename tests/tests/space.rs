@@ -11,6 +11,7 @@ use wyng_control::{
 };
 use wyng_engine::prune;
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
+use wyng_engine::verify;
 use wyng_tests::engine::{
     Reported, adopt, assert_whole, back_up, create_request, cut_everywhere, fingerprint, reported,
 };
@@ -19,6 +20,7 @@ use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
 
 const HOUR: u64 = 3600;
+const COMMIT_BYTES: usize = 4096;
 
 /// An archive whose hold-off is so long.
 fn made(runs: u32, secs: u64) -> Durable {
@@ -217,6 +219,50 @@ fn a_store_that_drops_what_it_says_it_stored_gets_no_delete_and_the_archive_goes
     let mut world = at(&world.end(), now + 10 * HOUR);
     assert_eq!(space::compact(&mut world, &request), Ok(ExitStatus::Done));
     assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn what_lost_packs_took_over_comes_back_by_a_backup_alone_also_behind_a_new_cache() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 6);
+    let mut world = at(&durable, now);
+    let report = compact(&mut world).unwrap();
+    assert!(report.rewritten_packs > 3, "{report:?}");
+    let mut lost = world.end();
+    let stays = |name: &[u8; 32], blob: &[u8]| {
+        durable.store.contains_key(name) || blob.len() == COMMIT_BYTES
+    };
+    lost.store.retain(|name, blob| stays(name, blob));
+    for opens in [false, true] {
+        let mut world = at(&lost, now + HOUR);
+        if opens {
+            let request = wyng_engine::admin::OpenRequest {
+                name: "home".into(),
+                store: Some("memory".into()),
+                via: None,
+                expect: None,
+                before: None,
+            };
+            let opened = wyng_engine::admin::open(&mut world, &request).unwrap();
+            assert!(opened.problems > 0, "{opened:?}");
+        } else {
+            let request = verify::VerifyRequest {
+                archive: "home".into(),
+                volumes: Vec::new(),
+                session: None,
+                deep: false,
+                budget_bytes: None,
+            };
+            let found = verify::verify(&mut world, &request);
+            assert!(
+                matches!(found, Err(Failure::ProblemsFound { .. })),
+                "{found:?}"
+            );
+        }
+        let mut world = at(&world.end(), now + 2 * HOUR);
+        world.volumes.sources = vec![sessions.last().unwrap().content.clone()];
+        back_up(&mut world).unwrap();
+        assert_whole(&world.end(), &sessions);
+    }
 }
 
 #[test]

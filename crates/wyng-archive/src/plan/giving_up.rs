@@ -43,10 +43,10 @@ pub fn to_give_up(packs: &[Marked], floor: Option<Floor>) -> Vec<u64> {
 /// up, the commit that marks them, the commit that drops their entries, and two to spare.
 const COMMITS_BESIDE_RUNS: u64 = 5;
 
-/// Whether packs of this length are worth the commits that their deletion takes, although no session
-/// goes. Each of these commits brings a pack, which is dead after the next: if so little were
-/// worth it, the prunes of an archive that is not backed up to any more would make commits and give
-/// up the packs of these commits without end.
+/// Whether packs of this length are worth the commits that their deletion takes, although no
+/// session goes. Each of these commits brings a pack, which is dead after the next: if so little
+/// were worth it, the prunes of an archive that is not backed up to any more would make commits and
+/// give up the packs of these commits without end.
 pub fn is_worth_commits(bytes: u64, hold_off_runs: u32) -> bool {
     let commits = u64::from(hold_off_runs).saturating_add(COMMITS_BESIDE_RUNS);
     bytes > commits.saturating_mul(PACK_SIZE_MIN_BYTES.into())
