@@ -69,7 +69,18 @@ macro_rules! store_failures {
         code: "store-address", exit: Usage,
         what: ("the helper does not understand the store's address {store:?}"),
         safe: NOTHING_CHANGED,
-        next: "Use dir:/absolute/path. Other kinds of stores depend on the helper's version.",
+        next: "Compare it with docs/stores.md: dir:/absolute/path, s3://bucket/prefix, \
+               webdavs://host/path or sftp://user@host/path. Which of them the helper knows depends \
+               on its version; without TLS the address needs insecure=true.",
+    }
+
+    /// The address of a store holds a password.
+    StoreSecret = {
+        code: "store-secret", exit: Usage,
+        what: ("the store's address holds a password"),
+        safe: NOTHING_CHANGED,
+        next: "Remove it from the address: addresses are shown and stored in the open. Name a file \
+               that has it: --credentials FILE.",
     }
 
     /// A new archive requires an empty folder.
