@@ -33,6 +33,7 @@ pub use exit::Exit;
 use input::Input;
 use output::Output;
 use store::directory::Directory;
+use store::sftp::Sftp;
 use store::{Address, Fetch, Prune, Push};
 
 /// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
@@ -99,7 +100,14 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::after_open(service, store.root());
             call.serve(store, scheme)
         }
-        Address::S3(_) | Address::Webdav(_) | Address::Sftp(_) => Err(call.refuse(BAD_DESTINATION)),
+        Address::Sftp(address) => {
+            let store = Sftp::open(service, destination.create, &address)
+                .map_err(|opened| call.refuse(opened))?;
+            drop(destination);
+            jail::after_connecting();
+            call.serve(store, scheme)
+        }
+        Address::S3(_) | Address::Webdav(_) => Err(call.refuse(BAD_DESTINATION)),
     }
 }
 

@@ -46,6 +46,8 @@ pub enum Profile {
     HelperPrune,
     /// The helper, with its folder open: reads files.
     HelperFetch,
+    /// The helper, with ssh started: reads and writes pipes.
+    HelperPipes,
 }
 
 /// Installs a profile for all threads of the process. [`crate::no_new_privileges`] must be called
@@ -68,6 +70,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::HelperPush => &[STORE, STORE_ADDS],
         Profile::HelperPrune => &[STORE, STORE_REMOVES],
         Profile::HelperFetch => &[STORE, STORE_READS],
+        Profile::HelperPipes => &[STORE_PIPES],
     };
     let ioctls: &[u32] = match profile {
         Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => {
@@ -437,6 +440,9 @@ const STORE: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_getdents64,
 ];
+
+/// The pipes to the daemon and to ssh.
+const STORE_PIPES: &[c_long] = &[libc::SYS_read, libc::SYS_pipe2];
 
 /// Temporary files, their names, and the file under a name that is taken.
 const STORE_ADDS: &[c_long] = &[

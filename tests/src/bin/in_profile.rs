@@ -60,6 +60,7 @@ fn profile_of(name: &str) -> Profile {
         "push" => Profile::HelperPush,
         "prune" => Profile::HelperPrune,
         "fetch" => Profile::HelperFetch,
+        "pipes" => Profile::HelperPipes,
         other => panic!("no such profile: {other}"),
     }
 }

@@ -237,16 +237,21 @@ impl Call {
 
     /// The next frame except for KEEP_ALIVE, and the numbers that it settles.
     pub(crate) fn read(&mut self) -> (ToDaemon, Option<std::ops::RangeInclusive<u64>>) {
+        self.try_read().unwrap()
+    }
+
+    /// The same, until the helper's output ends.
+    pub(crate) fn try_read(&mut self) -> Option<(ToDaemon, Option<std::ops::RangeInclusive<u64>>)> {
         loop {
             let mut frame = [0; wyng_wire::TO_DAEMON_MAX];
             let (header, behind) = frame.split_first_chunk_mut::<HEADER_BYTES>().unwrap();
-            self.stdout.read_exact(header).unwrap();
+            self.stdout.read_exact(header).ok()?;
             let rest_bytes = ToDaemon::rest_bytes(header).unwrap();
-            self.stdout.read_exact(&mut behind[..rest_bytes]).unwrap();
+            self.stdout.read_exact(&mut behind[..rest_bytes]).ok()?;
             let decoded = ToDaemon::decode(&frame[..HEADER_BYTES + rest_bytes]).unwrap();
             let settled = self.rules.accept(&decoded, self.sent_through).unwrap();
             if decoded != ToDaemon::KeepAlive {
-                return (decoded, settled);
+                return Some((decoded, settled));
             }
         }
     }

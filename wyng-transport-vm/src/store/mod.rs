@@ -5,6 +5,7 @@
 mod address;
 pub(crate) mod directory;
 mod error;
+pub(crate) mod sftp;
 mod traits;
 mod url;
 

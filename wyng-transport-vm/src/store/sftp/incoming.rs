@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Blobs that have no name yet: files `.incoming/HEX.N`. A file gets its name by a hard link, which
+//! fails if the name is taken, or else by a rename that was tried and replaces nothing. What killed
+//! helpers leave is removed after a day.
+
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use tracing::{info, warn};
+use wyng_wire::BlobName;
+
+use super::connection::{Fault, Handle, Ticket};
+use super::packet::{self, Code, Status};
+use super::server::{Extensions, IfThere};
+use super::{Places, known, next_entries};
+
+/// The folder of blobs on their way in.
+pub(super) const FOLDER: &[u8] = b".incoming";
+
+/// The mode of a blob's file: not even its owner can open it for writing again.
+const BLOB_MODE: u32 = 0o400;
+
+/// Maximum number of temporary files of one name.
+const TRIES: u8 = 10;
+
+/// Age from which a temporary file is left over. No upload takes that long between two writes.
+const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Maximum number of temporary files that are looked at when a store is opened. In a folder of an
+/// account that may not remove, there is one of each blob.
+const SWEPT_MAX: usize = 1000;
+
+/// The name with which a server is tried; no blob has it.
+const TRIED: BlobName = BlobName([0; 32]);
+
+/// How blobs get their names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// By `hardlink@openssh.com`.
+    HardLink,
+    /// By RENAME, not tried yet.
+    RenameUntried,
+    /// By RENAME, which was seen to replace nothing.
+    Rename,
+}
+
+impl Naming {
+    pub(super) fn of(extensions: Extensions) -> Self {
+        if extensions.hardlink {
+            Self::HardLink
+        } else {
+            Self::RenameUntried
+        }
+    }
+}
+
+/// A temporary file that is open for writing.
+pub(super) struct Temporary {
+    pub(super) file: Handle,
+    pub(super) path: Vec<u8>,
+}
+
+impl Places {
+    fn incoming_path(&self, name: &BlobName, number: u8) -> Vec<u8> {
+        let number = [b'.', b'0'.saturating_add(number)];
+        self.path(&[FOLDER, &[&name.to_hex()[..], &number].concat()])
+    }
+
+    /// Makes the folder of blobs on their way in, unless it is there.
+    pub(super) fn prepare_incoming(&self) -> Result<(), Fault> {
+        match self.server.make_folder(&self.path(&[FOLDER]))?.status() {
+            Err(fault) if !fault.may_be_taken() => Err(fault),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends OPEN for the first temporary file of a name.
+    pub(super) fn ask_for_temporary(&self, name: &BlobName) -> Result<Ticket, Fault> {
+        self.open_new(&self.incoming_path(name, 0))
+    }
+
+    /// Makes a temporary file. `asked` is the outcome for the first of its names.
+    pub(super) fn make_temporary(
+        &self,
+        name: &BlobName,
+        asked: Result<Handle, Fault>,
+    ) -> Result<Temporary, Fault> {
+        let mut outcome = asked;
+        for number in 0..TRIES {
+            let path = self.incoming_path(name, number);
+            match outcome {
+                Ok(file) => return Ok(Temporary { file, path }),
+                Err(fault) if fault.is(Code::NoSuchFile) && number == 0 => {
+                    self.prepare_incoming()?;
+                }
+                // A full disk has the same code as a name that is taken.
+                Err(fault) if fault.may_be_taken() => {
+                    if self.server.look(&path)?.is_none() {
+                        return Err(fault);
+                    }
+                }
+                Err(fault) => return Err(fault),
+            }
+            let next = self.incoming_path(name, number.saturating_add(1));
+            outcome = self.open_new(&next)?.handle();
+        }
+        Err(Fault::Status(Status {
+            code: Code::Exists,
+            message: "every temporary name is taken".into(),
+        }))
+    }
+
+    fn open_new(&self, path: &[u8]) -> Result<Ticket, Fault> {
+        let flags = packet::FOR_WRITING | packet::CREATE | packet::EXCLUSIVE;
+        self.server.open(path, flags, BLOB_MODE)
+    }
+
+    /// Gives a temporary file this path as its name. `Ok(false)`: the name is taken.
+    pub(super) fn publish(
+        &self,
+        temporary: &[u8],
+        path: &[u8],
+        naming: &Mutex<Naming>,
+    ) -> Result<bool, Fault> {
+        let now = *known(naming);
+        let named = match now {
+            Naming::HardLink => match self.server.hardlink(temporary, path)?.status() {
+                Err(fault) if fault.is(Code::Unsupported) || fault.is(Code::PermissionDenied) => {
+                    *known(naming) = Naming::RenameUntried;
+                    return self.publish(temporary, path, naming);
+                }
+                linked => linked,
+            },
+            Naming::RenameUntried => {
+                if !self.renames_without_replacing()? {
+                    return Err(Fault::Status(Status {
+                        code: Code::Unsupported,
+                        message: "neither a link nor a rename keeps a name".into(),
+                    }));
+                }
+                info!("blobs get their names by a rename, which replaces nothing here");
+                *known(naming) = Naming::Rename;
+                return self.publish(temporary, path, naming);
+            }
+            Naming::Rename => self.server.rename(temporary, path)?.status(),
+        };
+        match named {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.may_be_taken() => match self.server.look(path)? {
+                Some(_) => Ok(false),
+                None => Err(fault),
+            },
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// Tries whether a rename fails when the name is taken, with two files that it removes again.
+    fn renames_without_replacing(&self) -> Result<bool, Fault> {
+        let (taken, other) = (self.incoming_path(&TRIED, 8), self.incoming_path(&TRIED, 9));
+        for path in [&taken, &other] {
+            drop(self.server.ask(packet::REMOVE, path)?.status().if_there());
+            // Closed before it is renamed.
+            drop(self.open_new(path)?.handle()?);
+        }
+        let renamed = self.server.rename(&other, &taken)?.status();
+        let both_there = self.server.look(&other)?.is_some() && self.server.look(&taken)?.is_some();
+        for path in [&taken, &other] {
+            drop(self.server.ask(packet::REMOVE, path)?.status().if_there());
+        }
+        match renamed {
+            Err(lost @ Fault::Lost(_)) => Err(lost),
+            renamed => Ok(renamed.is_err() && both_there),
+        }
+    }
+
+    /// Tries whether a second file is refused a name that a first file has: two writers depend on
+    /// it. Leaves nothing, where the account may remove.
+    pub(super) fn try_to_be_exclusive(&self, naming: &Mutex<Naming>) -> Result<bool, Fault> {
+        let name = self.path(&[FOLDER, &TRIED.to_hex()]);
+        self.remove(&name)?;
+        let mut published = Vec::new();
+        for _ in 0..2 {
+            let asked = self.ask_for_temporary(&TRIED)?.handle();
+            let temporary = self.make_temporary(&TRIED, asked)?;
+            published.push(self.publish(&temporary.path, &name, naming));
+            drop(temporary.file);
+            self.remove(&temporary.path)?;
+        }
+        self.remove(&name)?;
+        match &published[..] {
+            [Ok(true), Ok(second)] => Ok(!second),
+            [Err(lost @ Fault::Lost(_)), ..] | [_, Err(lost @ Fault::Lost(_))] => Err(lost.clone()),
+            // Left by a try of an account that may not remove.
+            [Ok(false), Ok(false)] => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes a file, if that is allowed.
+    pub(super) fn remove(&self, path: &[u8]) -> Result<(), Fault> {
+        match self.server.ask(packet::REMOVE, path)?.status() {
+            Err(lost @ Fault::Lost(_)) => Err(lost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes what killed helpers left, as far as that is allowed. Such files do no harm.
+    pub(super) fn sweep(&self) {
+        if let Err(fault) = self.try_to_sweep() {
+            if !fault.is(Code::NoSuchFile) && !fault.is(Code::PermissionDenied) {
+                warn!("unfinished blobs cannot be looked for: {fault:?}");
+            }
+        }
+    }
+
+    fn try_to_sweep(&self) -> Result<(), Fault> {
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let newest_secs = now.saturating_sub(LEFT_OVER).as_secs();
+        let folder = self.server.ask(packet::OPENDIR, &self.path(&[FOLDER]))?;
+        let folder = folder.handle()?;
+        let (mut old, mut seen) = (Vec::new(), 0_usize);
+        while let Some(entries) = next_entries(&self.server, &folder)? {
+            seen = seen.saturating_add(entries.len());
+            for entry in entries {
+                let changed_secs = entry.attributes.changed_secs.map(u64::from);
+                if is_temporary(&entry.name) && changed_secs.is_some_and(|at| at < newest_secs) {
+                    old.push(entry.name);
+                }
+            }
+            if seen >= SWEPT_MAX {
+                break;
+            }
+        }
+        for name in old {
+            self.server
+                .ask(packet::REMOVE, &self.path(&[FOLDER, &name]))?
+                .status()?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether a file in the folder of blobs on their way in is one of ours.
+fn is_temporary(name: &[u8]) -> bool {
+    match name {
+        [hex @ .., b'.', b'0'..=b'9'] => BlobName::from_hex(hex).is_some(),
+        _ => *name == TRIED.to_hex(),
+    }
+}
