@@ -228,7 +228,12 @@ fn the_reader_opens_files_and_changes_none() {
 
 #[test]
 fn who_gets_descriptors_opens_no_path() {
-    for profile in ["supervisor", "control", "volumes", "transport", "pipes"] {
+    for profile in ["supervisor", "control", "volumes", "transport"] {
         assert!(dies(profile, "open"), "{profile}");
     }
+}
+
+#[test]
+fn the_helper_with_pipes_alone_opens_no_file_and_lives() {
+    assert!(!dies("pipes", "open-in-vain"));
 }

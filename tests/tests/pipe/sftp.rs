@@ -446,7 +446,7 @@ fn a_hundred_thousand_names_are_listed_once_each() {
     }
     let (ssh, store) = (Ssh::server(""), store());
     let mut expected = vec![name(0, 0)];
-    for number in 0..100_000_u32 {
+    for number in 1..=100_000_u32 {
         let [first, second, third, _] = number.wrapping_mul(0x9e37_79b9).to_be_bytes();
         let mut blob = name(first, second);
         blob.0[2] = third;
@@ -578,6 +578,11 @@ fn servers_below(incoming: &Path, shard: &Path) -> bool {
         .any(|descriptors| descriptors.flatten().any(|entry| is_below(entry.path())))
 }
 
+/// The shell words that pass so many bytes on, each at once.
+fn cut(bytes: usize) -> String {
+    format!("dd bs=65536 iflag=count_bytes count={bytes} status=none")
+}
+
 #[test]
 fn a_connection_that_ends_within_a_blob_ends_the_helper_and_takes_nothing_back() {
     if !is_there("a_connection_that_ends_within_a_blob_ends_the_helper_and_takes_nothing_back") {
@@ -586,7 +591,7 @@ fn a_connection_that_ends_within_a_blob_ends_the_helper_and_takes_nothing_back()
     let server = sftp_server();
     for cut_bytes in [100_000, MIB + 200_000, 2 * MIB + 5_000] {
         // What the helper sends is cut, and what the server answers still comes.
-        let ssh = Ssh::script(&format!("head -c {cut_bytes} | {}", server.display()));
+        let ssh = Ssh::script(&format!("{} | {}", cut(cut_bytes), server.display()));
         let store = store();
         let mut call = ssh.open(Service::Push, store.path());
         let blob = noise(MIB, 1);
@@ -623,7 +628,7 @@ fn a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch() {
     if !is_there("a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch") {
         return;
     }
-    let ssh = Ssh::script(&format!("{} | head -c 500000", sftp_server().display()));
+    let ssh = Ssh::script(&format!("{} | {}", sftp_server().display(), cut(500_000)));
     let store = store();
     plant(store.path(), &name(1, 1), &noise(3 * MIB, 1));
     let mut call = ssh.open(Service::Fetch, store.path());
@@ -758,6 +763,8 @@ fn the_helper_opens_starts_and_connects_nothing_once_ssh_is_connected() {
         let found: Vec<&&str> = behind
             .iter()
             .filter(|line| calls.iter().any(|call| line.contains(call)))
+            // glibc asks for this one in vain: `tests/tests/jail.rs` shows that it gets none.
+            .filter(|line| !line.contains("/proc/sys/vm/overcommit_memory"))
             .collect();
         assert!(found.is_empty(), "{service:?}: {found:?}");
     }

@@ -95,8 +95,10 @@ impl Sftp {
         create: bool,
         path: &[u8],
     ) -> Result<Self, Opened> {
-        let root = path.trim_ascii_end();
-        let root = root.strip_suffix(b"/").unwrap_or(root).to_vec();
+        let mut root = path.to_vec();
+        while root.ends_with(b"/") {
+            root.pop();
+        }
         let made = create && make_root(&server, &root)?;
         let opened = Self::open_folder(server.clone(), service, create, &root);
         if opened.is_err() && made {
@@ -214,8 +216,10 @@ impl Places {
             .transpose()
     }
 
-    /// Makes the names in these shards durable, if the server does that.
-    fn sync_shards(&self, shards: &[u8]) -> Result<(), Fault> {
+    /// Makes the names in these shards durable, if the server does that. `Ok(false)`: one of them
+    /// may not be opened.
+    fn sync_shards(&self, shards: &[u8]) -> Result<bool, Fault> {
+        let mut all = true;
         for batch in shards.chunks(SHARDS_AT_ONCE) {
             let mut opening = Vec::new();
             for shard in batch {
@@ -223,16 +227,19 @@ impl Places {
             }
             let mut syncing = Vec::new();
             for ticket in opening {
-                // A shard that is gone has no names.
-                if let Some(folder) = ticket.handle().if_there()? {
-                    syncing.push((self.server.fsync(&folder)?, folder));
+                match ticket.handle() {
+                    Ok(folder) => syncing.push((self.server.fsync(&folder)?, folder)),
+                    // A shard that is gone has no names.
+                    Err(fault) if fault.is(Code::NoSuchFile) => {}
+                    Err(fault) if fault.is(Code::PermissionDenied) => all = false,
+                    Err(fault) => return Err(fault),
                 }
             }
             for (ticket, _folder) in syncing {
                 ticket.status()?;
             }
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The same, once in a call: a push may have been killed between a name and its sync, and a
@@ -279,8 +286,14 @@ impl Prune for Sftp {
 
     fn settle(&mut self) -> Result<(), StoreError> {
         let shards: Vec<u8> = std::mem::take(&mut self.deleted_from).into_iter().collect();
+        const STEP: &str = "make deletions durable";
         let synced = self.places.sync_shards(&shards);
-        synced.map_err(|fault| fault.failed("make deletions durable"))
+        if synced.map_err(|fault| fault.failed(STEP))? {
+            Ok(())
+        } else {
+            let errno = server::errno_of(Code::PermissionDenied);
+            Err(StoreError::Failed { step: STEP, errno })
+        }
     }
 }
 
@@ -306,7 +319,7 @@ fn free_mib(free_bytes: u64) -> u32 {
 
 /// Makes the last component of the store's path. Returns whether it was missing.
 fn make_root(server: &Server, root: &[u8]) -> Result<bool, Opened> {
-    let making = server.make_folder(root).map_err(open_fault)?;
+    let making = server.make_folder(&or_slash(root)).map_err(open_fault)?;
     match making.status() {
         Ok(()) => {}
         Err(fault) if fault.may_be_taken() || fault.is(Code::PermissionDenied) => {

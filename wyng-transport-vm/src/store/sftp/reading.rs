@@ -90,9 +90,12 @@ impl Fetch for Sftp {
         if !self.places.has_shard(shard).map_err(at_name)? {
             return Ok(None);
         }
+        let path = self.places.blob_path(name);
+        let looking = self.places.server.ask(packet::LSTAT, &path);
+        let looking = looking.map_err(at_name)?;
+        // A name that is seen by now is durable afterwards.
         self.places.sync_once(&[shard]).map_err(at_name)?;
-        let found = self.places.server.look(&self.places.blob_path(name));
-        match found.map_err(at_name)? {
+        match looking.attributes().if_there().map_err(at_name)? {
             None => Ok(None),
             Some(found) if found.is_file() == Some(false) => {
                 Err(StoreError::Foreign { step: LOOKING })

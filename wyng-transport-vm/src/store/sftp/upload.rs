@@ -9,7 +9,7 @@ use wyng_wire::{BlobName, RESERVE_BYTES};
 
 use super::connection::{Fault, Handle, Ticket};
 use super::incoming::{Naming, Temporary};
-use super::packet::{BLOCK_BYTES, Code};
+use super::packet::{self, BLOCK_BYTES, Code};
 use super::reading::Blocks;
 use super::{Places, Sftp, free_mib, known, or_slash, shard_of};
 use crate::store::{Placed, Push, Reserve, StoreError, Upload};
@@ -166,9 +166,7 @@ impl Upload for SftpUpload {
             Ok(false) => return self.compare(&path),
             Err(fault) => return Err(fault.at_name(NAMING)),
         }
-        // Again after the name, because some file systems log no file without one.
-        self.sync_file().map_err(|fault| fault.failed(SETTLING))?;
-        self.sync_shard().map_err(|fault| fault.failed(SETTLING))?;
+        self.settle().map_err(|fault| fault.failed(SETTLING))?;
         Ok(Placed::New)
     }
 }
@@ -188,6 +186,33 @@ impl SftpUpload {
         self.unconfirmed.push_back(ticket);
         self.written_bytes = self.written_bytes.saturating_add(block.len() as u64);
         Ok(())
+    }
+
+    /// Makes the new name durable and removes the temporary one, in one round trip.
+    fn settle(&mut self) -> Result<(), Fault> {
+        let server = &self.places.server;
+        let mut asked = Vec::new();
+        // The file again, because some file systems log no file without its name.
+        if let Some(temporary) = &self.temporary {
+            if server.extensions.fsync {
+                asked.push(server.fsync(&temporary.file)?);
+            }
+        }
+        if let Some(shard) = &self.shard {
+            asked.push(server.fsync(shard)?);
+        }
+        let removing = match self.temporary.take() {
+            Some(temporary) => Some(server.ask(packet::REMOVE, &temporary.path)?),
+            None => None,
+        };
+        for ticket in asked {
+            ticket.status()?;
+        }
+        // After a rename it is gone already, and where it may not be removed, it stays.
+        match removing.map(Ticket::status) {
+            Some(Err(lost @ Fault::Lost(_))) => Err(lost),
+            _ => Ok(()),
+        }
     }
 
     fn sync_file(&self) -> Result<(), Fault> {
@@ -279,8 +304,7 @@ impl Drop for SftpUpload {
         self.unconfirmed.clear();
         if let Some(temporary) = self.temporary.take() {
             drop(temporary.file);
-            // After a rename it is gone. Where it may not be removed, it is one more name of the
-            // blob; a crash before that leaves a file that a later sweep removes.
+            // A crash before that leaves a file that a later sweep removes.
             let _ = self.places.remove(&temporary.path);
         }
     }
