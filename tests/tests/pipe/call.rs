@@ -217,6 +217,19 @@ impl Call {
         self.send_raw(bytes);
     }
 
+    /// Sends a PUT to a helper that may end before it is sent.
+    pub(crate) fn try_put(&mut self, name: BlobName, bytes: &[u8]) {
+        let put = ToHelper::Put(Put {
+            number: self.next_number(),
+            name,
+            length_bytes: bytes.len() as u32,
+            may_use_reserve: false,
+        });
+        let mut place = [0; wyng_wire::TO_HELPER_MAX];
+        self.try_send_raw(put.encode(&mut place).unwrap());
+        self.try_send_raw(bytes);
+    }
+
     /// Sends a PUT without its body.
     pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, reserve: Reserve) {
         let number = self.next_number();

@@ -580,7 +580,7 @@ fn servers_below(incoming: &Path, shard: &Path) -> bool {
 
 /// The shell words that pass so many bytes on, each at once.
 fn cut(bytes: usize) -> String {
-    format!("dd bs=65536 iflag=count_bytes count={bytes} status=none")
+    format!("stdbuf -o0 head -c {bytes}")
 }
 
 #[test]
@@ -596,8 +596,7 @@ fn a_connection_that_ends_within_a_blob_ends_the_helper_and_takes_nothing_back()
         let mut call = ssh.open(Service::Push, store.path());
         let blob = noise(MIB, 1);
         for number in 1..=3 {
-            call.announce(name(number, 1), MIB as u32, Reserve::Kept);
-            call.try_send_raw(&blob);
+            call.try_put(name(number, 1), &blob);
         }
         let mut stored = Vec::new();
         while let Some((ToDaemon::Receipt(receipt), Some(numbers))) = call.try_read() {
@@ -628,7 +627,11 @@ fn a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch() {
     if !is_there("a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch") {
         return;
     }
-    let ssh = Ssh::script(&format!("{} | {}", sftp_server().display(), cut(500_000)));
+    let ssh = Ssh::script(&format!(
+        "exec {} < <({})",
+        cut(500_000),
+        sftp_server().display()
+    ));
     let store = store();
     plant(store.path(), &name(1, 1), &noise(3 * MIB, 1));
     let mut call = ssh.open(Service::Fetch, store.path());

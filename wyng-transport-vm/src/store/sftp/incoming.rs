@@ -11,7 +11,7 @@ use wyng_wire::BlobName;
 
 use super::connection::{Fault, Handle, Ticket};
 use super::packet::{self, Code, Status};
-use super::server::{Extensions, IfThere};
+use super::server::Extensions;
 use super::{Places, known, next_entries};
 
 /// The folder of blobs on their way in.
@@ -21,7 +21,7 @@ pub(super) const FOLDER: &[u8] = b".incoming";
 const BLOB_MODE: u32 = 0o400;
 
 /// Maximum number of temporary files of one name.
-const TRIES: u8 = 10;
+const TRIES: u8 = 9;
 
 /// Age from which a temporary file is left over. No upload takes that long between two writes.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -30,8 +30,16 @@ const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// account that may not remove, there is one of each blob.
 const SWEPT_MAX: usize = 1000;
 
-/// The name with which a server is tried; no blob has it.
-const TRIED: BlobName = BlobName([0; 32]);
+/// What became of the name of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Named {
+    /// The file has the name, and its temporary one as well.
+    Linked,
+    /// The file has the name alone. Somebody else may have the temporary one by now.
+    Renamed,
+    /// Something else has the name.
+    Taken,
+}
 
 /// How blobs get their names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,8 +93,8 @@ impl Places {
         name: &BlobName,
         asked: Result<Handle, Fault>,
     ) -> Result<Temporary, Fault> {
-        let mut outcome = asked;
-        for number in 0..TRIES {
+        let (mut outcome, mut number) = (asked, 0);
+        loop {
             let path = self.incoming_path(name, number);
             match outcome {
                 Ok(file) => return Ok(Temporary { file, path }),
@@ -101,13 +109,15 @@ impl Places {
                 }
                 Err(fault) => return Err(fault),
             }
-            let next = self.incoming_path(name, number.saturating_add(1));
-            outcome = self.open_new(&next)?.handle();
+            number = number.saturating_add(1);
+            if number >= TRIES {
+                return Err(Fault::Status(Status {
+                    code: Code::Exists,
+                    message: "every temporary name is taken".into(),
+                }));
+            }
+            outcome = self.open_new(&self.incoming_path(name, number))?.handle();
         }
-        Err(Fault::Status(Status {
-            code: Code::Exists,
-            message: "every temporary name is taken".into(),
-        }))
     }
 
     fn open_new(&self, path: &[u8]) -> Result<Ticket, Fault> {
@@ -115,13 +125,13 @@ impl Places {
         self.server.open(path, flags, BLOB_MODE)
     }
 
-    /// Gives a temporary file this path as its name. `Ok(false)`: the name is taken.
+    /// Gives a temporary file this path as its name, unless it is taken.
     pub(super) fn publish(
         &self,
         temporary: &[u8],
         path: &[u8],
         naming: &Mutex<Naming>,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Named, Fault> {
         let now = *known(naming);
         let named = match now {
             Naming::HardLink => match self.server.hardlink(temporary, path)?.status() {
@@ -129,7 +139,7 @@ impl Places {
                     *known(naming) = Naming::RenameUntried;
                     return self.publish(temporary, path, naming);
                 }
-                linked => linked,
+                linked => linked.map(|()| Named::Linked),
             },
             Naming::RenameUntried => {
                 if !self.renames_without_replacing()? {
@@ -142,31 +152,32 @@ impl Places {
                 *known(naming) = Naming::Rename;
                 return self.publish(temporary, path, naming);
             }
-            Naming::Rename => self.server.rename(temporary, path)?.status(),
+            Naming::Rename => {
+                let renamed = self.server.rename(temporary, path)?.status();
+                renamed.map(|()| Named::Renamed)
+            }
         };
         match named {
-            Ok(()) => Ok(true),
             Err(fault) if fault.may_be_taken() => match self.server.look(path)? {
-                Some(_) => Ok(false),
+                Some(_) => Ok(Named::Taken),
                 None => Err(fault),
             },
-            Err(fault) => Err(fault),
+            named => named,
         }
     }
 
     /// Tries whether a rename fails when the name is taken, with two files that it removes again.
     fn renames_without_replacing(&self) -> Result<bool, Fault> {
-        let (taken, other) = (self.incoming_path(&TRIED, 8), self.incoming_path(&TRIED, 9));
+        let tried = tried();
+        let (taken, other) = (self.incoming_path(&tried, 0), self.incoming_path(&tried, 1));
         for path in [&taken, &other] {
-            drop(self.server.ask(packet::REMOVE, path)?.status().if_there());
             // Closed before it is renamed.
             drop(self.open_new(path)?.handle()?);
         }
         let renamed = self.server.rename(&other, &taken)?.status();
         let both_there = self.server.look(&other)?.is_some() && self.server.look(&taken)?.is_some();
-        for path in [&taken, &other] {
-            drop(self.server.ask(packet::REMOVE, path)?.status().if_there());
-        }
+        self.remove(&taken)?;
+        self.remove(&other)?;
         match renamed {
             Err(lost @ Fault::Lost(_)) => Err(lost),
             renamed => Ok(renamed.is_err() && both_there),
@@ -176,22 +187,20 @@ impl Places {
     /// Tries whether a second file is refused a name that a first file has: two writers depend on
     /// it. Leaves nothing, where the account may remove.
     pub(super) fn try_to_be_exclusive(&self, naming: &Mutex<Naming>) -> Result<bool, Fault> {
-        let name = self.path(&[FOLDER, &TRIED.to_hex()]);
-        self.remove(&name)?;
-        let mut published = Vec::new();
+        let tried = tried();
+        let name = self.incoming_path(&tried, TRIES);
+        let mut named = Vec::new();
         for _ in 0..2 {
-            let asked = self.ask_for_temporary(&TRIED)?.handle();
-            let temporary = self.make_temporary(&TRIED, asked)?;
-            published.push(self.publish(&temporary.path, &name, naming));
+            let asked = self.ask_for_temporary(&tried)?.handle();
+            let temporary = self.make_temporary(&tried, asked)?;
+            named.push(self.publish(&temporary.path, &name, naming));
             drop(temporary.file);
             self.remove(&temporary.path)?;
         }
         self.remove(&name)?;
-        match &published[..] {
-            [Ok(true), Ok(second)] => Ok(!second),
+        match &named[..] {
+            [Ok(Named::Linked | Named::Renamed), Ok(second)] => Ok(*second == Named::Taken),
             [Err(lost @ Fault::Lost(_)), ..] | [_, Err(lost @ Fault::Lost(_))] => Err(lost.clone()),
-            // Left by a try of an account that may not remove.
-            [Ok(false), Ok(false)] => Ok(true),
             _ => Ok(false),
         }
     }
@@ -246,6 +255,19 @@ impl Places {
 fn is_temporary(name: &[u8]) -> bool {
     match name {
         [hex @ .., b'.', b'0'..=b'9'] => BlobName::from_hex(hex).is_some(),
-        _ => *name == TRIED.to_hex(),
+        _ => false,
     }
+}
+
+/// A name with which a server is tried; no blob has it, and no other helper tries it.
+fn tried() -> BlobName {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.unwrap_or_default().as_nanos().to_be_bytes();
+    let own = std::process::id().to_be_bytes();
+    let mut name = BlobName([0; 32]);
+    let places = name.0.iter_mut().rev();
+    places
+        .zip(now.iter().chain(&own))
+        .for_each(|(place, byte)| *place = *byte);
+    name
 }

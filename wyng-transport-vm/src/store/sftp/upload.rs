@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
 use super::connection::{Fault, Handle, Ticket};
-use super::incoming::{Naming, Temporary};
+use super::incoming::{Named, Naming, Temporary};
 use super::packet::{self, BLOCK_BYTES, Code};
 use super::reading::Blocks;
 use super::{Places, Sftp, free_mib, known, or_slash, shard_of};
@@ -157,16 +157,17 @@ impl Upload for SftpUpload {
                 .no_room_or(fault, BLOCK_BYTES, "make a blob durable")
         })?;
         let path = self.places.blob_path(&self.name);
-        let is_new = match &self.temporary {
-            Some(temporary) => self.places.publish(&temporary.path, &path, &self.naming),
-            None => Ok(false),
+        let Some(temporary) = &self.temporary else {
+            return Ok(Placed::Unknown);
         };
-        match is_new {
-            Ok(true) => {}
-            Ok(false) => return self.compare(&path),
-            Err(fault) => return Err(fault.at_name(NAMING)),
+        let named = self
+            .places
+            .publish(&temporary.path, &path, &self.naming)
+            .map_err(|fault| fault.at_name(NAMING))?;
+        if named == Named::Taken {
+            return self.compare(&path);
         }
-        self.settle().map_err(|fault| fault.failed(SETTLING))?;
+        self.settle(named).map_err(|fault| fault.failed(SETTLING))?;
         Ok(Placed::New)
     }
 }
@@ -189,7 +190,7 @@ impl SftpUpload {
     }
 
     /// Makes the new name durable and removes the temporary one, in one round trip.
-    fn settle(&mut self) -> Result<(), Fault> {
+    fn settle(&mut self, named: Named) -> Result<(), Fault> {
         let server = &self.places.server;
         let mut asked = Vec::new();
         // The file again, because some file systems log no file without its name.
@@ -202,13 +203,15 @@ impl SftpUpload {
             asked.push(server.fsync(shard)?);
         }
         let removing = match self.temporary.take() {
-            Some(temporary) => Some(server.ask(packet::REMOVE, &temporary.path)?),
-            None => None,
+            Some(temporary) if named == Named::Linked => {
+                Some(server.ask(packet::REMOVE, &temporary.path)?)
+            }
+            _ => None,
         };
         for ticket in asked {
             ticket.status()?;
         }
-        // After a rename it is gone already, and where it may not be removed, it stays.
+        // Where it may not be removed, it stays.
         match removing.map(Ticket::status) {
             Some(Err(lost @ Fault::Lost(_))) => Err(lost),
             _ => Ok(()),
