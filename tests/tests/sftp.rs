@@ -205,4 +205,9 @@ fn a_server_whose_rename_replaces_is_refused_for_new_archives_and_read_from() {
         .wyng(&sandbox, &["restore", "home", "disk.img", "--to", "out"])
         .success();
     assert!(std::fs::read(sandbox.path("out")).unwrap() == noise(3 * MIB, 1));
+    let before = sandbox.blobs();
+    sandbox.image("disk.img", 3 * MIB, 2);
+    let refused = rclone.wyng(&sandbox, &["backup", "home", "disk.img"]);
+    assert_eq!(refused.expect(6).codes(), ["store-denied"]);
+    assert_eq!(sandbox.blobs(), before, "no blob, and nothing unfinished");
 }

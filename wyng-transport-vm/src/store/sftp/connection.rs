@@ -24,6 +24,9 @@ use super::packet::{Answer, LENGTH_BYTES, PACKET_MAX, Request, Status, decode, i
 /// that the helper can name the cause.
 const ANSWER_MAX: Duration = Duration::from_secs(120);
 
+/// The same until the store is open: the daemon waits 60 seconds for OPENED.
+const OPENING_MAX: Duration = Duration::from_secs(45);
+
 /// Maximum length of what waits to be sent before senders wait too, bytes.
 const WAITING_MAX: usize = 1024 * 1024;
 
@@ -81,6 +84,8 @@ struct Shared {
     requests: BTreeMap<u32, Asked>,
     last_id: u32,
     last_answer: Instant,
+    /// Maximum time between two answers.
+    patience: Duration,
     /// Whether a thread waits for ssh.
     moving: bool,
     words: Vec<u8>,
@@ -127,6 +132,7 @@ impl Connection {
             requests: BTreeMap::new(),
             last_id: 0,
             last_answer: Instant::now(),
+            patience: OPENING_MAX,
             moving: false,
             words: Vec::new(),
             words_ended: false,
@@ -185,6 +191,11 @@ impl Connection {
         })
     }
 
+    /// Waits longer from now on, because the store is open.
+    pub(super) fn be_patient(&self) {
+        self.shared().patience = ANSWER_MAX;
+    }
+
     /// What ssh has printed, after it ended.
     pub(super) fn last_words(&self) -> Vec<u8> {
         let end = Instant::now().checked_add(LAST_WORDS);
@@ -230,7 +241,7 @@ impl Connection {
         shared.moving = true;
         let is_sending = !shared.outgoing.is_empty();
         let hears_words = !shared.words_ended;
-        let left = ANSWER_MAX.saturating_sub(shared.last_answer.elapsed());
+        let left = shared.patience.saturating_sub(shared.last_answer.elapsed());
         drop(shared);
         let polled = self.wait(is_sending, hears_words, left);
         let mut shared = self.shared();

@@ -164,6 +164,7 @@ impl Sftp {
                 return Err(opened(OpenStatus::Unsuitable));
             }
         }
+        store.places.server.connection.be_patient();
         info!(
             hardlink = store.places.server.extensions.hardlink,
             fsync = store.places.server.extensions.fsync,
