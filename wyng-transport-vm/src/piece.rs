@@ -15,7 +15,7 @@ use crate::exit::CallError;
 pub(crate) struct Piece {
     /// The reading and the writing end of a pipe.
     pages: (OwnedFd, OwnedFd),
-    /// Used for stores without files, and from the first file system on that cannot splice.
+    /// Used from the first file system on that cannot splice.
     buffer: Option<Vec<u8>>,
     count: usize,
 }
@@ -90,19 +90,19 @@ impl Piece {
         Ok(self.count)
     }
 
-    /// Takes what `fill` puts into a buffer of up to `wanted` bytes, whose number it returns.
+    /// Takes up to `wanted` bytes that `fill` writes into the buffer, and returns their number.
     ///
     /// The previous contents must have been sent.
-    pub(crate) fn fill_with<E>(
+    pub(crate) fn fill_by<E>(
         &mut self,
         wanted: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
+        let wanted = wanted.min(PIECE_MAX as usize);
         let buffer = self
             .buffer
             .get_or_insert_with(|| vec![0; PIECE_MAX as usize]);
-        let room = wanted.min(buffer.len());
-        self.count = fill(buffer.get_mut(..room).unwrap_or_default())?;
+        self.count = fill(buffer.get_mut(..wanted).unwrap_or_default())?.min(wanted);
         Ok(self.count)
     }
 

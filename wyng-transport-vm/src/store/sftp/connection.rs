@@ -479,6 +479,13 @@ pub(super) struct Handle {
 }
 
 impl Handle {
+    /// Closes the file, and returns whether the server has all of it: some store it only now.
+    pub(super) fn close(mut self) -> Result<(), Fault> {
+        let close = Request::new(super::packet::CLOSE).string(&self.bytes);
+        self.bytes.clear();
+        self.connection.send(close)?.status()
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -486,6 +493,9 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.bytes.is_empty() {
+            return;
+        }
         // Closed in the order of the pipe; nothing depends on the answer.
         let close = Request::new(super::packet::CLOSE).string(&self.bytes);
         drop(self.connection.send(close));

@@ -11,8 +11,8 @@ use wyng_wire::BlobName;
 
 use super::connection::{Fault, Handle, Ticket};
 use super::packet::{self, Code, Status};
+use super::places::{Places, known, next_entries};
 use super::server::Extensions;
-use super::{Places, known, next_entries};
 
 /// The folder of blobs on their way in.
 pub(super) const FOLDER: &[u8] = b".incoming";
@@ -22,6 +22,9 @@ const BLOB_MODE: u32 = 0o400;
 
 /// Maximum number of temporary files of one name.
 const TRIES: u8 = 9;
+
+/// Maximum number of temporary names that are refused and not there, before that has another cause.
+const GONE_MAX: u8 = 3;
 
 /// Age from which a temporary file is left over. No upload takes that long between two writes.
 const LEFT_OVER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -62,9 +65,10 @@ impl Naming {
     }
 }
 
-/// A temporary file that is open for writing.
+/// A temporary file.
 pub(super) struct Temporary {
-    pub(super) file: Handle,
+    /// The file, open for writing until it was renamed.
+    pub(super) file: Option<Handle>,
     pub(super) path: Vec<u8>,
 }
 
@@ -93,17 +97,24 @@ impl Places {
         name: &BlobName,
         asked: Result<Handle, Fault>,
     ) -> Result<Temporary, Fault> {
-        let (mut outcome, mut number) = (asked, 0);
+        let (mut outcome, mut number, mut gone) = (asked, 0_u8, 0_u8);
         loop {
             let path = self.incoming_path(name, number);
             match outcome {
-                Ok(file) => return Ok(Temporary { file, path }),
+                Ok(file) => {
+                    return Ok(Temporary {
+                        file: Some(file),
+                        path,
+                    });
+                }
                 Err(fault) if fault.is(Code::NoSuchFile) && number == 0 => {
                     self.prepare_incoming()?;
                 }
-                // A full disk has the same code as a name that is taken.
+                // A full disk has the same code as a name that is taken. A name that was taken may
+                // be free by now.
                 Err(fault) if fault.may_be_taken() => {
-                    if self.server.look(&path)?.is_none() {
+                    gone = gone.saturating_add(self.server.look(&path)?.is_none().into());
+                    if gone > GONE_MAX {
                         return Err(fault);
                     }
                 }
@@ -128,13 +139,13 @@ impl Places {
     /// Gives a temporary file this path as its name, unless it is taken.
     pub(super) fn publish(
         &self,
-        temporary: &[u8],
+        temporary: &mut Temporary,
         path: &[u8],
         naming: &Mutex<Naming>,
     ) -> Result<Named, Fault> {
         let now = *known(naming);
         let named = match now {
-            Naming::HardLink => match self.server.hardlink(temporary, path)?.status() {
+            Naming::HardLink => match self.server.hardlink(&temporary.path, path)?.status() {
                 Err(fault) if fault.is(Code::Unsupported) || fault.is(Code::PermissionDenied) => {
                     *known(naming) = Naming::RenameUntried;
                     return self.publish(temporary, path, naming);
@@ -153,7 +164,11 @@ impl Places {
                 return self.publish(temporary, path, naming);
             }
             Naming::Rename => {
-                let renamed = self.server.rename(temporary, path)?.status();
+                // Some servers store a file only when it is closed.
+                if let Some(file) = temporary.file.take() {
+                    file.close()?;
+                }
+                let renamed = self.server.rename(&temporary.path, path)?.status();
                 renamed.map(|()| Named::Renamed)
             }
         };
@@ -166,22 +181,38 @@ impl Places {
         }
     }
 
-    /// Tries whether a rename fails when the name is taken, with two files that it removes again.
+    /// Tries whether a rename succeeds when the name is free, and fails and changes nothing when it
+    /// is taken. The three files are removed again.
     fn renames_without_replacing(&self) -> Result<bool, Fault> {
         let tried = tried();
-        let (taken, other) = (self.incoming_path(&tried, 0), self.incoming_path(&tried, 1));
-        for path in [&taken, &other] {
-            // Closed before it is renamed.
-            drop(self.open_new(path)?.handle()?);
+        let paths = [0, 1, 2].map(|number| self.incoming_path(&tried, number));
+        let keeps = self.rename_keeps(&paths);
+        for path in &paths {
+            self.remove(path)?;
         }
-        let renamed = self.server.rename(&other, &taken)?.status();
-        let both_there = self.server.look(&other)?.is_some() && self.server.look(&taken)?.is_some();
-        self.remove(&taken)?;
-        self.remove(&other)?;
-        match renamed {
-            Err(lost @ Fault::Lost(_)) => Err(lost),
-            renamed => Ok(renamed.is_err() && both_there),
+        keeps
+    }
+
+    fn rename_keeps(&self, [taken, other, free]: &[Vec<u8>; 3]) -> Result<bool, Fault> {
+        for (path, bytes) in [(taken, &b"1"[..]), (other, b"22")] {
+            let file = self.open_new(path)?.handle()?;
+            self.server.write(&file, 0, bytes)?.status()?;
+            file.close()?;
         }
+        let has_length = |path: &[u8], length_bytes| -> Result<bool, Fault> {
+            let found = self.server.look(path)?;
+            Ok(found.is_some_and(|found| found.length_bytes == Some(length_bytes)))
+        };
+        let renamed = |from: &[u8], to: &[u8]| match self.server.rename(from, to)?.status() {
+            Ok(()) => Ok(true),
+            Err(Fault::Status(_)) => Ok(false),
+            Err(lost) => Err(lost),
+        };
+        Ok(!renamed(other, taken)?
+            && has_length(taken, 1)?
+            && has_length(other, 2)?
+            && renamed(other, free)?
+            && has_length(free, 2)?)
     }
 
     /// Tries whether a second file is refused a name that a first file has: two writers depend on
@@ -192,8 +223,16 @@ impl Places {
         let mut named = Vec::new();
         for _ in 0..2 {
             let asked = self.ask_for_temporary(&tried)?.handle();
-            let temporary = self.make_temporary(&tried, asked)?;
-            named.push(self.publish(&temporary.path, &name, naming));
+            let mut temporary = self.make_temporary(&tried, asked)?;
+            // Two helpers must never write to one temporary file.
+            if let Ok(second) = self.open_new(&temporary.path)?.handle() {
+                for file in temporary.file.take().into_iter().chain([second]) {
+                    drop(file.close());
+                }
+                self.remove(&temporary.path)?;
+                return Ok(false);
+            }
+            named.push(self.publish(&mut temporary, &name, naming));
             drop(temporary.file);
             self.remove(&temporary.path)?;
         }

@@ -6,9 +6,11 @@
 //! An account that may neither remove, rename nor change modes can add blobs and change none: they
 //! are read-only files, and get their names by a hard link.
 
+mod blocks;
 mod connection;
 mod incoming;
 mod packet;
+mod places;
 mod reading;
 mod server;
 mod ssh;
@@ -16,17 +18,19 @@ mod upload;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tracing::{info, warn};
 use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::address::SftpAddress;
 use super::{Prune, StoreError};
+use blocks::OpenBlobs;
 pub(crate) use connection::Lost;
-use connection::{Connection, Fault, Handle};
+use connection::{Connection, Fault};
 use incoming::Naming;
 use packet::{Code, Entry};
+use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
 use server::{IfThere, Server};
 
 /// Minimum free space beyond the reserve for creating a store, bytes, as in a folder.
@@ -35,30 +39,14 @@ const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
 /// Maximum number of entries of the store's folder that are looked at: it has 256 shards.
 const ROOT_ENTRIES_MAX: usize = 10_000;
 
-/// Number of shards on which requests are on their way at the same time.
-const SHARDS_AT_ONCE: usize = 32;
-
 /// A connected server, and the store's folder there.
 pub(crate) struct Sftp {
     places: Arc<Places>,
     /// Shards with deletions that are not durable yet.
     deleted_from: BTreeSet<u8>,
-    opened: reading::OpenBlobs,
+    opened: OpenBlobs,
     /// How blobs get their names.
     naming: Arc<Mutex<Naming>>,
-}
-
-/// The server with the paths of the store.
-struct Places {
-    server: Server,
-    /// The path of the store's folder, without a slash at its end.
-    root: Vec<u8>,
-    /// Whether the server syncs folders.
-    syncs_folders: bool,
-    /// Shards that are folders.
-    shards: Mutex<BTreeSet<u8>>,
-    /// Shards whose names were made durable in this call.
-    synced: Mutex<BTreeSet<u8>>,
 }
 
 impl Sftp {
@@ -147,7 +135,7 @@ impl Sftp {
                 synced: Mutex::default(),
             }),
             deleted_from: BTreeSet::new(),
-            opened: reading::OpenBlobs::default(),
+            opened: OpenBlobs::default(),
             naming: Arc::new(Mutex::new(naming)),
         };
         match service {
@@ -173,87 +161,6 @@ impl Sftp {
             "connected"
         );
         Ok(store)
-    }
-}
-
-impl Places {
-    /// The path of something in the store's folder.
-    fn path(&self, parts: &[&[u8]]) -> Vec<u8> {
-        let mut path = self.root.clone();
-        for part in parts {
-            path.push(b'/');
-            path.extend_from_slice(part);
-        }
-        path
-    }
-
-    fn shard_path(&self, shard: u8) -> Vec<u8> {
-        self.path(&[format!("{shard:02x}").as_bytes()])
-    }
-
-    fn blob_path(&self, name: &BlobName) -> Vec<u8> {
-        let hex = name.to_hex();
-        self.path(&[hex.get(..2).unwrap_or_default(), &hex])
-    }
-
-    /// Whether a shard is a folder; `false` if there is none. Something else in its place holds no
-    /// blobs, and nothing is opened through it.
-    fn has_shard(&self, shard: u8) -> Result<bool, Fault> {
-        if known(&self.shards).contains(&shard) {
-            return Ok(true);
-        }
-        let found = self.server.look(&self.shard_path(shard))?;
-        let is_folder = found.is_some_and(|found| found.is_folder() != Some(false));
-        if is_folder {
-            known(&self.shards).insert(shard);
-        }
-        Ok(is_folder)
-    }
-
-    /// Opens a shard's folder to sync it, if the server does that.
-    fn open_to_sync(&self, shard: u8) -> Result<Option<connection::Ticket>, Fault> {
-        self.syncs_folders
-            .then(|| self.server.open_for_reading(&self.shard_path(shard)))
-            .transpose()
-    }
-
-    /// Makes the names in these shards durable, if the server does that. `Ok(false)`: one of them
-    /// may not be opened.
-    fn sync_shards(&self, shards: &[u8]) -> Result<bool, Fault> {
-        let mut all = true;
-        for batch in shards.chunks(SHARDS_AT_ONCE) {
-            let mut opening = Vec::new();
-            for shard in batch {
-                opening.extend(self.open_to_sync(*shard)?);
-            }
-            let mut syncing = Vec::new();
-            for ticket in opening {
-                match ticket.handle() {
-                    Ok(folder) => syncing.push((self.server.fsync(&folder)?, folder)),
-                    // A shard that is gone has no names.
-                    Err(fault) if fault.is(Code::NoSuchFile) => {}
-                    Err(fault) if fault.is(Code::PermissionDenied) => all = false,
-                    Err(fault) => return Err(fault),
-                }
-            }
-            for (ticket, _folder) in syncing {
-                ticket.status()?;
-            }
-        }
-        Ok(all)
-    }
-
-    /// The same, once in a call: a push may have been killed between a name and its sync, and a
-    /// blob must not be shown if a power cut can undo its name.
-    fn sync_once(&self, shards: &[u8]) -> Result<(), Fault> {
-        let new: Vec<u8> = {
-            let synced = known(&self.synced);
-            let is_new = |shard: &&u8| !synced.contains(shard);
-            shards.iter().filter(is_new).copied().collect()
-        };
-        self.sync_shards(&new)?;
-        known(&self.synced).extend(new);
-        Ok(())
     }
 }
 
@@ -296,26 +203,6 @@ impl Prune for Sftp {
             Err(StoreError::Failed { step: STEP, errno })
         }
     }
-}
-
-/// The first byte of a name.
-fn shard_of(name: &BlobName) -> u8 {
-    let [first, ..] = name.0;
-    first
-}
-
-fn known<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The path of a folder whose slash at the end was removed.
-fn or_slash(root: &[u8]) -> Vec<u8> {
-    if root.is_empty() { b"/" } else { root }.to_vec()
-}
-
-fn free_mib(free_bytes: u64) -> u32 {
-    let mib = u32::try_from(free_bytes >> 20).unwrap_or(u32::MAX);
-    mib.min(u32::MAX - 1)
 }
 
 /// Makes the last component of the store's path. Returns whether it was missing.
@@ -377,15 +264,6 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<
     }
 }
 
-/// The next entries of an open folder; `None` at its end.
-fn next_entries(server: &Server, folder: &Handle) -> Result<Option<Vec<Entry>>, Fault> {
-    match server.read_folder(folder)?.names() {
-        Ok(entries) => Ok(Some(entries)),
-        Err(fault) if fault.is(Code::EndOfFile) => Ok(None),
-        Err(fault) => Err(fault),
-    }
-}
-
 /// The shard that an entry is, if it is one.
 fn shard_in(entry: &Entry) -> Option<u8> {
     let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
@@ -401,22 +279,6 @@ fn shard_in(entry: &Entry) -> Option<u8> {
 /// Whether the server makes the names in folders durable, tried with the store's folder.
 fn syncs_folders(server: &Server, root: &[u8]) -> Result<bool, Fault> {
     syncs(server, &or_slash(root))
-}
-
-/// Makes the names in a folder durable. Returns whether the server does that.
-fn syncs(server: &Server, folder: &[u8]) -> Result<bool, Fault> {
-    if !server.extensions.fsync {
-        return Ok(false);
-    }
-    let synced = server
-        .open_for_reading(folder)?
-        .handle()
-        .and_then(|folder| server.fsync(&folder)?.status());
-    match synced {
-        Ok(()) => Ok(true),
-        Err(Fault::Status(_)) => Ok(false),
-        Err(lost) => Err(lost),
-    }
 }
 
 const fn opened(status: OpenStatus) -> Opened {

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
+use super::Sftp;
+use super::blocks::Blocks;
 use super::connection::{Fault, Handle, Ticket};
 use super::incoming::{Named, Naming, Temporary};
-use super::packet::{self, BLOCK_BYTES, Code};
-use super::reading::Blocks;
-use super::{Places, Sftp, free_mib, known, or_slash, shard_of};
+use super::packet::{self, BLOCK_BYTES, Code, Status};
+use super::places::{Places, free_mib, known, or_slash, shard_of, syncs};
 use crate::store::{Placed, Push, Reserve, StoreError, Upload};
 
 /// Maximum number of blocks on their way that are not confirmed.
@@ -101,7 +102,7 @@ impl Places {
         match making.status() {
             Ok(()) => {
                 if self.syncs_folders {
-                    super::syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
+                    syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
                 }
             }
             Err(fault) => match self.server.look(&path).map_err(at_name)? {
@@ -157,59 +158,73 @@ impl Upload for SftpUpload {
                 .no_room_or(fault, BLOCK_BYTES, "make a blob durable")
         })?;
         let path = self.places.blob_path(&self.name);
-        let Some(temporary) = &self.temporary else {
+        let Some(temporary) = &mut self.temporary else {
             return Ok(Placed::Unknown);
         };
         let named = self
             .places
-            .publish(&temporary.path, &path, &self.naming)
+            .publish(temporary, &path, &self.naming)
             .map_err(|fault| fault.at_name(NAMING))?;
         if named == Named::Taken {
             return self.compare(&path);
         }
-        self.settle(named).map_err(|fault| fault.failed(SETTLING))?;
+        self.settle(named, &path)
+            .map_err(|fault| fault.failed(SETTLING))?;
         Ok(Placed::New)
     }
 }
 
 impl SftpUpload {
+    fn open_file(&self) -> Option<&Handle> {
+        self.temporary.as_ref()?.file.as_ref()
+    }
+
     fn write_block(&mut self, block: &[u8]) -> Result<(), Fault> {
         if self.unconfirmed.len() >= BLOCKS_MAX {
             if let Some(ticket) = self.unconfirmed.pop_front() {
                 ticket.status()?;
             }
         }
-        let Some(temporary) = &self.temporary else {
+        let Some(file) = self.open_file() else {
             return Ok(());
         };
         let server = &self.places.server;
-        let ticket = server.write(&temporary.file, self.written_bytes, block)?;
+        let ticket = server.write(file, self.written_bytes, block)?;
         self.unconfirmed.push_back(ticket);
         self.written_bytes = self.written_bytes.saturating_add(block.len() as u64);
         Ok(())
     }
 
-    /// Makes the new name durable and removes the temporary one, in one round trip.
-    fn settle(&mut self, named: Named) -> Result<(), Fault> {
+    /// Makes the new name durable, looks at it, and removes the temporary one, in one round trip.
+    fn settle(&mut self, named: Named, path: &[u8]) -> Result<(), Fault> {
         let server = &self.places.server;
         let mut asked = Vec::new();
         // The file again, because some file systems log no file without its name.
-        if let Some(temporary) = &self.temporary {
-            if server.extensions.fsync {
-                asked.push(server.fsync(&temporary.file)?);
-            }
+        if let Some(file) = self.open_file().filter(|_| server.extensions.fsync) {
+            asked.push(server.fsync(file)?);
         }
         if let Some(shard) = &self.shard {
             asked.push(server.fsync(shard)?);
         }
-        let removing = match self.temporary.take() {
-            Some(temporary) if named == Named::Linked => {
-                Some(server.ask(packet::REMOVE, &temporary.path)?)
+        // rclone's server says that it made a link, and makes none.
+        let looking = server.ask(packet::LSTAT, path)?;
+        let mut removing = None;
+        if let Some(Temporary { file, path }) = self.temporary.take() {
+            drop(file);
+            if named == Named::Linked {
+                removing = Some(server.ask(packet::REMOVE, &path)?);
             }
-            _ => None,
-        };
+        }
         for ticket in asked {
             ticket.status()?;
+        }
+        let found = looking.attributes()?;
+        let has_length = |bytes| bytes == self.written_bytes;
+        if found.is_file() == Some(false) || !found.length_bytes.is_none_or(has_length) {
+            return Err(Fault::Status(Status {
+                code: Code::Failure,
+                message: "the name that the server gave leads to something else".into(),
+            }));
         }
         // Where it may not be removed, it stays.
         match removing.map(Ticket::status) {
@@ -219,9 +234,9 @@ impl SftpUpload {
     }
 
     fn sync_file(&self) -> Result<(), Fault> {
-        match &self.temporary {
-            Some(temporary) if self.places.server.extensions.fsync => {
-                self.places.server.fsync(&temporary.file)?.status()
+        match self.open_file() {
+            Some(file) if self.places.server.extensions.fsync => {
+                self.places.server.fsync(file)?.status()
             }
             _ => Ok(()),
         }
