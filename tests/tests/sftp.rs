@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, create_home, noise, write_at};
-use wyng_tests::service::{run_kill, until};
+use wyng_tests::service::{Service, run_kill, until};
 use wyng_tests::sshd::Sshd;
 
 const MIB: usize = 1 << 20;
@@ -78,6 +78,40 @@ fn an_archive_over_sftp_makes_the_whole_round() {
     wyng(&["archive", "open", "home", "--store", &store]).success();
     wyng(&["restore", "home", "other.img", "--to", "other"]).success();
     assert!(std::fs::read(sandbox.path("other")).unwrap() == noise(MIB, 3));
+}
+
+#[test]
+fn the_service_reaches_an_sftp_store_with_roots_ssh_and_without_its_capabilities() {
+    let test = "the_service_reaches_an_sftp_store_with_roots_ssh_and_without_its_capabilities";
+    if !require(Component::Sshd, test) || !require(Component::Users, test) {
+        return;
+    }
+    let (mut sandbox, sshd) = (Sandbox::new(), Sshd::start(""));
+    let mut daemon = Service::command(&sandbox, &[]);
+    let service = Service::started(&mut sandbox, daemon.env("PATH", sshd.path()));
+    create(&sandbox, &sshd).success();
+    sandbox.image("disk.img", 64 * MIB, 1);
+    let backup = sandbox
+        .command(&["backup", "home", "disk.img"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stored = || sandbox.blobs().len() > 5;
+    until("the backup is at work", stored);
+    let ssh = *sshd.clients().last().unwrap();
+    let status = std::fs::read_to_string(format!("/proc/{ssh}/status")).unwrap();
+    let held: Vec<&str> = status
+        .lines()
+        .filter(|line| line.starts_with("CapEff") || line.starts_with("CapPrm"))
+        .collect();
+    assert_eq!(held.len(), 2);
+    let none = "0000000000000000";
+    assert!(held.iter().all(|line| line.ends_with(none)), "{held:?}");
+    Outcome::of(backup.wait_with_output().unwrap()).success();
+    sandbox.wyng(&["verify", "home", "--deep"]).success();
+    sandbox.assert_restores("disk.img", "latest", &noise(64 * MIB, 1));
+    service.stop();
 }
 
 #[test]
