@@ -130,7 +130,8 @@ pub(super) fn free_mib(free_bytes: u64) -> u32 {
 /// The next entries of an open folder; `None` at its end.
 pub(super) fn next_entries(server: &Server, folder: &Handle) -> Result<Option<Vec<Entry>>, Fault> {
     match server.read_folder(folder)?.names() {
-        Ok(entries) => Ok(Some(entries)),
+        // No entry is no progress, and a server could go on with that for ever.
+        Ok(entries) => Ok((!entries.is_empty()).then_some(entries)),
         Err(fault) if fault.is(Code::EndOfFile) => Ok(None),
         Err(fault) => Err(fault),
     }

@@ -55,6 +55,7 @@ impl Fetch for Sftp {
                 folders = Vec::new();
                 for (shard, folder, ticket) in asked {
                     let entries = match ticket.names() {
+                        Ok(entries) if entries.is_empty() => continue,
                         Ok(entries) => entries,
                         Err(fault) => {
                             complete &= fault.is(Code::EndOfFile);
