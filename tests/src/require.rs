@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
-use crate::programs::static_helper;
+use crate::programs::{sftp_server, static_helper};
 
 /// A component that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,12 @@ pub enum Component {
     Ionice,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
+    /// OpenSSH's `sftp-server` and `sftp`, which need no network.
+    SftpServer,
+    /// Root, `sshd` and `ssh`.
+    Sshd,
+    /// `rclone`, whose SFTP server has no hard links.
+    Rclone,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or
@@ -139,6 +145,15 @@ impl Component {
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
+            Self::SftpServer => {
+                sftp_server().is_file() && Command::new("sftp").arg("-h").output().is_ok()
+            }
+            Self::Sshd => {
+                Self::Root.is_there()
+                    && Self::SftpServer.is_there()
+                    && Path::new("/usr/sbin/sshd").is_file()
+            }
+            Self::Rclone => runs("rclone", &["version"]),
         }
     }
 }

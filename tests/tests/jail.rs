@@ -9,7 +9,7 @@ use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     "supervisor",
     "spawner",
     "control",
@@ -22,6 +22,7 @@ const ALL: [&str; 12] = [
     "push",
     "prune",
     "fetch",
+    "pipes",
 ];
 
 fn dies(profile: &str, attempt: &str) -> bool {
@@ -74,6 +75,7 @@ fn the_volumes_role_clones_and_makes_no_other_ioctl() {
         "push",
         "prune",
         "fetch",
+        "pipes",
     ] {
         assert!(dies(profile, "clone"), "{profile}");
     }
@@ -229,4 +231,9 @@ fn who_gets_descriptors_opens_no_path() {
     for profile in ["supervisor", "control", "volumes", "transport"] {
         assert!(dies(profile, "open"), "{profile}");
     }
+}
+
+#[test]
+fn the_helper_with_pipes_alone_opens_no_file_and_lives() {
+    assert!(!dies("pipes", "open-in-vain"));
 }

@@ -45,6 +45,13 @@ pub(crate) fn after_open(service: Service, folder: impl AsFd) {
     log("system call filter", allow_only(profile(service)));
 }
 
+/// Restricts the helper to its pipes: ssh, which was started before, does all the rest. No file can
+/// be opened, no program started, and no socket made.
+pub(crate) fn after_connecting() {
+    log("no file", restrict_paths(&[]));
+    log("system call filter", allow_only(Profile::HelperPipes));
+}
+
 fn access(service: Service) -> PathAccess {
     match service {
         Service::Push => PathAccess::Add,

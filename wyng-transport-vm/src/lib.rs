@@ -26,16 +26,25 @@ use wyng_wire::{
     Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon, ToHelper, ToHelperRules,
     WATCHDOG_SECS,
 };
+use zeroize::Zeroizing;
 
 use exit::CallError;
 pub use exit::Exit;
 use input::Input;
 use output::Output;
 use store::directory::Directory;
+use store::sftp::Sftp;
+use store::{Address, Fetch, Prune, Push};
 
 /// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
 /// less, which works too.
 const PIPE_BYTES: usize = 1024 * 1024;
+
+/// The answer to an address that the helper does not understand.
+const BAD_DESTINATION: Opened = Opened {
+    status: OpenStatus::BadDestination,
+    free_mib: None,
+};
 
 /// Serves one call on standard input and output. The only argument is the service.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -72,21 +81,75 @@ fn call(service: Service) -> Result<(), CallError> {
     input.expect_hello(service)?;
 
     let mut rules = ToHelperRules::new(service);
-    let store = open_store(service, &mut input, &output, &mut rules)?;
-    // Not every service may ask for it in the second jail.
-    let free_mib = store.free_mib();
-    jail::after_open(service, store.root());
-    output.send(&ToDaemon::Opened(Opened {
-        status: OpenStatus::Ok,
-        free_mib,
-    }))?;
+    let destination = expect_open(&mut input, &mut rules)?;
+    let call = Call {
+        service,
+        input,
+        output,
+        rules,
+    };
+    let Some((address, _)) = Address::parse(&destination.bytes) else {
+        return Err(call.refuse(BAD_DESTINATION));
+    };
+    let scheme = address.scheme();
+    match address {
+        Address::Folder(folder) => {
+            let store = Directory::open(service, destination.create, &folder)
+                .map_err(|opened| call.refuse(opened))?;
+            drop(destination);
+            // Not every service may ask for it in the second jail.
+            let free_mib = store.free_mib();
+            jail::after_open(service, store.root());
+            call.serve(store, scheme, free_mib)
+        }
+        Address::Sftp(address) => {
+            let store = Sftp::open(service, destination.create, &address)
+                .map_err(|opened| call.refuse(opened))?;
+            drop(destination);
+            jail::after_connecting();
+            call.serve(store, scheme, None)
+        }
+        Address::S3(_) | Address::Webdav(_) => Err(call.refuse(BAD_DESTINATION)),
+    }
+}
 
-    // Threads start only after the second jail, so that all of them are in it.
-    output::keep_alive(&output, Duration::from_secs(KEEP_ALIVE_SECS))?;
-    match service {
-        Service::Push => serve::push::serve(&store, &mut input, &output, rules),
-        Service::Prune => serve::prune::serve(store, &mut input, &output, rules),
-        Service::Fetch => serve::fetch::serve(&store, &mut input, &output, rules),
+/// A call between HELLO and its end.
+struct Call {
+    service: Service,
+    input: Input,
+    output: Arc<Output>,
+    rules: ToHelperRules,
+}
+
+impl Call {
+    /// Tells the daemon why the store is not open, and ends the call.
+    fn refuse(&self, opened: Opened) -> CallError {
+        self.output
+            .send(&ToDaemon::Opened(opened))
+            .err()
+            .unwrap_or(CallError::NotOpened(opened.status))
+    }
+
+    /// Serves an open store.
+    fn serve<S: Push + Prune + Fetch>(
+        mut self,
+        store: S,
+        scheme: &'static str,
+        free_mib: Option<u32>,
+    ) -> Result<(), CallError> {
+        info!(service = self.service.verb(), scheme, "store opened");
+        self.output.send(&ToDaemon::Opened(Opened {
+            status: OpenStatus::Ok,
+            free_mib,
+        }))?;
+        // Only behind the second jail, so that this thread is in it too.
+        output::keep_alive(&self.output, Duration::from_secs(KEEP_ALIVE_SECS))?;
+        let (input, output) = (&mut self.input, &*self.output);
+        match self.service {
+            Service::Push => serve::push::serve(&store, input, output, self.rules),
+            Service::Prune => serve::prune::serve(store, input, output, self.rules),
+            Service::Fetch => serve::fetch::serve(&store, input, output, self.rules),
+        }
     }
 }
 
@@ -96,30 +159,26 @@ fn widen(input: &Input, output: &Output) {
     let _ = output.with_fd(|fd| fcntl_setpipe_size(fd, PIPE_BYTES));
 }
 
-/// Waits for OPEN and opens the store that it names. The address is wiped as soon as the store is
-/// open or refused.
-fn open_store(
-    service: Service,
-    input: &mut Input,
-    output: &Output,
-    rules: &mut ToHelperRules,
-) -> Result<Directory, CallError> {
-    let opened = loop {
+/// What OPEN says. Its bytes may hold credentials, and are wiped when they are dropped.
+struct Destination {
+    create: bool,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+/// Waits for OPEN. The frame is wiped as soon as it was read.
+fn expect_open(input: &mut Input, rules: &mut ToHelperRules) -> Result<Destination, CallError> {
+    let destination = loop {
         match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
-            ToHelper::Open(open) => break store::open(service, open.create, open.destination),
+            ToHelper::Open(open) => {
+                break Destination {
+                    create: open.create,
+                    bytes: Zeroizing::new(open.destination.to_vec()),
+                };
+            }
             // Before OPEN the rules accept only KEEP_ALIVE.
             _ => continue,
         }
     };
     input.wipe();
-    match opened {
-        Ok(store) => {
-            info!(service = service.verb(), scheme = "dir", "store opened");
-            Ok(store)
-        }
-        Err(opened) => {
-            output.send(&ToDaemon::Opened(opened))?;
-            Err(CallError::NotOpened(opened.status))
-        }
-    }
+    Ok(destination)
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
-use wyng_control::{KeepRules, VIA_ALLOWED, Via};
+use wyng_control::{
+    KeepRules, STORES_ALLOWED, StoreMistake, VIA_ALLOWED, Via, check_store_address,
+};
 
 use crate::checks::positive;
 use crate::keep::WrittenKeep;
@@ -15,7 +17,7 @@ use crate::quantity::{parse_bytes, parse_secs};
 /// The options of `archive create` and `archive open` that the configuration gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Archive {
-    /// The store: `dir:/path`.
+    /// The address of the store, without credentials.
     pub store: String,
     /// How the far end is reached.
     pub via: Via,
@@ -102,12 +104,18 @@ impl WrittenWarn {
 
 impl WrittenArchive {
     pub(crate) fn check(self, found: &mut Found) -> Archive {
-        if !self.store.as_ref().starts_with("dir:/") {
-            found.note(
+        match check_store_address(self.store.as_ref()) {
+            Ok(()) => {}
+            Err(StoreMistake::NoStore) => found.note(
                 &self.store,
                 format!("{:?} is no store", self.store.as_ref()),
-                "Write \"dir:/absolute/path\".",
-            );
+                &format!("Write one of {STORES_ALLOWED}."),
+            ),
+            Err(StoreMistake::Secret) => found.note(
+                &self.store,
+                "the address of a store holds a password".into(),
+                "Remove it from the address, and name a file that has it: credentials = \"FILE\".",
+            ),
         }
         let via = self.via.as_ref().map(|via| {
             via.as_ref().parse().unwrap_or_else(|_| {

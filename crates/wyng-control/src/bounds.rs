@@ -12,6 +12,7 @@ use crate::command::{
     Unattended,
 };
 use crate::failure::Failure;
+use crate::store::{StoreMistake, check_store_address};
 
 /// Maximum length of an archive's name on this machine, bytes.
 pub const ARCHIVE_NAME_MAX_BYTES: usize = 64;
@@ -314,13 +315,16 @@ fn check_tags(tags: &[String]) -> Result<(), Failure> {
 
 fn check_store(url: &str) -> Result<(), Failure> {
     let fits = (1..=STORE_MAX_BYTES).contains(&url.len()) && !url.contains(char::is_control);
-    if fits {
-        Ok(())
-    } else {
-        Err(out_of_bounds(
+    if !fits {
+        return Err(out_of_bounds(
             "the store's address",
             "1 to 4096 bytes without control characters",
-        ))
+        ));
+    }
+    match check_store_address(url) {
+        // The helper says what it does not understand: another version may know more.
+        Ok(()) | Err(StoreMistake::NoStore) => Ok(()),
+        Err(StoreMistake::Secret) => Err(Failure::StoreSecret),
     }
 }
 

@@ -21,6 +21,7 @@ mod failure;
 mod found;
 mod kind;
 mod origin;
+mod store;
 mod target;
 mod to_daemon;
 mod via;
@@ -50,6 +51,7 @@ pub use origin::{
     FoundSource, NoSource, Origin, PATH_MAX_BYTES, Remembered, is_path_bounded, path_of_text,
     path_text,
 };
+pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};

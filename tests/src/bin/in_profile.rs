@@ -29,6 +29,7 @@ fn main() {
             rustix::mount::UnmountFlags::empty(),
         )),
         "open" => drop(std::fs::File::open("/etc/passwd")),
+        "open-in-vain" => assert!(std::fs::File::open("/etc/passwd").is_err()),
         "open-for-writing" => drop(std::fs::File::options().write(true).open("/nowhere/at/all")),
         "make-file" => drop(std::fs::File::create("/nowhere/at/all")),
         "make-folder" => drop(std::fs::create_dir("/nowhere/at/all")),
@@ -60,6 +61,7 @@ fn profile_of(name: &str) -> Profile {
         "push" => Profile::HelperPush,
         "prune" => Profile::HelperPrune,
         "fetch" => Profile::HelperFetch,
+        "pipes" => Profile::HelperPipes,
         other => panic!("no such profile: {other}"),
     }
 }

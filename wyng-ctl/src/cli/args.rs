@@ -286,7 +286,8 @@ pub(crate) enum ArchiveVerb {
 pub(crate) struct CreateArgs {
     /// Name of the archive on this machine
     pub(super) name: String,
-    /// Address of the store: dir:/path [default: as configured]
+    /// Address of the store: dir:/path, s3://bucket/prefix, webdavs://host/path,
+    /// sftp://user@host/path [default: as configured]
     #[arg(long, value_name = "URL")]
     pub(super) store: Option<String>,
     /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else

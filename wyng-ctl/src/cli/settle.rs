@@ -116,7 +116,7 @@ impl Cli {
                     let text = format!("the store of archive {:?} was not named", create.name);
                     return Err(Message::usage(
                         text,
-                        "Add --store dir:/path, or [archives.NAME] to the configuration.",
+                        "Add --store URL (such as dir:/path), or [archives.NAME] to the configuration.",
                     ));
                 }
             }

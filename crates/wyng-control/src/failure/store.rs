@@ -44,8 +44,8 @@ macro_rules! store_failures {
         code: "store-denied", exit: Unreachable,
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
-        next: "Check its permissions and the helper's limits (ulimit -f); then run the same command \
-               again.",
+        next: "Check its permissions and the helper's limits (ulimit -f), for sftp:// also that \
+               the account accepts the helper's key; then run the same command again.",
     }
 
     /// The store is read-only.
@@ -59,9 +59,11 @@ macro_rules! store_failures {
     /// The store cannot be reached.
     StoreUnreachable { store: String } = {
         code: "store-unreachable", exit: Unreachable,
-        what: ("the store {store} cannot be reached"),
+        what: ("the store {store} cannot be reached, or the connection to it was lost"),
         safe: STORED_STAYS,
-        next: "Check the network and the address, and run the same command again.",
+        next: "Check the network and the address, and run the same command again. For sftp:// run \
+               `sftp USER@HOST` once as the helper's user on its machine: it must connect without \
+               a question, so accept the host's key there first.",
     }
 
     /// The helper does not understand the URL.
@@ -69,7 +71,18 @@ macro_rules! store_failures {
         code: "store-address", exit: Usage,
         what: ("the helper does not understand the store's address {store:?}"),
         safe: NOTHING_CHANGED,
-        next: "Use dir:/absolute/path. Other kinds of stores depend on the helper's version.",
+        next: "Compare it with docs/stores.md: dir:/absolute/path, s3://bucket/prefix, \
+               webdavs://host/path or sftp://user@host/path. Which of them the helper knows depends \
+               on its version; without TLS the address needs insecure=true.",
+    }
+
+    /// The address of a store holds a password.
+    StoreSecret = {
+        code: "store-secret", exit: Usage,
+        what: ("the store's address holds a password"),
+        safe: NOTHING_CHANGED,
+        next: "Remove it from the address: addresses are shown and stored in the open. Name a file \
+               that has it: --credentials FILE.",
     }
 
     /// A new archive requires an empty folder.

@@ -48,7 +48,7 @@ enum Expected {
 
 impl Directory {
     /// Opens `folder` for a service. With `create` its last component is made.
-    pub(super) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
+    pub(crate) fn open(service: Service, create: bool, folder: &Path) -> Result<Self, Opened> {
         let opened = if create {
             Self::make(service, folder)
         } else {

@@ -270,10 +270,15 @@ impl FarEnds {
             .with(|control| control.ended.get(&service).cloned().flatten());
         let opening = self.opening(service);
         Ok(match (fault, reported) {
-            // The exit status says that the store failed, and not which store.
+            // The exit status says what became of the store, and not which store it is.
             (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed {
                 store: opening.store,
             },
+            (FarEndFault::Lost, Some(Failure::StoreUnreachable { .. })) => {
+                Failure::StoreUnreachable {
+                    store: opening.store,
+                }
+            }
             (FarEndFault::Lost, Some(failure)) => failure,
             _ => failure_of(fault, &opening),
         })
