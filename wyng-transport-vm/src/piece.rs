@@ -90,6 +90,22 @@ impl Piece {
         Ok(self.count)
     }
 
+    /// Takes up to `wanted` bytes that `fill` writes into the buffer, and returns their number.
+    ///
+    /// The previous contents must have been sent.
+    pub(crate) fn fill_by<E>(
+        &mut self,
+        wanted: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<usize, E> {
+        let wanted = wanted.min(PIECE_MAX as usize);
+        let buffer = self
+            .buffer
+            .get_or_insert_with(|| vec![0; PIECE_MAX as usize]);
+        self.count = fill(buffer.get_mut(..wanted).unwrap_or_default())?.min(wanted);
+        Ok(self.count)
+    }
+
     /// Takes out the contents.
     pub(crate) fn take(&mut self) -> Contents<'_> {
         let count = std::mem::take(&mut self.count);

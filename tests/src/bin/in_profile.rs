@@ -60,6 +60,9 @@ fn profile_of(name: &str) -> Profile {
         "push" => Profile::HelperPush,
         "prune" => Profile::HelperPrune,
         "fetch" => Profile::HelperFetch,
+        "network-push" => Profile::NetworkPush,
+        "network-prune" => Profile::NetworkPrune,
+        "network-fetch" => Profile::NetworkFetch,
         other => panic!("no such profile: {other}"),
     }
 }

@@ -5,9 +5,12 @@
 mod address;
 pub(crate) mod directory;
 mod error;
+mod range;
+pub(crate) mod s3;
 mod traits;
 mod url;
+mod xml;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, S3Address, Server};
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Placed, Prune, Push, Reserve, Upload};
+pub(crate) use traits::{Blob, Fetch, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};
