@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
-pub use archive::{Archive, Warn};
+pub use archive::{Archive, Credentials, Warn};
 use checks::{absolute, check_volume_name, check_word};
 use mistake::Found;
 pub use mistake::Mistake;

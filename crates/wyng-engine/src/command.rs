@@ -128,6 +128,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             archive,
             store_url,
             via,
+            credentials,
             chunk_size_bytes,
             pack_size_bytes,
             compression,
@@ -152,6 +153,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 name: archive,
                 store: store_url,
                 via,
+                credentials,
                 settings,
             };
             admin::create(world, &request)?;
@@ -161,6 +163,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             archive,
             store_url,
             via,
+            credentials,
             expect,
             before,
         } => {
@@ -168,6 +171,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 name: archive,
                 store: store_url,
                 via,
+                credentials,
                 expect,
                 before,
             };

@@ -57,7 +57,7 @@ impl Prepared {
 
 fn roots(file: Option<&Path>) -> io::Result<RootCertStore> {
     let Some(file) = file else {
-        let roots = webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect();
+        let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
         return Ok(RootCertStore { roots });
     };
     if std::fs::metadata(file)?.len() > CERTIFICATES_MAX_BYTES {

@@ -132,7 +132,14 @@ impl Door {
         let naming = "name a store or a far end that the configuration does not";
         let pruning = "prune an archive by other rules than the configuration's, or without \
                        --unattended";
+        let giving = "give a store's credentials";
         match command {
+            Command::ArchiveCreate {
+                credentials: true, ..
+            }
+            | Command::ArchiveOpen {
+                credentials: true, ..
+            } => denied(giving),
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
@@ -336,6 +343,7 @@ mod tests {
             trust_clock: false,
         };
         let open = |archive: &str, store: Option<&str>, via: Option<&str>| Command::ArchiveOpen {
+            credentials: false,
             archive: archive.into(),
             store_url: store.map(str::to_owned),
             via: via.map(|via| via.parse().unwrap()),

@@ -74,6 +74,23 @@ macro_rules! store_failures {
                on its version; without TLS the address needs insecure=true.",
     }
 
+    /// The client was asked for the store's credentials and had none.
+    NoCredentials = {
+        code: "no-credentials", exit: Usage,
+        what: ("the store's credentials were not given"),
+        safe: NOTHING_CHANGED,
+        next: "Name a file that you can read: --credentials FILE.",
+    }
+
+    /// The credentials are not what a credentials file holds.
+    BadCredentials = {
+        code: "bad-credentials", exit: Usage,
+        what: ("the store's credentials are not lines of the form key = value, or are too long"),
+        safe: NOTHING_CHANGED,
+        next: "Compare the file with docs/stores.md. Address and credentials of a service have \
+               4096 bytes together.",
+    }
+
     /// The address of a store holds a password.
     StoreSecret = {
         code: "store-secret", exit: Usage,
