@@ -35,6 +35,7 @@ use input::Input;
 use output::Output;
 use store::directory::Directory;
 use store::s3::{self, S3};
+use store::webdav::{self, Webdav};
 use store::{Address, Fetch, Prune, Push};
 
 /// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
@@ -110,7 +111,16 @@ fn call(service: Service) -> Result<(), CallError> {
                 .map_err(|status| call.refuse_because(status))?;
             call.serve(store, scheme)
         }
-        Address::Webdav(_) | Address::Sftp(_) => Err(call.refuse(BAD_DESTINATION)),
+        Address::Webdav(address) => {
+            let unopened = webdav::Unopened::new(address, credentials)
+                .map_err(|status| call.refuse_because(status))?;
+            drop(destination.bytes);
+            jail::before_the_network(service, unopened.port());
+            let store = Webdav::open(unopened, service, destination.create)
+                .map_err(|status| call.refuse_because(status))?;
+            call.serve(store, scheme)
+        }
+        Address::Sftp(_) => Err(call.refuse(BAD_DESTINATION)),
     }
 }
 

@@ -13,6 +13,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -72,6 +73,8 @@ pub(crate) struct Answer {
     /// The headers.
     pub(crate) headers: HeaderMap,
     body: Incoming,
+    /// Bytes that were taken from the body and are still to be returned.
+    left: Bytes,
     connection: Option<SendRequest<Sent>>,
 }
 
@@ -154,6 +157,23 @@ impl Http {
         Ok(whole)
     }
 
+    /// Compares a body with these bytes. It is read no further than to the first difference.
+    pub(crate) async fn is_same(
+        &self,
+        mut answer: Answer,
+        bytes: &[u8],
+    ) -> Result<bool, HttpError> {
+        let mut rest = bytes;
+        while let Some(part) = answer.next().await? {
+            match rest.strip_prefix(&*part) {
+                Some(behind) => rest = behind,
+                None => return Ok(false),
+            }
+        }
+        self.give_back(answer);
+        Ok(rest.is_empty())
+    }
+
     /// Keeps the connection of an answer that was read to its end.
     pub(crate) fn give_back(&self, mut answer: Answer) {
         let Some(connection) = answer.connection.take().filter(|known| !known.is_closed()) else {
@@ -219,6 +239,7 @@ impl Answer {
             status: head.status,
             headers: head.headers,
             body,
+            left: Bytes::new(),
             connection: Some(connection),
         }
     }
@@ -228,8 +249,24 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// Skips bytes of the body, or all of a shorter one.
+    pub(crate) async fn skip(&mut self, mut count: u64) -> Result<(), HttpError> {
+        while count > 0 {
+            let Some(mut part) = self.next().await? else {
+                return Ok(());
+            };
+            let skipped = part.len().min(usize::try_from(count).unwrap_or(usize::MAX));
+            self.left = part.split_off(skipped);
+            count = count.saturating_sub(skipped as u64);
+        }
+        Ok(())
+    }
+
     /// The next bytes of the body; `None` at its end. A body that is cut is an error.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, HttpError> {
+        if !self.left.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.left)));
+        }
         loop {
             match timeout(STALL, self.body.frame()).await {
                 Err(_) => return Err(HttpError::Deadline),
@@ -241,6 +278,20 @@ impl Answer {
                     Err(_) => {}
                 },
             }
+        }
+    }
+}
+
+impl HttpError {
+    /// The number of an error of the system that says the same.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Unreachable(problem) => {
+                Errno::from_io_error(problem).unwrap_or(Errno::HOSTUNREACH)
+            }
+            Self::Deadline => Errno::TIMEDOUT,
+            Self::Broken(_) => Errno::CONNRESET,
+            Self::Tls(_) | Self::TooLong => Errno::PROTO,
         }
     }
 }

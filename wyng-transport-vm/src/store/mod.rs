@@ -3,14 +3,16 @@
 //! of store.
 
 mod address;
+mod buffered;
 pub(crate) mod directory;
 mod error;
 mod range;
 pub(crate) mod s3;
 mod traits;
 mod url;
+pub(crate) mod webdav;
 mod xml;
 
-pub(crate) use address::{Address, S3Address, Server};
+pub(crate) use address::{Address, S3Address, Server, WebdavAddress};
 pub(crate) use error::StoreError;
 pub(crate) use traits::{Blob, Fetch, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};

@@ -110,6 +110,14 @@ pub(crate) struct Wanted {
     pub(crate) length_bytes: u32,
 }
 
+impl Wanted {
+    /// From the first byte to the one behind the last.
+    pub(super) fn range(&self) -> std::ops::Range<u64> {
+        let end = self.offset_bytes.saturating_add(self.length_bytes.into());
+        self.offset_bytes..end
+    }
+}
+
 /// What is under a name.
 pub(crate) enum Opened<B> {
     /// The blob.

@@ -81,7 +81,7 @@ impl Bucket {
             if !patience.again(&faced).await {
                 let errno = match &faced {
                     Faced::Status(..) => Errno::BUSY,
-                    Faced::Error(problem) => errno_of(problem),
+                    Faced::Error(problem) => problem.errno(),
                 };
                 let step = ask.step;
                 return Err(StoreError::Failed { step, errno });
@@ -197,17 +197,5 @@ impl Refusal {
             Errno::ACCESS => StoreError::Refused { step, errno },
             _ => StoreError::Failed { step, errno },
         }
-    }
-}
-
-/// The number that fits an error of the network best.
-pub(super) fn errno_of(problem: &HttpError) -> Errno {
-    match problem {
-        HttpError::Unreachable(problem) => {
-            Errno::from_io_error(problem).unwrap_or(Errno::HOSTUNREACH)
-        }
-        HttpError::Deadline => Errno::TIMEDOUT,
-        HttpError::Broken(_) => Errno::CONNRESET,
-        HttpError::Tls(_) | HttpError::TooLong => Errno::PROTO,
     }
 }

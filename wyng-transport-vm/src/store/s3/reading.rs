@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Listing and reading the objects of a bucket. Their bytes are not verified here.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use hyper::body::Bytes;
 use rustix::io::Errno;
-use tokio::runtime::Handle;
 use tracing::warn;
 use wyng_wire::BlobName;
 
 use super::S3;
-use super::bucket::{Ask, Bucket, errno_of};
+use super::bucket::{Ask, Bucket};
 use super::listing::{Page, blob_of, older_versions};
-use crate::net::{Answer, Faced, HttpError, Patience};
-use crate::piece::Piece;
-use crate::store::range::{Place, Range, place_of};
-use crate::store::{Blob, Fetch, Opened, StoreError, Wanted};
+use crate::net::{Answer, Faced, Http, Patience};
+use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
+use crate::store::{Fetch, Opened, StoreError, Wanted};
 
 const LISTING: &str = "list the blobs";
 const READING: &str = "read a blob";
@@ -25,29 +22,30 @@ const PAGE: &str = "1000";
 /// Maximum length of a page, bytes.
 const PAGE_MAX_BYTES: usize = 4 << 20;
 
-/// One range of an object that is being read.
-pub(crate) struct BucketBlob {
+/// An object, or one version of it.
+pub(crate) struct Object {
     bucket: Arc<Bucket>,
-    handle: Handle,
     key: String,
     version: Option<String>,
-    length_bytes: u64,
-    /// Where the range ends, bytes.
-    end: u64,
-    reading: Mutex<Reading>,
 }
 
-/// How far a range was read.
-struct Reading {
-    answer: Option<Answer>,
-    /// Bytes that came and were not asked for yet.
-    left: Bytes,
-    /// The next byte that is read.
-    at: u64,
+impl Source for Object {
+    async fn open(
+        &self,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
+        self.bucket
+            .open(&self.key, self.version.as_deref(), range)
+            .await
+    }
+
+    fn http(&self) -> &Http {
+        &self.bucket.http
+    }
 }
 
 impl Fetch for S3 {
-    type Blob = BucketBlob;
+    type Blob = RangeBlob<Object>;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let prefix = &self.bucket.address.prefix;
@@ -85,7 +83,7 @@ impl Fetch for S3 {
         self.wait(self.bucket.length(&self.bucket.key_of(name), None))
     }
 
-    fn open_blob(&self, name: &BlobName) -> Result<Option<BucketBlob>, StoreError> {
+    fn open_blob(&self, name: &BlobName) -> Result<Option<RangeBlob<Object>>, StoreError> {
         let whole = Wanted {
             version: 0,
             offset_bytes: 0,
@@ -101,7 +99,7 @@ impl Fetch for S3 {
         &self,
         name: &BlobName,
         wanted: &Wanted,
-    ) -> Result<Opened<BucketBlob>, StoreError> {
+    ) -> Result<Opened<RangeBlob<Object>>, StoreError> {
         let key = self.bucket.key_of(name);
         let version = match wanted.version {
             0 => None,
@@ -110,136 +108,14 @@ impl Fetch for S3 {
                 None => return Ok(Opened::NoVersion),
             },
         };
-        let (at, end) = (
-            wanted.offset_bytes,
-            wanted
-                .offset_bytes
-                .saturating_add(wanted.length_bytes.into()),
-        );
-        let opened = self.wait(self.bucket.open(&key, version.as_deref(), at..end))?;
-        let Some((length_bytes, answer)) = opened else {
-            return Ok(Opened::Absent);
-        };
-        Ok(Opened::Blob(BucketBlob {
+        let range = wanted.range();
+        let object = Object {
             bucket: Arc::clone(&self.bucket),
-            handle: self.network.handle(),
             key,
             version,
-            length_bytes,
-            end: end.min(length_bytes),
-            reading: Mutex::new(Reading {
-                answer,
-                left: Bytes::new(),
-                at,
-            }),
-        }))
-    }
-}
-
-impl Blob for BucketBlob {
-    fn length_bytes(&self) -> u64 {
-        self.length_bytes
-    }
-
-    fn fill(
-        &self,
-        piece: &mut Piece,
-        offset_bytes: u64,
-        wanted: usize,
-    ) -> Result<usize, StoreError> {
-        let mut reading = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if reading.at != offset_bytes {
-            *reading = Reading {
-                answer: None,
-                left: Bytes::new(),
-                at: offset_bytes,
-            };
-        }
-        let left = self.end.saturating_sub(offset_bytes);
-        let wanted = wanted.min(usize::try_from(left).unwrap_or(usize::MAX));
-        piece.fill_by(wanted, |room| {
-            self.handle.block_on(self.read(&mut reading, room))
-        })
-    }
-}
-
-impl BucketBlob {
-    /// Fills `room`; the range is asked for again where the connection broke.
-    async fn read(&self, reading: &mut Reading, room: &mut [u8]) -> Result<usize, StoreError> {
-        let mut patience = Patience::to(READING);
-        let mut filled = 0_usize;
-        loop {
-            let problem = match self.read_on(reading, room, &mut filled).await {
-                Ok(()) => return Ok(filled),
-                Err(Broken::Store(problem)) => return Err(problem),
-                Err(Broken::Connection(problem)) => problem,
-            };
-            (reading.answer, reading.left) = (None, Bytes::new());
-            let errno = errno_of(&problem);
-            if !patience.again(&Faced::Error(problem)).await {
-                let step = READING;
-                return Err(StoreError::Failed { step, errno });
-            }
-        }
-    }
-
-    async fn read_on(
-        &self,
-        reading: &mut Reading,
-        room: &mut [u8],
-        filled: &mut usize,
-    ) -> Result<(), Broken> {
-        while let Some(free @ [_, ..]) = room.get_mut(*filled..) {
-            if reading.left.is_empty() {
-                let Some(answer) = &mut reading.answer else {
-                    let version = self.version.as_deref();
-                    let opened = self.bucket.open(&self.key, version, reading.at..self.end);
-                    let Some((_, Some(answer))) = opened.await? else {
-                        return Ok(()); // it was deleted meanwhile
-                    };
-                    reading.answer = Some(answer);
-                    continue;
-                };
-                match answer.next().await? {
-                    Some(part) => reading.left = part,
-                    // The server has sent what it announced, and that is less than the range.
-                    None => return Ok(()),
-                }
-            }
-            let count = free.len().min(reading.left.len());
-            let part = reading.left.split_to(count);
-            if let Some(place) = free.get_mut(..count) {
-                place.copy_from_slice(&part);
-            }
-            *filled = filled.saturating_add(count);
-            reading.at = reading.at.saturating_add(count as u64);
-        }
-        let is_over = reading.at >= self.end && reading.left.is_empty();
-        if let Some(mut answer) = reading.answer.take_if(|_| is_over) {
-            // The end of the body frees the connection for the next request.
-            if answer.next().await?.is_none() {
-                self.bucket.http.give_back(answer);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Why a range could not be read on.
-enum Broken {
-    Connection(HttpError),
-    Store(StoreError),
-}
-
-impl From<HttpError> for Broken {
-    fn from(problem: HttpError) -> Self {
-        Self::Connection(problem)
-    }
-}
-
-impl From<StoreError> for Broken {
-    fn from(problem: StoreError) -> Self {
-        Self::Store(problem)
+        };
+        let opened = RangeBlob::open(object, self.network.handle(), range)?;
+        Ok(opened.map_or(Opened::Absent, Opened::Blob))
     }
 }
 
@@ -278,7 +154,7 @@ impl Bucket {
                 Ok(text) => return Ok(text),
                 Err(problem) => problem,
             };
-            let errno = errno_of(&problem);
+            let errno = problem.errno();
             if !patience.again(&Faced::Error(problem)).await {
                 return Err(StoreError::Failed { step, errno });
             }

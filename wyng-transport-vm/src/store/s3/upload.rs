@@ -7,94 +7,31 @@ use std::sync::Arc;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use rustix::io::Errno;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
 use wyng_wire::BlobName;
 
 use super::S3;
-use super::bucket::{Ask, Bucket, errno_of};
+use super::bucket::{Ask, Bucket};
 use crate::net::{Faced, Patience};
-use crate::store::{Placed, Push, Reserve, StoreError, Upload};
+use crate::store::buffered::Buffered;
+use crate::store::{Placed, Push, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
 
-/// A blob that is being stored in a bucket.
-pub(crate) struct BucketUpload {
-    bucket: Arc<Bucket>,
-    handle: Handle,
-    key: String,
-    body: Vec<u8>,
-    length_bytes: usize,
-    /// The request, from the last byte on.
-    sent: Option<JoinHandle<Result<Placed, StoreError>>>,
-}
-
 impl Push for S3 {
-    type Upload = BucketUpload;
+    type Upload = Buffered;
 
     fn begin(
         &self,
         name: &BlobName,
         length_bytes: u32,
         _: Reserve,
-    ) -> Result<BucketUpload, StoreError> {
-        let length_bytes = length_bytes as usize;
-        let mut body = Vec::new();
-        body.try_reserve_exact(length_bytes)
-            .map_err(|_| StoreError::Failed {
-                step: STORING,
-                errno: Errno::NOMEM,
-            })?;
-        Ok(BucketUpload {
-            bucket: Arc::clone(&self.bucket),
-            handle: self.network.handle(),
-            key: self.bucket.key_of(name),
-            body,
-            length_bytes,
-            sent: None,
+    ) -> Result<Buffered, StoreError> {
+        let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
+        let handle = self.network.handle();
+        Buffered::new(self.network.handle(), length_bytes, move |body| {
+            handle.spawn(async move { bucket.put(&key, body).await })
         })
-    }
-}
-
-impl Upload for BucketUpload {
-    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
-        self.body.extend_from_slice(piece);
-        if self.body.len() >= self.length_bytes {
-            self.send();
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Placed, StoreError> {
-        if self.sent.is_none() {
-            self.send();
-        }
-        let lost = || StoreError::Failed {
-            step: STORING,
-            errno: Errno::IO,
-        };
-        let sent = self.sent.take().ok_or_else(lost)?;
-        self.handle.block_on(sent).map_err(|_| lost())?
-    }
-}
-
-impl BucketUpload {
-    /// Begins the request, which goes on while the next blob is received.
-    fn send(&mut self) {
-        let (bucket, key) = (Arc::clone(&self.bucket), std::mem::take(&mut self.key));
-        let body = Bytes::from(std::mem::take(&mut self.body));
-        let put = async move { bucket.put(&key, body).await };
-        self.sent = Some(self.handle.spawn(put));
-    }
-}
-
-impl Drop for BucketUpload {
-    fn drop(&mut self) {
-        // A body that was given up is not sent any further.
-        if let Some(sent) = &self.sent {
-            sent.abort();
-        }
     }
 }
 
@@ -155,11 +92,11 @@ impl Bucket {
                     };
                 }
             }
-            match self.same(answer, body).await {
+            match self.http.is_same(answer, body).await {
                 Ok(true) => return Ok(Some(Placed::Same)),
                 Ok(false) => return Ok(Some(Placed::Different)),
                 Err(problem) => {
-                    let errno = errno_of(&problem);
+                    let errno = problem.errno();
                     if !patience.again(&Faced::Error(problem)).await {
                         let step = COMPARING;
                         return Err(StoreError::Failed { step, errno });
@@ -167,21 +104,5 @@ impl Bucket {
                 }
             }
         }
-    }
-
-    async fn same(
-        &self,
-        mut answer: crate::net::Answer,
-        body: &[u8],
-    ) -> Result<bool, crate::net::HttpError> {
-        let mut rest = body;
-        while let Some(part) = answer.next().await? {
-            match rest.strip_prefix(&*part) {
-                Some(behind) => rest = behind,
-                None => return Ok(false),
-            }
-        }
-        self.http.give_back(answer);
-        Ok(rest.is_empty())
     }
 }

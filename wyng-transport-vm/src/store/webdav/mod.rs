@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The store in a folder of a WebDAV server, laid out as the store in a folder: the blob `abcdef…`
+//! is `ab/abcdef…`. A blob is sent under another name in a folder of our own, and gets its name by
+//! a MOVE that replaces nothing: a plain PUT is atomic on few servers.
+
+mod folder;
+mod listing;
+mod reading;
+mod upload;
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tracing::warn;
+use wyng_wire::{BlobName, OpenStatus, Service};
+use zeroize::Zeroizing;
+
+use super::{Prune, StoreError, WebdavAddress};
+use crate::net::{Credentials, Network, Prepared};
+use folder::{Ask, Folder, encode_base64};
+
+const OPENING: &str = "open the folder";
+const DELETING: &str = "delete a blob";
+
+/// An open folder of a server.
+pub(crate) struct Webdav {
+    network: Network,
+    folder: Arc<Folder>,
+}
+
+/// What was read for a folder before the jail.
+pub(crate) struct Unopened {
+    address: WebdavAddress,
+    /// The value of the header `authorization`, if there are credentials.
+    authorization: Option<Zeroizing<String>>,
+    prepared: Prepared,
+}
+
+impl Unopened {
+    /// Reads the files that are needed. Nothing is connected yet.
+    pub(crate) fn new(address: WebdavAddress, credentials: &[u8]) -> Result<Self, OpenStatus> {
+        let authorization = authorization(&address, credentials)?;
+        let prepared = Prepared::read(&address.server).map_err(|problem| {
+            warn!("a file of the store's address cannot be read: {problem}");
+            OpenStatus::BadDestination
+        })?;
+        Ok(Self {
+            address,
+            authorization,
+            prepared,
+        })
+    }
+
+    /// The port of the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.server.port
+    }
+}
+
+/// The header of a user and a password. A server may also ask for none.
+fn authorization(
+    address: &WebdavAddress,
+    credentials: &[u8],
+) -> Result<Option<Zeroizing<String>>, OpenStatus> {
+    let credentials = Credentials::read(credentials).ok_or(OpenStatus::Permission)?;
+    let user = credentials.get("user").map(|user| user.as_str());
+    let user = user.or(address.user.as_deref());
+    match (user, credentials.get("password")) {
+        (None, None) => Ok(None),
+        (Some(user), Some(password)) if !user.contains(':') => {
+            let pair = Zeroizing::new(format!("{user}:{}", password.as_str()));
+            let encoded = encode_base64(pair.as_bytes());
+            Ok(Some(Zeroizing::new(format!("Basic {}", encoded.as_str()))))
+        }
+        _ => {
+            warn!("the credentials need both a user and a password");
+            Err(OpenStatus::Permission)
+        }
+    }
+}
+
+impl Webdav {
+    /// Opens the folder; with `create` its last component is made. Only behind the jail: here the
+    /// first connection is made.
+    pub(crate) fn open(
+        unopened: Unopened,
+        service: Service,
+        create: bool,
+    ) -> Result<Self, OpenStatus> {
+        let Unopened {
+            address,
+            authorization,
+            prepared,
+        } = unopened;
+        let network = Network::start(prepared, address.server.clone()).map_err(|problem| {
+            warn!("the network cannot be used: {problem}");
+            OpenStatus::Failed
+        })?;
+        let folder = Arc::new(Folder {
+            http: network.http(),
+            path: address.path,
+            authorization,
+        });
+        let handle = network.handle();
+        handle.block_on(async {
+            if create {
+                folder.make().await?;
+            }
+            folder.look(create).await
+        })?;
+        if service == Service::Push {
+            handle.block_on(folder.prepare_incoming())?;
+        }
+        if create {
+            let tried = handle.block_on(folder.try_to_be_exclusive());
+            if !tried.map_err(|problem| open_status(&problem))? {
+                warn!("the server replaces a file although it is told not to (Overwrite: F)");
+                return Err(OpenStatus::Unsuitable);
+            }
+        }
+        Ok(Self { network, folder })
+    }
+
+    /// Waits for work of the network.
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.network.handle().block_on(work)
+    }
+}
+
+impl Prune for Webdav {
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
+        let path = folder::path_of(name);
+        let folder = &self.folder;
+        self.wait(async {
+            let ask = Ask::new(DELETING, "DELETE", &path);
+            let (answer, tried_before) = folder.ask(&ask).await?;
+            match answer.status.as_u16() {
+                200 | 202 | 204 => {
+                    folder.finish(answer).await;
+                    Ok(true)
+                }
+                // An earlier try may have deleted it, and its answer was lost.
+                404 | 410 => {
+                    folder.finish(answer).await;
+                    Ok(tried_before)
+                }
+                _ => Err(folder.refusal(DELETING, answer).await),
+            }
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        // An answer means that the deletion is done; more no server says.
+        Ok(())
+    }
+}
+
+/// The status of a store whose opening failed.
+fn open_status(problem: &StoreError) -> OpenStatus {
+    warn!("{problem}");
+    match problem {
+        StoreError::Full { .. } => OpenStatus::Full,
+        StoreError::Refused { .. } => OpenStatus::Permission,
+        StoreError::Failed { errno, .. } => match *errno {
+            Errno::NOENT => OpenStatus::Missing,
+            Errno::BUSY | Errno::IO => OpenStatus::Failed,
+            // A redirect leads elsewhere.
+            Errno::REMOTE => OpenStatus::BadDestination,
+            _ => OpenStatus::Unreachable,
+        },
+        StoreError::Foreign { .. } | StoreError::Unusable { .. } => OpenStatus::Failed,
+    }
+}
