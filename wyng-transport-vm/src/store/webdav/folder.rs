@@ -2,7 +2,8 @@
 //! Requests to one folder of a WebDAV server, repeated while the answer may pass, and what its
 //! refusals mean.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::Request;
 use hyper::body::Bytes;
@@ -29,6 +30,8 @@ pub(super) struct Folder {
     /// With a slash at both ends, not percent-encoded.
     pub(super) path: String,
     pub(super) authorization: Option<Zeroizing<String>>,
+    /// The shards that are known to be there.
+    pub(super) shards: Mutex<BTreeSet<String>>,
 }
 
 /// A request to the folder.
@@ -152,26 +155,44 @@ impl Folder {
         }
     }
 
-    /// Makes the folder unless it is there.
-    pub(super) async fn make(&self) -> Result<(), OpenStatus> {
-        match self.make_folder(OPENING, "").await {
-            Ok(()) => Ok(()),
-            Err(problem) => Err(open_status(&problem)),
+    /// Makes the folder unless it is there. Returns whether it was missing.
+    pub(super) async fn make(&self) -> Result<bool, OpenStatus> {
+        let made = self.make_folder(OPENING, "").await;
+        made.map_err(|problem| open_status(&problem))
+    }
+
+    /// Removes the folder, which could not become a store, with all that this call made in it.
+    pub(super) async fn remove(&self) {
+        let ask = Ask::new("remove the folder again", "DELETE", "");
+        if let Ok((answer, _)) = self.ask(&ask).await {
+            self.finish(answer).await;
         }
     }
 
-    /// Makes a folder below this one unless it is there.
-    pub(super) async fn make_folder(
+    /// Makes the shard of a blob unless it is known to be there. Servers differ in what they answer
+    /// to a MOVE into a folder that is missing.
+    pub(super) async fn make_shard(
         &self,
         step: &'static str,
         path: &str,
     ) -> Result<(), StoreError> {
+        let shard = path.split('/').next().unwrap_or_default();
+        let known = || self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        if !known().contains(shard) {
+            self.make_folder(step, shard).await?;
+            known().insert(shard.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Makes a folder below this one unless it is there. Returns whether it was missing.
+    async fn make_folder(&self, step: &'static str, path: &str) -> Result<bool, StoreError> {
         let (answer, _) = self.ask(&Ask::new(step, "MKCOL", path)).await?;
         match answer.status.as_u16() {
             // 405: there is something already.
-            200 | 201 | 204 | 405 => {
+            status @ (200 | 201 | 204 | 405) => {
                 self.finish(answer).await;
-                Ok(())
+                Ok(status != 405)
             }
             _ => Err(self.refusal(step, answer).await),
         }
@@ -182,18 +203,26 @@ impl Folder {
         let listed = self.list(OPENING, "").await;
         let found = listed.map_err(|problem| open_status(&problem))?;
         let found = found.ok_or(OpenStatus::Missing)?;
-        let is_shard = |entry: &&Entry| entry.is_folder && is_shard(&entry.name);
-        match is_new {
-            true if found.iter().any(|entry| entry.name != INCOMING) => Err(OpenStatus::NotEmpty),
-            false if !found.iter().any(|entry| is_shard(&entry)) => Err(OpenStatus::Empty),
-            _ => Ok(()),
+        let is_foreign = |entry: &Entry| entry.name != INCOMING;
+        if is_new && found.iter().any(is_foreign) {
+            return Err(OpenStatus::NotEmpty);
+        }
+        let shards = found
+            .into_iter()
+            .filter(|entry| entry.is_folder && is_shard(&entry.name));
+        let mut known = self.shards.lock().unwrap_or_else(PoisonError::into_inner);
+        known.extend(shards.map(|entry| entry.name));
+        if is_new || !known.is_empty() {
+            Ok(())
+        } else {
+            Err(OpenStatus::Empty)
         }
     }
 
     /// Makes the folder of blobs on their way in, unless it is there.
     pub(super) async fn prepare_incoming(&self) -> Result<(), OpenStatus> {
         let made = self.make_folder("make a folder", INCOMING).await;
-        made.map_err(|problem| open_status(&problem))
+        made.map(drop).map_err(|problem| open_status(&problem))
     }
 
     /// What is directly in a folder; `None` if there is no such folder.

@@ -8,7 +8,7 @@ mod listing;
 mod reading;
 mod upload;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use tracing::warn;
@@ -100,24 +100,11 @@ impl Webdav {
             http: network.http(),
             path: address.path,
             authorization,
+            shards: Mutex::default(),
         });
-        let handle = network.handle();
-        handle.block_on(async {
-            if create {
-                folder.make().await?;
-            }
-            folder.look(create).await
-        })?;
-        if service == Service::Push {
-            handle.block_on(folder.prepare_incoming())?;
-        }
-        if create {
-            let tried = handle.block_on(folder.try_to_be_exclusive());
-            if !tried.map_err(|problem| open_status(&problem))? {
-                warn!("the server replaces a file although it is told not to (Overwrite: F)");
-                return Err(OpenStatus::Unsuitable);
-            }
-        }
+        network
+            .handle()
+            .block_on(open_folder(&folder, service, create))?;
         Ok(Self { network, folder })
     }
 
@@ -125,6 +112,31 @@ impl Webdav {
     fn wait<T>(&self, work: impl Future<Output = T>) -> T {
         self.network.handle().block_on(work)
     }
+}
+
+async fn open_folder(folder: &Folder, service: Service, create: bool) -> Result<(), OpenStatus> {
+    let made = create && folder.make().await?;
+    let opened = prepare(folder, service, create).await;
+    // A folder that could not become a store is removed again.
+    if made && opened.is_err() {
+        folder.remove().await;
+    }
+    opened
+}
+
+async fn prepare(folder: &Folder, service: Service, create: bool) -> Result<(), OpenStatus> {
+    folder.look(create).await?;
+    if service == Service::Push {
+        folder.prepare_incoming().await?;
+    }
+    if create {
+        let tried = folder.try_to_be_exclusive().await;
+        if !tried.map_err(|problem| open_status(&problem))? {
+            warn!("the server replaces a file although it is told not to (Overwrite: F)");
+            return Err(OpenStatus::Unsuitable);
+        }
+    }
+    Ok(())
 }
 
 impl Prune for Webdav {

@@ -44,8 +44,6 @@ enum Moved {
     Taken,
     /// What was to be moved is gone.
     SourceGone,
-    /// The shard is not there yet.
-    NoShard,
 }
 
 impl Folder {
@@ -56,20 +54,17 @@ impl Folder {
         );
         let placed = self.put_as(&incoming, &path, &body).await;
         if !matches!(placed, Ok(Placed::New)) {
-            self.remove(&incoming).await;
+            self.remove_incoming(&incoming).await;
         }
         placed
     }
 
     async fn put_as(&self, incoming: &str, path: &str, body: &Bytes) -> Result<Placed, StoreError> {
         self.send(incoming, body).await?;
+        self.make_shard(STORING, path).await?;
         for _ in 0..TRIES_MAX {
             match self.move_to(incoming, path).await? {
                 Moved::Done => return Ok(Placed::New),
-                Moved::NoShard => {
-                    let shard = path.split('/').next().unwrap_or_default();
-                    self.make_folder(STORING, shard).await?;
-                }
                 Moved::Taken | Moved::SourceGone => {
                     // Also what an earlier try moved, whose answer was lost.
                     if let Some(placed) = self.compare(path, body).await? {
@@ -94,7 +89,7 @@ impl Folder {
         let again = self.move_to(&second, &name).await?;
         let is_kept = self.compare(&name, b"first").await? == Some(Placed::Same);
         for path in [&first, &second, &name] {
-            self.remove(path).await;
+            self.remove_incoming(path).await;
         }
         let named = matches!(moved, Moved::Done | Moved::Taken);
         Ok(named && matches!(again, Moved::Taken) && is_kept)
@@ -102,7 +97,7 @@ impl Folder {
 
     /// Removes what was not stored. Best effort: what is left over is no blob, and is in nobody's
     /// way.
-    async fn remove(&self, path: &str) {
+    async fn remove_incoming(&self, path: &str) {
         let ask = Ask::new("remove what was not stored", "DELETE", path);
         if let Ok((answer, _)) = self.ask(&ask).await {
             self.finish(answer).await;
@@ -138,7 +133,6 @@ impl Folder {
             201 | 200 => Moved::Done,
             204 | 412 => Moved::Taken,
             404 | 410 => Moved::SourceGone,
-            409 => Moved::NoShard,
             _ => return Err(self.refusal(NAMING, answer).await),
         };
         self.finish(answer).await;
