@@ -21,4 +21,5 @@ pub mod sandbox;
 pub mod scene;
 pub mod second_reader;
 pub mod service;
+pub mod stores;
 pub mod traced;

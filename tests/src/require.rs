@@ -11,6 +11,7 @@ use std::process::Command;
 use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
 use crate::programs::static_helper;
+use crate::stores::Kind;
 
 /// A component that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,12 @@ pub enum Component {
     Fincore,
     /// `ionice`, which shows a process's I/O priority.
     Ionice,
+    /// `s3s-fs`, a server of S3 over a folder.
+    S3,
+    /// `wsgidav`, a WebDAV server over a folder.
+    Wsgidav,
+    /// `rclone`, which serves a folder over WebDAV.
+    Rclone,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -138,6 +145,9 @@ impl Component {
             Self::Disk => true, // only a probe can tell
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
+            Self::S3 => serves(Kind::S3, "--version"),
+            Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
+            Self::Rclone => serves(Kind::Rclone, "version"),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
         }
     }
@@ -145,6 +155,12 @@ impl Component {
 
 fn has_user(name: &str) -> bool {
     wyng_jail::find_user(name).is_ok_and(|user| user.is_some())
+}
+
+fn serves(kind: Kind, version: &str) -> bool {
+    kind.program()
+        .to_str()
+        .is_some_and(|program| runs(program, &[version]))
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

@@ -12,6 +12,8 @@ use super::client::{Answer, HttpError};
 
 /// Maximum number of tries of one request.
 const TRIES_MAX: u32 = 8;
+/// The same while a store is opened: a person may wait for it.
+const TRIES_AT_FIRST: u32 = 4;
 /// The first wait between two tries; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Maximum wait between two tries, whatever the server asks for.
@@ -34,6 +36,7 @@ pub(crate) struct Patience {
     step: &'static str,
     began: Instant,
     tries: u32,
+    tries_max: u32,
 }
 
 impl Patience {
@@ -43,6 +46,15 @@ impl Patience {
             step,
             began: Instant::now(),
             tries: 0,
+            tries_max: TRIES_MAX,
+        }
+    }
+
+    /// For the first request to a server.
+    pub(crate) fn at_first(step: &'static str) -> Self {
+        Self {
+            tries_max: TRIES_AT_FIRST,
+            ..Self::to(step)
         }
     }
 
@@ -73,7 +85,7 @@ impl Patience {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.tries.min(10));
         let wait = asked.unwrap_or(doubled).min(WAIT_MAX);
         let over = self.began.elapsed().saturating_add(wait) > GIVE_UP;
-        if self.tries >= TRIES_MAX || over {
+        if self.tries >= self.tries_max || over {
             warn!("cannot {step}: given up after {} tries", self.tries);
             return false;
         }

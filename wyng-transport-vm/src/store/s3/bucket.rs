@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use tracing::warn;
 use wyng_s3::{AccessKey, Stamp};
 
+use super::OPENING;
 use super::listing::error_code;
 use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, is_passing, retry_after};
 use crate::store::{S3Address, StoreError};
@@ -69,7 +70,11 @@ impl Bucket {
     /// Sends a request until the answer is one that does not pass. Also returns whether an earlier
     /// try may have had its effect.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
-        let mut patience = Patience::to(ask.step);
+        let mut patience = if ask.step == OPENING {
+            Patience::at_first(ask.step)
+        } else {
+            Patience::to(ask.step)
+        };
         loop {
             let faced = match self.try_once(ask).await {
                 Ok(answer) if is_passing(answer.status) || Some(answer.status) == ask.passing => {

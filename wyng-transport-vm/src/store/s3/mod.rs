@@ -15,6 +15,7 @@ use tracing::warn;
 use wyng_s3::AccessKey;
 use wyng_wire::{BlobName, OpenStatus, Service};
 
+use super::buffered::Turns;
 use super::{Prune, S3Address, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket};
@@ -29,6 +30,7 @@ const FIRST_PAGE_MAX_BYTES: usize = 64 * 1024;
 pub(crate) struct S3 {
     network: Network,
     bucket: Arc<Bucket>,
+    turns: Turns,
 }
 
 /// What was read for a bucket before the jail.
@@ -104,7 +106,11 @@ impl S3 {
             (false, Holds::Nothing, _) => Err(OpenStatus::Empty),
             // A fetch begins with a listing.
             (_, Holds::NotShown, Service::Fetch) => Err(OpenStatus::Permission),
-            _ => Ok(Self { network, bucket }),
+            _ => Ok(Self {
+                network,
+                bucket,
+                turns: Turns::default(),
+            }),
         }
     }
 

@@ -29,8 +29,12 @@ impl Push for S3 {
     ) -> Result<Buffered, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
         let handle = self.network.handle();
+        let turn = self.turns.take(&handle, name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
-            handle.spawn(async move { bucket.put(&key, body).await })
+            handle.spawn(async move {
+                let _turn = turn;
+                bucket.put(&key, body).await
+            })
         })
     }
 }

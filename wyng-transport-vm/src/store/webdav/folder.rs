@@ -88,7 +88,11 @@ impl Folder {
     /// Sends a request until the answer is one that does not pass. Also returns whether an earlier
     /// try may have had its effect.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
-        let mut patience = Patience::to(ask.step);
+        let mut patience = if ask.step == OPENING {
+            Patience::at_first(ask.step)
+        } else {
+            Patience::to(ask.step)
+        };
         loop {
             let faced = match self.try_once(ask).await {
                 Ok(answer) if is_passing(answer.status) => {
@@ -108,7 +112,8 @@ impl Folder {
         }
     }
 
-    async fn try_once(&self, ask: &Ask<'_>) -> Result<Answer, HttpError> {
+    /// Sends a request once.
+    pub(super) async fn try_once(&self, ask: &Ask<'_>) -> Result<Answer, HttpError> {
         let (host, target) = (self.http.authority(), self.target(ask.path));
         let request = || {
             let mut request = Request::builder()
@@ -155,18 +160,10 @@ impl Folder {
         }
     }
 
-    /// Makes the folder unless it is there. Returns whether it was missing.
-    pub(super) async fn make(&self) -> Result<bool, OpenStatus> {
+    /// Makes the folder unless it is there.
+    pub(super) async fn make(&self) -> Result<(), OpenStatus> {
         let made = self.make_folder(OPENING, "").await;
         made.map_err(|problem| open_status(&problem))
-    }
-
-    /// Removes the folder, which could not become a store, with all that this call made in it.
-    pub(super) async fn remove(&self) {
-        let ask = Ask::new("remove the folder again", "DELETE", "");
-        if let Ok((answer, _)) = self.ask(&ask).await {
-            self.finish(answer).await;
-        }
     }
 
     /// Makes the shard of a blob unless it is known to be there. Servers differ in what they answer
@@ -185,14 +182,14 @@ impl Folder {
         Ok(())
     }
 
-    /// Makes a folder below this one unless it is there. Returns whether it was missing.
-    async fn make_folder(&self, step: &'static str, path: &str) -> Result<bool, StoreError> {
+    /// Makes a folder below this one unless it is there.
+    async fn make_folder(&self, step: &'static str, path: &str) -> Result<(), StoreError> {
         let (answer, _) = self.ask(&Ask::new(step, "MKCOL", path)).await?;
         match answer.status.as_u16() {
             // 405: there is something already.
-            status @ (200 | 201 | 204 | 405) => {
+            200 | 201 | 204 | 405 => {
                 self.finish(answer).await;
-                Ok(status != 405)
+                Ok(())
             }
             _ => Err(self.refusal(step, answer).await),
         }
@@ -222,7 +219,7 @@ impl Folder {
     /// Makes the folder of blobs on their way in, unless it is there.
     pub(super) async fn prepare_incoming(&self) -> Result<(), OpenStatus> {
         let made = self.make_folder("make a folder", INCOMING).await;
-        made.map(drop).map_err(|problem| open_status(&problem))
+        made.map_err(|problem| open_status(&problem))
     }
 
     /// What is directly in a folder; `None` if there is no such folder.

@@ -15,6 +15,7 @@ use tracing::warn;
 use wyng_wire::{BlobName, OpenStatus, Service};
 use zeroize::Zeroizing;
 
+use super::buffered::Turns;
 use super::{Prune, StoreError, WebdavAddress};
 use crate::net::{Credentials, Network, Prepared};
 use folder::{Ask, Folder, encode_base64};
@@ -26,6 +27,7 @@ const DELETING: &str = "delete a blob";
 pub(crate) struct Webdav {
     network: Network,
     folder: Arc<Folder>,
+    turns: Turns,
 }
 
 /// What was read for a folder before the jail.
@@ -105,7 +107,11 @@ impl Webdav {
         network
             .handle()
             .block_on(open_folder(&folder, service, create))?;
-        Ok(Self { network, folder })
+        Ok(Self {
+            network,
+            folder,
+            turns: Turns::default(),
+        })
     }
 
     /// Waits for work of the network.
@@ -114,17 +120,12 @@ impl Webdav {
     }
 }
 
+/// A folder that was made stays if it cannot become a store: some servers claim to have made one
+/// that was there before, and DELETE takes all that is in it.
 async fn open_folder(folder: &Folder, service: Service, create: bool) -> Result<(), OpenStatus> {
-    let made = create && folder.make().await?;
-    let opened = prepare(folder, service, create).await;
-    // A folder that could not become a store is removed again.
-    if made && opened.is_err() {
-        folder.remove().await;
+    if create {
+        folder.make().await?;
     }
-    opened
-}
-
-async fn prepare(folder: &Folder, service: Service, create: bool) -> Result<(), OpenStatus> {
     folder.look(create).await?;
     if service == Service::Push {
         folder.prepare_incoming().await?;

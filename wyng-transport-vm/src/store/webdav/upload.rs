@@ -10,7 +10,7 @@ use wyng_wire::BlobName;
 
 use super::Webdav;
 use super::folder::{Ask, Folder, incoming_path_of, path_of};
-use crate::net::{Faced, Patience};
+use crate::net::{Faced, Patience, is_passing, retry_after};
 use crate::store::buffered::Buffered;
 use crate::store::{Placed, Push, Reserve, StoreError};
 
@@ -31,8 +31,12 @@ impl Push for Webdav {
     ) -> Result<Buffered, StoreError> {
         let (folder, name) = (Arc::clone(&self.folder), *name);
         let handle = self.network.handle();
+        let turn = self.turns.take(&handle, &name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
-            handle.spawn(async move { folder.put(&name, body).await })
+            handle.spawn(async move {
+                let _turn = turn;
+                folder.put(&name, body).await
+            })
         })
     }
 }
@@ -48,20 +52,59 @@ enum Moved {
 
 impl Folder {
     async fn put(&self, name: &BlobName, body: Bytes) -> Result<Placed, StoreError> {
-        let (incoming, path) = (
-            incoming_path_of(name).map_err(|errno| failed(STORING, errno))?,
-            path_of(name),
-        );
-        let placed = self.put_as(&incoming, &path, &body).await;
+        let incoming = self.send(name, &body).await?;
+        let placed = self.name_it(&incoming, &path_of(name), &body).await;
         if !matches!(placed, Ok(Placed::New)) {
             self.remove_incoming(&incoming).await;
         }
         placed
     }
 
-    async fn put_as(&self, incoming: &str, path: &str, body: &Bytes) -> Result<Placed, StoreError> {
-        self.send(incoming, body).await?;
-        self.make_shard(STORING, path).await?;
+    /// Sends a body, and returns the name under which it is there whole. Each try has a name of its
+    /// own: a server may still be writing what came of a try whose connection broke.
+    async fn send(&self, name: &BlobName, body: &Bytes) -> Result<String, StoreError> {
+        let mut patience = Patience::to(STORING);
+        loop {
+            let incoming = incoming_path_of(name).map_err(|errno| failed(STORING, errno))?;
+            let ask = Ask {
+                headers: &[("content-type", "application/octet-stream")],
+                body: body.clone(),
+                ..Ask::new(STORING, "PUT", &incoming)
+            };
+            let faced = match self.try_once(&ask).await {
+                Ok(answer) if is_passing(answer.status) => {
+                    Faced::Status(answer.status, retry_after(&answer))
+                }
+                Ok(answer) => {
+                    return match answer.status.as_u16() {
+                        200 | 201 | 204 => {
+                            self.finish(answer).await;
+                            Ok(incoming)
+                        }
+                        _ => Err(self.refusal(STORING, answer).await),
+                    };
+                }
+                Err(problem) => Faced::Error(problem),
+            };
+            let errno = match &faced {
+                Faced::Status(..) => Errno::BUSY,
+                Faced::Error(problem) => problem.errno(),
+            };
+            if !patience.again(&faced).await {
+                return Err(failed(STORING, errno));
+            }
+            self.remove_incoming(&incoming).await;
+        }
+    }
+
+    /// Gives the name to what was sent.
+    async fn name_it(
+        &self,
+        incoming: &str,
+        path: &str,
+        body: &Bytes,
+    ) -> Result<Placed, StoreError> {
+        self.make_shard(NAMING, path).await?;
         for _ in 0..TRIES_MAX {
             match self.move_to(incoming, path).await? {
                 Moved::Done => return Ok(Placed::New),
@@ -79,12 +122,9 @@ impl Folder {
     /// Tries whether the server keeps a second file from a name that a first one has.
     pub(super) async fn try_to_be_exclusive(&self) -> Result<bool, StoreError> {
         let own = BlobName([0; 32]);
-        let path = || incoming_path_of(&own).map_err(|errno| failed(STORING, errno));
-        let (first, second, name) = (path()?, path()?, path()?);
-        for (path, body) in [(&first, "first"), (&second, "second")] {
-            self.send(path, &Bytes::from_static(body.as_bytes()))
-                .await?;
-        }
+        let first = self.send(&own, &Bytes::from_static(b"first")).await?;
+        let second = self.send(&own, &Bytes::from_static(b"second")).await?;
+        let name = incoming_path_of(&own).map_err(|errno| failed(NAMING, errno))?;
         let moved = self.move_to(&first, &name).await?;
         let again = self.move_to(&second, &name).await?;
         let is_kept = self.compare(&name, b"first").await? == Some(Placed::Same);
@@ -101,22 +141,6 @@ impl Folder {
         let ask = Ask::new("remove what was not stored", "DELETE", path);
         if let Ok((answer, _)) = self.ask(&ask).await {
             self.finish(answer).await;
-        }
-    }
-
-    async fn send(&self, path: &str, body: &Bytes) -> Result<(), StoreError> {
-        let ask = Ask {
-            headers: &[("content-type", "application/octet-stream")],
-            body: body.clone(),
-            ..Ask::new(STORING, "PUT", path)
-        };
-        let (answer, _) = self.ask(&ask).await?;
-        match answer.status.as_u16() {
-            200 | 201 | 204 => {
-                self.finish(answer).await;
-                Ok(())
-            }
-            _ => Err(self.refusal(STORING, answer).await),
         }
     }
 
