@@ -72,7 +72,11 @@ fn a_put_survives_a_connection_that_is_cut_at_any_byte_of_a_request_or_an_answer
                         "{kind:?} {method} {action:?}: {receipt:?}\n{said}"
                     );
                     let stored = server.blob("store", &name(1, 1)).unwrap();
-                    assert!(stored == body, "{kind:?} {method} {action:?}");
+                    assert!(
+                        stored == body,
+                        "{kind:?} {method} {action:?}: {receipt:?}, {} bytes\n{said}",
+                        stored.len()
+                    );
                 }
             }
         }

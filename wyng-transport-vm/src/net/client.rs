@@ -111,8 +111,7 @@ impl Http {
     }
 
     /// Sends a request with a body of `body_bytes` and waits for the beginning of its answer. A
-    /// connection that the server has closed meanwhile is replaced at once, because every request
-    /// of a store can be repeated.
+    /// connection that the server has closed before is replaced at once.
     pub(crate) async fn send(
         &self,
         request: &(dyn Fn() -> Option<Request<Sent>> + Sync),
@@ -126,9 +125,12 @@ impl Http {
                 continue;
             }
             let request = request().ok_or_else(malformed)?;
-            match timeout(limit, known.send_request(request)).await {
+            match timeout(limit, known.try_send_request(request)).await {
                 Ok(Ok(response)) => return Ok(Answer::of(response, known)),
-                Ok(Err(_)) => {}
+                // No byte of it was sent. What was sent may still have its effect, so that a
+                // repetition is for the caller to decide.
+                Ok(Err(unsent)) if unsent.message().is_some() => {}
+                Ok(Err(sent)) => return Err(sent.into_error().into()),
                 Err(_) => return Err(HttpError::Deadline),
             }
         }
