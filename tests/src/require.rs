@@ -58,6 +58,8 @@ pub enum Component {
     Wsgidav,
     /// `rclone`, which serves a folder over WebDAV.
     Rclone,
+    /// `openssl`, which makes certificates.
+    Openssl,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
 }
@@ -145,6 +147,7 @@ impl Component {
             Self::Disk => true, // only a probe can tell
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
+            Self::Openssl => runs("openssl", &["version"]),
             Self::S3 => serves(Kind::S3, "--version"),
             Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
             Self::Rclone => serves(Kind::Rclone, "version"),

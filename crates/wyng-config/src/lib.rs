@@ -230,6 +230,21 @@ mod tests {
         let mistakes = [
             ("[archives.home]\nstore = \"/mnt/disk\"\n", 2, "is no store"),
             (
+                "[archives.home]\nstore = \"webdavs://ann:hush@host/x\"\n",
+                2,
+                "holds a password",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\ncredentials = \"file\"\n",
+                3,
+                "is no absolute path",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\ncredentials = { push = \"/p\", prune = \"x\" }\n",
+                3,
+                "is no absolute path",
+            ),
+            (
                 "[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n",
                 3,
                 "is no far end",

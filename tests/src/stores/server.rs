@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Real servers of S3 and WebDAV over a folder, one process each, ended with the test.
 
+use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +17,8 @@ pub const SECRET: &str = "canary-store-secret-51c0";
 const USER: &str = "ann";
 /// The bucket, or the folder above the store.
 const PLACE: &str = "disks";
+/// The certificate of a server with TLS, in its folder.
+const CERTIFICATE: &str = "certificate.pem";
 /// Time for a server to start on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -105,10 +108,50 @@ impl Server {
     /// Starts a server with an empty place for a store; `None` where its program is missing, and
     /// the test is skipped.
     pub fn start(kind: Kind, test: &str) -> Option<Self> {
+        Self::start_with(kind, test, |_| Vec::new())
+    }
+
+    /// `rclone serve webdav` with TLS, whose certificate for `localhost` no authority has signed.
+    pub fn start_with_tls(test: &str) -> Option<Self> {
+        if !require(Component::Openssl, test) {
+            return None;
+        }
+        Self::start_with(Kind::Rclone, test, |folder| {
+            let (certificate, key) = (folder.join(CERTIFICATE), folder.join("key.pem"));
+            let mut openssl = Command::new("openssl");
+            openssl.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"]);
+            openssl.args([
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-subj",
+                "/CN=localhost",
+            ]);
+            openssl.args(["-addext", "subjectAltName=DNS:localhost"]);
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+            openssl
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate);
+            assert!(openssl.output().unwrap().status.success());
+            [("--cert", certificate), ("--key", key)]
+                .into_iter()
+                .flat_map(|(option, path)| [option.into(), path.into_os_string()])
+                .collect()
+        })
+    }
+
+    /// The file with the certificate of a server with TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
+    }
+
+    fn start_with(kind: Kind, test: &str, more: impl Fn(&Path) -> Vec<OsString>) -> Option<Self> {
         if !require(kind.component(), test) {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
+        let more = more(folder.path());
         std::fs::create_dir_all(folder.path().join("data").join(PLACE)).unwrap();
         let until = Instant::now() + PATIENCE;
         loop {
@@ -116,6 +159,7 @@ impl Server {
             let port = free_port();
             let mut process = kind
                 .command(folder.path(), port)
+                .args(&more)
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
                 .stderr(Stdio::null())

@@ -233,3 +233,47 @@ fn a_store_is_missing_empty_or_not_empty() {
         );
     });
 }
+
+/// Peak of the helper's resident memory so far, MiB.
+fn peak_mib(call: &Call) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", call.child.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib: u64 = line
+        .unwrap()
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap();
+    kib / 1024
+}
+
+#[test]
+fn a_push_and_a_fetch_of_full_packs_need_little_memory() {
+    const PACK_BYTES: usize = 16 << 20;
+    const LIMIT_MIB: u64 = 64;
+    let test = "a_push_and_a_fetch_of_full_packs_need_little_memory";
+    with_each(test, |server, kind| {
+        let packs: Vec<Vec<u8>> = (1..=3).map(|seed| noise(PACK_BYTES, seed)).collect();
+        let mut push = open(Service::Push, server);
+        for blob in 0..12_u8 {
+            push.put(name(1, blob), &packs[usize::from(blob % 3)]);
+        }
+        // What is there already is compared, and not held twice.
+        push.put(name(1, 0), &packs[0]);
+        push.receipts();
+        let pushed = peak_mib(&push);
+        push.finish_settled(13);
+        let mut fetch = open(Service::Fetch, server);
+        for blob in 0..3_u8 {
+            let (bytes, status) = fetch.get(name(1, blob), 0, PACK_BYTES as u32, 0);
+            assert_eq!(status, BytesStatus::Whole);
+            assert!(bytes == packs[usize::from(blob)], "{kind:?} {blob}");
+        }
+        let fetched = peak_mib(&fetch);
+        println!("{kind:?}: {pushed} MiB pushing, {fetched} MiB fetching");
+        assert!(
+            pushed <= LIMIT_MIB && fetched <= LIMIT_MIB,
+            "{kind:?}: {pushed}, {fetched}"
+        );
+    });
+}

@@ -281,3 +281,38 @@ fn a_host_that_nobody_has_and_a_port_at_which_nobody_listens_are_unreachable() {
         assert!(!call.said().contains("password"));
     }
 }
+
+#[test]
+fn a_certificate_counts_only_if_it_was_named_and_is_the_hosts() {
+    let test = "a_certificate_counts_only_if_it_was_named_and_is_the_hosts";
+    let Some(server) = Server::start_with_tls(test) else {
+        return;
+    };
+    server.plant("store", &name(0, 0), b"the first blob");
+    let certificate = server.certificate();
+    let (ca, port) = (certificate.display(), server.port());
+    for (host, query, expected) in [
+        ("localhost", format!("?ca={ca}"), OpenStatus::Ok),
+        ("localhost", String::new(), OpenStatus::Unreachable),
+        // The certificate has another name.
+        ("127.0.0.1", format!("?ca={ca}"), OpenStatus::Unreachable),
+        (
+            "localhost",
+            format!("?ca={ca}.missing"),
+            OpenStatus::BadDestination,
+        ),
+    ] {
+        let address = format!(
+            "webdavs://{host}:{port}/disks/store{query}\n{}",
+            server.credentials()
+        );
+        let mut call = Call::start(Service::Push);
+        let status = call.ask_to_open(address.as_bytes(), Store::Existing);
+        assert_eq!(status, expected, "{host} {query}\n{}", call.said());
+        if status == OpenStatus::Ok {
+            call.put(name(1, 1), &noise(100_000, 1));
+            assert_eq!(call.finish(1), [ReceiptStatus::Stored]);
+            assert!(server.blob("store", &name(1, 1)).is_some());
+        }
+    }
+}
