@@ -11,11 +11,12 @@ use rustix::io::Errno;
 use tracing::warn;
 use wyng_s3::{AccessKey, Stamp};
 
-use super::OPENING;
 use super::listing::error_code;
 use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, is_passing, retry_after};
 use crate::store::{S3Address, StoreError};
 
+/// The first step of a call.
+pub(super) const OPENING: &str = "open the bucket";
 /// Maximum length of the text of an error, bytes.
 const ERROR_MAX_BYTES: usize = 64 * 1024;
 

@@ -18,10 +18,9 @@ use wyng_wire::{BlobName, OpenStatus, Service};
 use super::buffered::Turns;
 use super::{Prune, S3Address, StoreError};
 use crate::net::{Credentials, Network, Prepared};
-use bucket::{Ask, Bucket};
+use bucket::{Ask, Bucket, OPENING};
 use listing::Page;
 
-const OPENING: &str = "open the bucket";
 const DELETING: &str = "delete a blob";
 /// Maximum length of the first page, bytes: it has one key.
 const FIRST_PAGE_MAX_BYTES: usize = 64 * 1024;

@@ -13,10 +13,11 @@ use wyng_wire::{BlobName, OpenStatus};
 use zeroize::Zeroizing;
 
 use super::listing::{Entry, entries};
-use super::{OPENING, open_status};
 use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, is_passing, retry_after};
 use crate::store::StoreError;
 
+/// The first step of a call.
+const OPENING: &str = "open the folder";
 /// The folder of blobs on their way in. It is no shard, so that its files are no blobs.
 const INCOMING: &str = ".wyng-incoming";
 /// Maximum length of an answer that is read to its end, bytes: a shard of about 40,000 blobs.
@@ -263,6 +264,23 @@ impl Folder {
                 return Err(StoreError::Failed { step, errno });
             }
         }
+    }
+}
+
+/// The status of a store whose opening failed.
+pub(super) fn open_status(problem: &StoreError) -> OpenStatus {
+    warn!("{problem}");
+    match problem {
+        StoreError::Full { .. } => OpenStatus::Full,
+        StoreError::Refused { .. } => OpenStatus::Permission,
+        StoreError::Failed { errno, .. } => match *errno {
+            Errno::NOENT => OpenStatus::Missing,
+            Errno::BUSY | Errno::IO => OpenStatus::Failed,
+            // A redirect leads elsewhere.
+            Errno::REMOTE => OpenStatus::BadDestination,
+            _ => OpenStatus::Unreachable,
+        },
+        StoreError::Foreign { .. } | StoreError::Unusable { .. } => OpenStatus::Failed,
     }
 }
 

@@ -10,7 +10,6 @@ mod upload;
 
 use std::sync::{Arc, Mutex};
 
-use rustix::io::Errno;
 use tracing::warn;
 use wyng_wire::{BlobName, OpenStatus, Service};
 use zeroize::Zeroizing;
@@ -18,9 +17,8 @@ use zeroize::Zeroizing;
 use super::buffered::Turns;
 use super::{Prune, StoreError, WebdavAddress};
 use crate::net::{Credentials, Network, Prepared};
-use folder::{Ask, Folder, encode_base64};
+use folder::{Ask, Folder, encode_base64, open_status};
 
-const OPENING: &str = "open the folder";
 const DELETING: &str = "delete a blob";
 
 /// An open folder of a server.
@@ -165,22 +163,5 @@ impl Prune for Webdav {
     fn settle(&mut self) -> Result<(), StoreError> {
         // An answer means that the deletion is done; more no server says.
         Ok(())
-    }
-}
-
-/// The status of a store whose opening failed.
-fn open_status(problem: &StoreError) -> OpenStatus {
-    warn!("{problem}");
-    match problem {
-        StoreError::Full { .. } => OpenStatus::Full,
-        StoreError::Refused { .. } => OpenStatus::Permission,
-        StoreError::Failed { errno, .. } => match *errno {
-            Errno::NOENT => OpenStatus::Missing,
-            Errno::BUSY | Errno::IO => OpenStatus::Failed,
-            // A redirect leads elsewhere.
-            Errno::REMOTE => OpenStatus::BadDestination,
-            _ => OpenStatus::Unreachable,
-        },
-        StoreError::Foreign { .. } | StoreError::Unusable { .. } => OpenStatus::Failed,
     }
 }
