@@ -281,6 +281,7 @@ mod tests {
     fn a_member_of_the_group_has_the_stores_and_far_ends_of_the_configuration() {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
+            credentials: None,
             via: Via::Ssh("backup".into()),
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),
@@ -384,6 +385,14 @@ mod tests {
             open("home", Some("dir:/root"), Some("ssh:backup")),
             open("home", Some("dir:/srv/wyng"), Some("local")),
             open("other", Some("dir:/srv/wyng"), None),
+            Command::ArchiveOpen {
+                archive: "home".into(),
+                store_url: None,
+                via: None,
+                credentials: true,
+                expect: None,
+                before: None,
+            },
             Command::QubesCheck {
                 vias: vec![Via::Ssh("backup".into()), Via::Local],
             },
