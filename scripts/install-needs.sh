@@ -3,7 +3,7 @@
 # Installs the packages that the tests require on Debian, and further packages by name. `make test`
 # with WYNG_TEST_INSTALL=1 runs it as root.
 set -eu
-packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip openssh-server openssh-client openssh-sftp-server rclone $*"
+packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip openssl openssh-server openssh-client openssh-sftp-server rclone $*"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
@@ -20,6 +20,15 @@ for user in wyng-control wyng-keys wyng-net; do
 done
 if ! cargo deny --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-deny@0.20.2
+fi
+# Servers of stores behind the network, for tests/tests/stores.
+if ! command -v s3s-fs >/dev/null && [ ! -x target/s3s-fs/bin/s3s-fs ]; then
+    cargo install --locked --quiet --root target/s3s-fs --features binary s3s-fs@0.14.1 || echo "s3s-fs cannot be installed here" >&2
+fi
+if ! command -v wsgidav >/dev/null && [ ! -x target/wsgidav/bin/wsgidav ]; then
+    mkdir -p target
+    python3 -m venv target/wsgidav
+    target/wsgidav/bin/pip --quiet --disable-pip-version-check install wsgidav==4.3.3 cheroot==10.0.1 || echo "wsgidav cannot be installed here" >&2
 fi
 if command -v rustup >/dev/null; then
     oldest=$(sed -n 's/^HELPER_RUST := //p' Makefile)

@@ -19,6 +19,7 @@ pub const CHUNK: u32 = 4096;
 /// An archive of small chunks and packs.
 pub fn create_request() -> admin::CreateRequest {
     admin::CreateRequest {
+        credentials: false,
         name: "home".into(),
         store: "memory".into(),
         via: Via::Local,
@@ -83,6 +84,7 @@ pub fn back_up_committing_after(
 pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
     let (store, via) = (Some("memory".into()), Some(Via::Local));
     let request = admin::OpenRequest {
+        credentials: false,
         name: "home".into(),
         store,
         via,

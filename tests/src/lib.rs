@@ -22,4 +22,5 @@ pub mod scene;
 pub mod second_reader;
 pub mod service;
 pub mod sshd;
+pub mod stores;
 pub mod traced;

@@ -11,6 +11,7 @@ use std::process::Command;
 use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
 use crate::programs::{sftp_server, static_helper};
+use crate::stores::Kind;
 
 /// A component that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,14 +52,20 @@ pub enum Component {
     Fincore,
     /// `ionice`, which shows a process's I/O priority.
     Ionice,
+    /// `s3s-fs`, a server of S3 over a folder.
+    S3,
+    /// `wsgidav`, a WebDAV server over a folder.
+    Wsgidav,
+    /// `rclone`, which serves a folder over WebDAV, and over SFTP without hard links.
+    Rclone,
+    /// `openssl`, which makes certificates.
+    Openssl,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
     /// OpenSSH's `sftp-server` and `sftp`, which need no network.
     SftpServer,
     /// Root, `sshd` and `ssh`.
     Sshd,
-    /// `rclone`, whose SFTP server has no hard links.
-    Rclone,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or
@@ -144,6 +151,10 @@ impl Component {
             Self::Disk => true, // only a probe can tell
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
+            Self::Openssl => runs("openssl", &["version"]),
+            Self::S3 => serves(Kind::S3, "--version"),
+            Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
+            Self::Rclone => serves(Kind::Rclone, "version"),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
             Self::SftpServer => {
                 sftp_server().is_file() && Command::new("sftp").arg("-h").output().is_ok()
@@ -153,13 +164,18 @@ impl Component {
                     && Self::SftpServer.is_there()
                     && Path::new("/usr/sbin/sshd").is_file()
             }
-            Self::Rclone => runs("rclone", &["version"]),
         }
     }
 }
 
 fn has_user(name: &str) -> bool {
     wyng_jail::find_user(name).is_ok_and(|user| user.is_some())
+}
+
+fn serves(kind: Kind, version: &str) -> bool {
+    kind.program()
+        .to_str()
+        .is_some_and(|program| runs(program, &[version]))
 }
 
 fn runs(program: &str, arguments: &[&str]) -> bool {

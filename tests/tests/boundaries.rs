@@ -30,6 +30,7 @@ fn made() -> Durable {
     admin::create(
         &mut world,
         &admin::CreateRequest {
+            credentials: false,
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,

@@ -180,6 +180,7 @@ impl History {
 
 fn request(before: Option<u64>) -> admin::OpenRequest {
     admin::OpenRequest {
+        credentials: false,
         name: "home".into(),
         store: Some("memory".into()),
         via: None,

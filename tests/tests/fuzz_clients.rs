@@ -386,6 +386,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             kdf_passes: Some(3),
         },
         14 => Command::ArchiveOpen {
+            credentials: false,
             archive: "other".into(),
             store_url: chance.maybe(|_| format!("dir:{}", sandbox.path("no store").display())),
             via: chance.maybe(Chance::via),
@@ -393,6 +394,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             before: chance.maybe(Chance::number),
         },
         _ => Command::ArchiveCreate {
+            credentials: false,
             archive: chance.text(),
             store_url: format!("dir:{}", sandbox.path("nowhere/at/all").display()),
             via: chance.via(),

@@ -440,6 +440,7 @@ fn open_request() -> admin::OpenRequest {
         via: Some(Via::Local),
         expect: None,
         before: None,
+        credentials: false,
     }
 }
 

@@ -21,6 +21,7 @@ use wyng_tests::sandbox::noise;
 
 fn open_as(world: &mut MemoryWorld, name: &str) -> Result<admin::Opened, Failure> {
     let request = admin::OpenRequest {
+        credentials: false,
         name: name.into(),
         store: Some("memory".into()),
         via: None,

@@ -9,7 +9,7 @@ use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 13] = [
+const ALL: [&str; 16] = [
     "supervisor",
     "spawner",
     "control",
@@ -23,7 +23,13 @@ const ALL: [&str; 13] = [
     "prune",
     "fetch",
     "pipes",
+    "network-push",
+    "network-prune",
+    "network-fetch",
 ];
+
+/// The profiles of stores behind the network.
+const NETWORK: [&str; 3] = ["network-push", "network-prune", "network-fetch"];
 
 fn dies(profile: &str, attempt: &str) -> bool {
     // Without an environment, like roles: a backtrace would open files.
@@ -49,11 +55,12 @@ fn every_profile_lives_ends_and_panics_in_peace() {
 }
 
 #[test]
-fn nothing_but_the_spawner_starts_a_program_or_makes_a_socket_and_dom0s_volumes_a_local_one() {
+fn nothing_but_the_spawner_starts_a_program_and_each_makes_only_the_sockets_that_it_needs() {
     for profile in ALL {
         let spawner = profile == "spawner";
+        let has_network = spawner || NETWORK.contains(&profile);
         assert_eq!(dies(profile, "execute"), !spawner, "{profile}");
-        assert_eq!(dies(profile, "socket"), !spawner, "{profile}");
+        assert_eq!(dies(profile, "socket"), !has_network, "{profile}");
         assert_eq!(
             dies(profile, "local-socket"),
             !spawner && profile != "volumes-in-dom0",
@@ -223,6 +230,17 @@ fn the_reader_opens_files_and_changes_none() {
             !dies("spawner", attempt),
             "{attempt} is what the filter refuses, not what the system does"
         );
+    }
+}
+
+#[test]
+fn a_helper_of_the_network_opens_no_file_and_lives_on() {
+    for profile in NETWORK {
+        // The C library's allocator tries, and can do without.
+        assert!(!dies(profile, "open"), "{profile}");
+        for attempt in ["make-folder", "remove", "rename", "ioctl", "clone"] {
+            assert!(dies(profile, attempt), "{profile} {attempt}");
+        }
     }
 }
 

@@ -20,8 +20,9 @@ use wyng_engine::cache::{Location, Stored};
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{Roots, mark_alive};
 use wyng_engine::world::{
-    ChangePage, Client, Clock, Deleted, Errno, Fetched, Found, Kept, OpenStore, Parts, Random,
-    Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait, World,
+    ChangePage, Client, Clock, Deleted, Errno, Fetched, Found, Kept, OpenStore, Parts, Place,
+    Random, Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
+    World,
 };
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
@@ -113,6 +114,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
     admin::create(
         &mut world,
         &admin::CreateRequest {
+            credentials: false,
             name: "home".into(),
             store: "none".into(),
             via: Via::Local,
@@ -303,7 +305,7 @@ impl Store for TakesAll {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &Via, _: &str, _: OpenStore) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Place, _: OpenStore) -> Result<(), Failure> {
         self.put_number = 0;
         Ok(())
     }

@@ -221,6 +221,7 @@ fn an_archive_whose_proofs_are_lost_has_never_been_read() {
 fn a_vm_that_stays_proves_what_it_pushed_only_until_there_is_another_one() {
     let mut world = MemoryWorld::observed(Durable::default(), 0);
     let request = admin::CreateRequest {
+        credentials: false,
         via: Via::Qube("one".into()),
         ..create_request()
     };
@@ -235,6 +236,7 @@ fn a_vm_that_stays_proves_what_it_pushed_only_until_there_is_another_one() {
 
     let mut world = night(&durable, 3);
     let request = admin::OpenRequest {
+        credentials: false,
         name: "home".into(),
         store: None,
         via: Some(Via::Qube("two".into())),

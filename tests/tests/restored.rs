@@ -48,6 +48,7 @@ impl Scene {
         };
         let mut world = MemoryWorld::new(Durable::default(), 1);
         let request = admin::CreateRequest {
+            credentials: false,
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,

@@ -865,6 +865,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     admin::create(
         &mut world,
         &admin::CreateRequest {
+            credentials: false,
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,

@@ -29,7 +29,7 @@ struct Wall {
     never: &'static [&'static [&'static str]],
 }
 
-const WALLS: [Wall; 11] = [
+const WALLS: [Wall; 12] = [
     Wall {
         name: "wyng-wire",
         ours: &[],
@@ -72,8 +72,13 @@ const WALLS: [Wall; 11] = [
     },
     Wall {
         name: "wyng-transport-vm",
-        ours: &["wyng-jail", "wyng-wire"],
-        never: &[CIPHERS, &["zstd"]],
+        ours: &["wyng-jail", "wyng-s3", "wyng-wire"],
+        never: &[CIPHERS, &["zstd", "aws-lc-sys", "openssl-sys"]],
+    },
+    Wall {
+        name: "wyng-s3",
+        ours: &[],
+        never: &[CIPHERS, SYSTEM, &["libc"]],
     },
     Wall {
         name: "wyng-ctl",

@@ -22,6 +22,7 @@ use crate::cli::{
 use crate::client::{self, Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
+use crate::credentials;
 use crate::defaults::{self, default_archive};
 use crate::here;
 use crate::history::would_overwrite;
@@ -374,6 +375,9 @@ impl<'a> Conversation<'a> {
         asked: Asked,
         report: &mut Report,
     ) -> Result<(), ClientError> {
+        if asked == Asked::StoreCredentials {
+            return self.give_credentials(item, report);
+        }
         let archive = self.cli.archive().unwrap_or("the archive");
         let given = self
             .cli
@@ -388,6 +392,17 @@ impl<'a> Conversation<'a> {
             Err(none) => report.explain_no_passphrase(&none),
         }
         self.give(item, Given::NoPipe, &[])
+    }
+
+    fn give_credentials(&self, item: u32, report: &mut Report) -> Result<(), ClientError> {
+        match self.cli.store_credentials().map(credentials::as_pipe) {
+            Some(Ok(pipe)) => self.give(item, Given::Pipe, &[pipe.as_fd()]),
+            Some(Err(none)) => {
+                report.explain_no_credentials(&none);
+                self.give(item, Given::NoPipe, &[])
+            }
+            None => self.give(item, Given::NoPipe, &[]),
+        }
     }
 
     /// Looks at the place of a target, and asks the user before it is overwritten in place.

@@ -9,6 +9,7 @@ mod columns;
 mod complete;
 mod confirm;
 mod conversation;
+mod credentials;
 mod defaults;
 mod help;
 mod here;

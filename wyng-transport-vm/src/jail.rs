@@ -9,10 +9,13 @@ use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use tracing::warn;
 use wyng_jail::{
-    Enforced, PathAccess, Profile, allow_only, no_core, no_new_privileges, not_dumpable,
-    outlive_file_size_limit, restrict_paths,
+    CapabilitySet, Enforced, PathAccess, Profile, allow_only, become_user, find_user, is_root,
+    keep_capabilities, no_core, no_new_privileges, not_dumpable, outlive_file_size_limit,
+    restrict_paths, restrict_to_ports,
 };
 use wyng_wire::Service;
+
+use crate::net::DNS_PORT;
 
 /// Maximum number of descriptors: enough for two bodies, their shards, the pipes, and a batch of
 /// deletions in all 256 shards.
@@ -50,6 +53,36 @@ pub(crate) fn after_open(service: Service, folder: impl AsFd) {
 pub(crate) fn after_connecting() {
     log("no file", restrict_paths(&[]));
     log("system call filter", allow_only(Profile::HelperPipes));
+}
+
+/// Gives up every privilege, and restricts the calling thread, and the threads that it starts, to
+/// connections to the port of the store and to name servers. No program can be started, and no file
+/// opened. Nothing has been connected before.
+pub(crate) fn before_the_network(service: Service, port: u16) {
+    if is_root() {
+        let user = ["wyng-net", "nobody"]
+            .into_iter()
+            .find_map(|name| find_user(name).ok().flatten());
+        let became = user.map_or_else(
+            || Enforced::No("there is neither a user wyng-net nor a user nobody".into()),
+            |user| become_user(user, CapabilitySet::empty()),
+        );
+        // The spawner's root may not change its user; it is left without any capability.
+        log("an unprivileged user", became);
+    }
+    log("no capabilities", keep_capabilities(CapabilitySet::empty()));
+    // The kernel allows access by other processes again when the user changes.
+    log("not dumpable", not_dumpable());
+    log(
+        "only the store's port",
+        restrict_to_ports(&[port, DNS_PORT]),
+    );
+    let profile = match service {
+        Service::Push => Profile::NetworkPush,
+        Service::Prune => Profile::NetworkPrune,
+        Service::Fetch => Profile::NetworkFetch,
+    };
+    log("system call filter", allow_only(profile));
 }
 
 fn access(service: Service) -> PathAccess {

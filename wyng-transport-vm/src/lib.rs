@@ -11,6 +11,7 @@
 mod exit;
 mod input;
 mod jail;
+mod net;
 mod output;
 mod piece;
 mod serve;
@@ -33,7 +34,9 @@ pub use exit::Exit;
 use input::Input;
 use output::Output;
 use store::directory::Directory;
+use store::s3::{self, S3};
 use store::sftp::Sftp;
+use store::webdav::{self, Webdav};
 use store::{Address, Fetch, Prune, Push};
 
 /// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
@@ -88,7 +91,7 @@ fn call(service: Service) -> Result<(), CallError> {
         output,
         rules,
     };
-    let Some((address, _)) = Address::parse(&destination.bytes) else {
+    let Some((address, credentials)) = Address::parse(&destination.bytes) else {
         return Err(call.refuse(BAD_DESTINATION));
     };
     let scheme = address.scheme();
@@ -109,7 +112,24 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::after_connecting();
             call.serve(store, scheme, None)
         }
-        Address::S3(_) | Address::Webdav(_) => Err(call.refuse(BAD_DESTINATION)),
+        Address::S3(address) => {
+            let unopened = s3::Unopened::new(address, credentials)
+                .map_err(|status| call.refuse_because(status))?;
+            drop(destination.bytes);
+            jail::before_the_network(service, unopened.port());
+            let store = S3::open(unopened, service, destination.create)
+                .map_err(|status| call.refuse_because(status))?;
+            call.serve(store, scheme, None)
+        }
+        Address::Webdav(address) => {
+            let unopened = webdav::Unopened::new(address, credentials)
+                .map_err(|status| call.refuse_because(status))?;
+            drop(destination.bytes);
+            jail::before_the_network(service, unopened.port());
+            let store = Webdav::open(unopened, service, destination.create)
+                .map_err(|status| call.refuse_because(status))?;
+            call.serve(store, scheme, None)
+        }
     }
 }
 
@@ -128,6 +148,14 @@ impl Call {
             .send(&ToDaemon::Opened(opened))
             .err()
             .unwrap_or(CallError::NotOpened(opened.status))
+    }
+
+    /// The same, without the free space of the store.
+    fn refuse_because(&self, status: OpenStatus) -> CallError {
+        self.refuse(Opened {
+            status,
+            free_mib: None,
+        })
     }
 
     /// Serves an open store.

@@ -19,6 +19,8 @@ use crate::quantity::{parse_bytes, parse_secs};
 pub struct Archive {
     /// The address of the store, without credentials.
     pub store: String,
+    /// Where the store's credentials are, if it asks for any.
+    pub credentials: Option<Credentials>,
     /// How the far end is reached.
     pub via: Via,
     /// Which sessions of a volume a prune keeps.
@@ -30,6 +32,72 @@ pub struct Archive {
     pub minimum_age_secs: u64,
     /// Ages and free space from which `status` warns.
     pub warn: Warn,
+}
+
+/// Where the credentials of a store are: absolute paths of files, or `vm:NAME` for a file in the
+/// far end's VM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// One file for all services.
+    All(String),
+    /// A file for each service that has any.
+    PerService {
+        /// What stores.
+        push: Option<String>,
+        /// What reads.
+        fetch: Option<String>,
+        /// What deletes.
+        prune: Option<String>,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenCredentials {
+    All(String),
+    PerService(WrittenServices),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenServices {
+    push: Option<String>,
+    fetch: Option<String>,
+    prune: Option<String>,
+}
+
+impl WrittenCredentials {
+    fn check(written: Spanned<Self>, found: &mut Found) -> Credentials {
+        let is_place = |text: &&String| text.starts_with('/') || text.starts_with("vm:");
+        let (wrong, credentials) = match written.as_ref() {
+            Self::All(all) => {
+                let wrong = (!is_place(&all)).then(|| all.clone());
+                (wrong, Credentials::All(all.clone()))
+            }
+            Self::PerService(services) => {
+                let all = [&services.push, &services.fetch, &services.prune];
+                let wrong = all
+                    .into_iter()
+                    .flatten()
+                    .find(|text| !is_place(text))
+                    .cloned();
+                let credentials = Credentials::PerService {
+                    push: services.push.clone(),
+                    fetch: services.fetch.clone(),
+                    prune: services.prune.clone(),
+                };
+                (wrong, credentials)
+            }
+        };
+        if let Some(wrong) = wrong {
+            found.note(
+                &written,
+                format!("{wrong:?} is no absolute path"),
+                "Write the absolute path of a credentials file, or \"vm:NAME\".",
+            );
+        }
+        credentials
+    }
 }
 
 /// Free space of the state directory below which `status` warns unless the configuration states
@@ -60,6 +128,7 @@ pub struct Warn {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrittenArchive {
     store: Spanned<String>,
+    credentials: Option<Spanned<WrittenCredentials>>,
     via: Option<Spanned<String>>,
     #[serde(default)]
     keep: WrittenKeep,
@@ -137,6 +206,9 @@ impl WrittenArchive {
                 .map(|(volume, keep)| (volume, keep.check(found)))
                 .collect(),
             minimum_age_secs: minimum_age.unwrap_or(0),
+            credentials: self
+                .credentials
+                .map(|written| WrittenCredentials::check(written, found)),
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
             warn: self.warn.check(found),

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
-pub use archive::{Archive, STATE_FREE_BYTES, Warn};
+pub use archive::{Archive, Credentials, STATE_FREE_BYTES, Warn};
 use checks::{absolute, check_volume_name, check_word};
 use mistake::Found;
 pub use mistake::Mistake;
@@ -233,6 +233,21 @@ mod tests {
     fn every_mistake_is_named_with_its_line_and_a_remedy() {
         let mistakes = [
             ("[archives.home]\nstore = \"/mnt/disk\"\n", 2, "is no store"),
+            (
+                "[archives.home]\nstore = \"webdavs://ann:hush@host/x\"\n",
+                2,
+                "holds a password",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\ncredentials = \"file\"\n",
+                3,
+                "is no absolute path",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\ncredentials = { push = \"/p\", prune = \"x\" }\n",
+                3,
+                "is no absolute path",
+            ),
             (
                 "[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n",
                 3,

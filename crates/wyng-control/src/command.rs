@@ -159,6 +159,9 @@ pub enum Command {
         store_url: String,
         /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
         via: Via,
+        /// The client has credentials for the store: the daemon asks for them as it asks for a
+        /// passphrase.
+        credentials: bool,
         /// A power of two, 64 KiB to 1 MiB.
         chunk_size_bytes: u32,
         /// A multiple of 4 KiB, 64 KiB to 64 MiB.
@@ -185,6 +188,9 @@ pub enum Command {
         store_url: Option<String>,
         /// The far end; `local` by default the first time.
         via: Option<Via>,
+        /// The client has credentials for the store: the daemon asks for them as it asks for a
+        /// passphrase. Without them, those of the same address are used again.
+        credentials: bool,
         /// The code from the recovery sheet.
         expect: Option<String>,
         /// Opens the newest intact generation below this one instead of the newest of all.

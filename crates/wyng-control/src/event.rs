@@ -236,7 +236,7 @@ pub enum Wanted {
     },
 }
 
-/// Which passphrase a command requires.
+/// Which passphrase, or other secret of the client, a command requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum Asked {
     /// A passphrase that opens the archive.
@@ -246,6 +246,8 @@ pub enum Asked {
     Again,
     /// A new passphrase of the archive, which a user types twice.
     New,
+    /// No passphrase: the store's credentials, at most 8 KiB of text.
+    StoreCredentials,
 }
 
 /// The present step of a job.

@@ -153,6 +153,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             archive,
             store_url,
             via,
+            credentials,
             chunk_size_bytes,
             pack_size_bytes,
             compression,
@@ -177,6 +178,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 name: archive,
                 store: store_url,
                 via,
+                credentials,
                 settings,
             };
             admin::create(world, &request)?;
@@ -186,6 +188,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             archive,
             store_url,
             via,
+            credentials,
             expect,
             before,
         } => {
@@ -193,6 +196,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 name: archive,
                 store: store_url,
                 via,
+                credentials,
                 expect,
                 before,
             };

@@ -4,8 +4,8 @@
 use std::os::fd::BorrowedFd;
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
-    RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, Ruleset,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope,
 };
 
 use crate::Enforced;
@@ -30,7 +30,17 @@ pub enum PathAccess {
 /// Restricts the calling thread, and the threads and processes that it starts, to the given
 /// folders, without any TCP port or abstract socket.
 pub fn restrict_paths(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Enforced {
-    match restrict(folders) {
+    outcome(restrict(folders, &[]))
+}
+
+/// Restricts the calling thread, and the threads and processes that it starts, to connections to
+/// these TCP ports, without any path or abstract socket. Landlock knows neither addresses nor UDP.
+pub fn restrict_to_ports(ports: &[u16]) -> Enforced {
+    outcome(restrict(&[], ports))
+}
+
+fn outcome(restricted: Result<RulesetStatus, RulesetError>) -> Enforced {
+    match restricted {
         Ok(RulesetStatus::FullyEnforced) => Enforced::Yes,
         Ok(RulesetStatus::PartiallyEnforced) => Enforced::No(
             "this kernel's Landlock is older, and enforces only a part of the rules".into(),
@@ -48,7 +58,10 @@ pub fn landlock_is_there() -> bool {
     asked.and_then(Ruleset::create).is_ok()
 }
 
-fn restrict(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Result<RulesetStatus, RulesetError> {
+fn restrict(
+    folders: &[(BorrowedFd<'_>, PathAccess)],
+    ports: &[u16],
+) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset: RulesetCreated = Ruleset::default()
         .handle_access(AccessFs::from_all(NEWEST))?
         .handle_access(AccessNet::from_all(NEWEST))?
@@ -69,6 +82,9 @@ fn restrict(folders: &[(BorrowedFd<'_>, PathAccess)]) -> Result<RulesetStatus, R
             PathAccess::Remove => AccessFs::ReadDir | AccessFs::RemoveFile,
         };
         ruleset = ruleset.add_rule(PathBeneath::new(*folder, rights))?;
+    }
+    for port in ports {
+        ruleset = ruleset.add_rule(NetPort::new(*port, AccessNet::ConnectTcp))?;
     }
     Ok(ruleset.restrict_self()?.ruleset)
 }

@@ -19,7 +19,7 @@ mod users;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
 pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_extents};
-pub use landlock::{PathAccess, landlock_is_there, restrict_paths};
+pub use landlock::{PathAccess, landlock_is_there, restrict_paths, restrict_to_ports};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{
     DiskTurn, allow_descriptors, die_with_parent, empty_network_namespace, lock_memory, no_core,

@@ -28,7 +28,10 @@ fn main() {
             "/nowhere",
             rustix::mount::UnmountFlags::empty(),
         )),
-        "open" => drop(std::fs::File::open("/etc/passwd")),
+        "open" => {
+            let opened = std::fs::File::open("/etc/passwd");
+            assert!(opened.is_err() || !profile.starts_with("network"));
+        }
         "open-in-vain" => assert!(std::fs::File::open("/etc/passwd").is_err()),
         "open-for-writing" => drop(std::fs::File::options().write(true).open("/nowhere/at/all")),
         "make-file" => drop(std::fs::File::create("/nowhere/at/all")),
@@ -62,6 +65,9 @@ fn profile_of(name: &str) -> Profile {
         "prune" => Profile::HelperPrune,
         "fetch" => Profile::HelperFetch,
         "pipes" => Profile::HelperPipes,
+        "network-push" => Profile::NetworkPush,
+        "network-prune" => Profile::NetworkPrune,
+        "network-fetch" => Profile::NetworkFetch,
         other => panic!("no such profile: {other}"),
     }
 }

@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wyng_control::{Failure, Via};
-use wyng_engine::world::{Deleted, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
+use wyng_control::Failure;
+use wyng_engine::world::{
+    Deleted, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
+};
 use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
 use super::plug::Plug;
@@ -186,13 +188,7 @@ impl Store for MemoryStore {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(
-        &mut self,
-        service: Service,
-        _: &Via,
-        _: &str,
-        open: OpenStore,
-    ) -> Result<(), Failure> {
+    fn connect(&mut self, service: Service, _: &Place, open: OpenStore) -> Result<(), Failure> {
         self.plug.step();
         self.services.push(service);
         if self.refused_services.contains(&service) {

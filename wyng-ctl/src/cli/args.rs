@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use wyng_config::{parse_bytes, parse_secs};
+use wyng_config::{Credentials, parse_bytes, parse_secs};
 use wyng_control::{CompareWith, Compression, HoldOff, PruneRules, SessionChoice, Via};
 
 use super::parse::{
@@ -290,6 +290,12 @@ pub(crate) struct CreateArgs {
     /// sftp://user@host/path [default: as configured]
     #[arg(long, value_name = "URL")]
     pub(super) store: Option<String>,
+    /// File with the store's credentials [default: as configured]
+    #[arg(long, value_name = "FILE")]
+    pub(super) credentials: Option<PathBuf>,
+    /// The same, or those of the configuration.
+    #[arg(skip)]
+    pub(super) store_credentials: Option<Credentials>,
     /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else
     /// local]
     #[arg(long, value_name = "TRANSPORT")]
@@ -330,6 +336,12 @@ pub(crate) struct OpenArgs {
     /// Address of the store; required the first time [default: as configured]
     #[arg(long, value_name = "URL")]
     pub(super) store: Option<String>,
+    /// File with the store's credentials [default: as configured, else as before]
+    #[arg(long, value_name = "FILE")]
+    pub(super) credentials: Option<PathBuf>,
+    /// The same, or those of the configuration.
+    #[arg(skip)]
+    pub(super) store_credentials: Option<Credentials>,
     /// Far end [default: as before, as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,

@@ -11,6 +11,8 @@ mod settle;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use wyng_config::Credentials;
+
 use crate::passphrase::{NoPassphrase, Origin};
 pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RehearseArgs, RestoreArgs,
@@ -66,6 +68,17 @@ impl Cli {
                 Ok(file(&given.new_passphrase_file).unwrap_or(Origin::Terminal))
             }
             _ => file(&self.options.passphrase_file).map_or_else(Origin::of_environment, Ok),
+        }
+    }
+
+    /// Where the store's credentials are, if the command has any.
+    pub(crate) fn store_credentials(&self) -> Option<&Credentials> {
+        match &self.verb {
+            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
+                create.store_credentials.as_ref()
+            }
+            Verb::Archive(ArchiveVerb::Open(open)) => open.store_credentials.as_ref(),
+            _ => None,
         }
     }
 

@@ -2,8 +2,9 @@
 //! Gaps of the command line, filled from its other words and from the configuration.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
-use wyng_config::{Config, Profile};
+use wyng_config::{Archive, Config, Credentials, Profile};
 use wyng_control::CompareWith;
 
 use super::args::{
@@ -108,6 +109,8 @@ impl Cli {
                     Some(words) => Some(parse_far_end(words)?),
                     None => known.map(|known| known.via.clone()),
                 };
+                create.store_credentials =
+                    credentials(create.credentials.take(), create.store.as_deref(), known);
                 create.store = create
                     .store
                     .take()
@@ -126,6 +129,8 @@ impl Cli {
                     Some(words) => Some(parse_far_end(words)?),
                     None => known.map(|known| known.via.clone()),
                 };
+                open.store_credentials =
+                    credentials(open.credentials.take(), open.store.as_deref(), known);
                 open.store = open
                     .store
                     .take()
@@ -203,6 +208,20 @@ impl Cli {
 }
 
 /// The second word, where the first may be left out.
+/// The credentials of the command line, else those of the configuration: these belong to the store
+/// that it names, and to no other.
+fn credentials(
+    named: Option<PathBuf>,
+    store: Option<&str>,
+    known: Option<&Archive>,
+) -> Option<Credentials> {
+    if let Some(file) = named {
+        return Some(Credentials::All(file.to_string_lossy().into_owned()));
+    }
+    let known = known.filter(|known| store.is_none_or(|store| store == known.store))?;
+    known.credentials.clone()
+}
+
 fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
     if second.is_none() {
         *second = first.take();

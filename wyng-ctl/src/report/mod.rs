@@ -27,6 +27,7 @@ use zeroize::Zeroizing;
 use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
 use crate::clock::now;
+use crate::credentials::NoCredentials;
 use crate::history::write_picture;
 use crate::message::Message;
 use crate::output::Output;
@@ -91,8 +92,8 @@ pub(crate) struct Report {
     has_key: bool,
     /// The drawings of a recovery sheet besides its text.
     drawing: Drawing,
-    /// The next `no-passphrase` of the daemon was already reported, with its cause.
-    passphrase_told: bool,
+    /// The next `no-passphrase` or `no-credentials` of the daemon was already reported, with its cause.
+    secret_told: bool,
     /// The archive that was last shown.
     archive_shown: Option<String>,
 }
@@ -115,7 +116,7 @@ impl Report {
             warnings: Vec::new(),
             has_key: false,
             drawing: Drawing::of(cli),
-            passphrase_told: false,
+            secret_told: false,
             archive_shown: None,
         }
     }
@@ -123,8 +124,8 @@ impl Report {
     /// Takes one result. A user sees it as soon as it is complete.
     pub(crate) fn take(&mut self, event: ToClient) {
         if let ToClient::Failed(failure) = &event {
-            let told =
-                std::mem::take(&mut self.passphrase_told) && *failure == Failure::NoPassphrase;
+            let told = std::mem::take(&mut self.secret_told)
+                && matches!(failure, Failure::NoPassphrase | Failure::NoCredentials);
             if !told {
                 self.fail(self.named(failure));
             }
@@ -278,7 +279,15 @@ impl Report {
             message.next = next;
         }
         self.fail(message);
-        self.passphrase_told = true;
+        self.secret_told = true;
+    }
+
+    /// Reports why there are no credentials. The daemon will only report that there are none.
+    pub(crate) fn explain_no_credentials(&mut self, why: &NoCredentials) {
+        let mut message = Message::of_failure(&Failure::NoCredentials);
+        message.text = why.to_string();
+        self.fail(message);
+        self.secret_told = true;
     }
 
     /// The results so far as one JSON object.

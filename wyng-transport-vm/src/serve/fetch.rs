@@ -12,7 +12,7 @@ use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
 use crate::piece::Piece;
-use crate::store::{Blob, Fetch, StoreError};
+use crate::store::{Blob, Fetch, Opened, StoreError, Wanted};
 
 /// Maximum length of the part of a listing that is sent at once, bytes.
 const LISTING_BYTES: usize = 64 * 1024;
@@ -94,12 +94,15 @@ fn send_range<S: Fetch>(
             status,
         }))
     };
-    if get.version != 0 {
-        return without_bytes(BytesStatus::NoVersion);
-    }
-    match store.open_blob(&get.name) {
-        Ok(Some(blob)) => send_pieces(&blob, output, get, piece),
-        Ok(None) => without_bytes(BytesStatus::Absent),
+    let wanted = Wanted {
+        version: get.version,
+        offset_bytes: get.offset_bytes,
+        length_bytes: get.length_bytes,
+    };
+    match store.open_range(&get.name, &wanted) {
+        Ok(Opened::Blob(blob)) => send_pieces(&blob, output, get, piece),
+        Ok(Opened::Absent) => without_bytes(BytesStatus::Absent),
+        Ok(Opened::NoVersion) => without_bytes(BytesStatus::NoVersion),
         Err(problem) => without_bytes(failed(problem)?),
     }
 }

@@ -3,12 +3,17 @@
 //! of store.
 
 mod address;
+mod buffered;
 pub(crate) mod directory;
 mod error;
+mod range;
+pub(crate) mod s3;
 pub(crate) mod sftp;
 mod traits;
 mod url;
+pub(crate) mod webdav;
+mod xml;
 
-pub(crate) use address::Address;
+pub(crate) use address::{Address, S3Address, Server, WebdavAddress};
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Placed, Prune, Push, Reserve, Upload};
+pub(crate) use traits::{Blob, Fetch, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};

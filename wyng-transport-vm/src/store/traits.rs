@@ -84,6 +84,48 @@ pub(crate) trait Fetch {
 
     /// Opens a blob, if it exists.
     fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
+
+    /// Opens a blob to read one range of it. A store overrides this if it keeps versions, or if a
+    /// range that is known in advance costs less.
+    fn open_range(
+        &self,
+        name: &BlobName,
+        wanted: &Wanted,
+    ) -> Result<Opened<Self::Blob>, StoreError> {
+        if wanted.version != 0 {
+            return Ok(Opened::NoVersion);
+        }
+        Ok(self.open_blob(name)?.map_or(Opened::Absent, Opened::Blob))
+    }
+}
+
+/// A range of one version of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// 0: what the store serves; 1 to 15: the versions before it.
+    pub(crate) version: u8,
+    /// Where the range begins, bytes.
+    pub(crate) offset_bytes: u64,
+    /// Length of the range, bytes; the blob may end before it does.
+    pub(crate) length_bytes: u32,
+}
+
+impl Wanted {
+    /// From the first byte to the one behind the last.
+    pub(super) fn range(&self) -> std::ops::Range<u64> {
+        let end = self.offset_bytes.saturating_add(self.length_bytes.into());
+        self.offset_bytes..end
+    }
+}
+
+/// What is under a name.
+pub(crate) enum Opened<B> {
+    /// The blob.
+    Blob(B),
+    /// Nothing.
+    Absent,
+    /// The store keeps no such version of it.
+    NoVersion,
 }
 
 /// A blob that is open for reading.

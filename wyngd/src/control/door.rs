@@ -132,7 +132,14 @@ impl Door {
         let naming = "name a store or a far end that the configuration does not";
         let pruning = "prune an archive by other rules than the configuration's, or without \
                        --unattended";
+        let giving = "give a store's credentials";
         match command {
+            Command::ArchiveCreate {
+                credentials: true, ..
+            }
+            | Command::ArchiveOpen {
+                credentials: true, ..
+            } => denied(giving),
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
@@ -281,6 +288,7 @@ mod tests {
     fn a_member_of_the_group_has_the_stores_and_far_ends_of_the_configuration() {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
+            credentials: None,
             via: Via::Ssh("backup".into()),
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),
@@ -343,6 +351,7 @@ mod tests {
             trust_clock: false,
         };
         let open = |archive: &str, store: Option<&str>, via: Option<&str>| Command::ArchiveOpen {
+            credentials: false,
             archive: archive.into(),
             store_url: store.map(str::to_owned),
             via: via.map(|via| via.parse().unwrap()),
@@ -417,6 +426,14 @@ mod tests {
             open("home", Some("dir:/root"), Some("ssh:backup")),
             open("home", Some("dir:/srv/wyng"), Some("local")),
             open("other", Some("dir:/srv/wyng"), None),
+            Command::ArchiveOpen {
+                archive: "home".into(),
+                store_url: None,
+                via: None,
+                credentials: true,
+                expect: None,
+                before: None,
+            },
             Command::QubesCheck {
                 vias: vec![Via::Ssh("backup".into()), Via::Local],
             },

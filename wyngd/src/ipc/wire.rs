@@ -12,6 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use wyng_control::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 use wyng_jail::{inherited, receive_packet, send_packet};
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::roles::Role;
 
@@ -48,12 +49,12 @@ pub struct Wire<S, R> {
 /// A message as bytes, to be sent later. A message itself must not wait on the heap in a process
 /// that holds keys: it has the size of its largest variant, and the unused part of a smaller one
 /// holds whatever the stack had in it.
-pub struct Encoded<S>(Vec<u8>, PhantomData<fn(S)>);
+pub struct Encoded<S>(Zeroizing<Vec<u8>>, PhantomData<fn(S)>);
 
 impl<S: bincode::Encode> Encoded<S> {
     /// Encodes a message.
     pub fn new(message: &S) -> Result<Self, Fatal> {
-        Ok(Self(encode(message)?, PhantomData))
+        Ok(Self(Zeroizing::new(encode(message)?), PhantomData))
     }
 }
 
@@ -142,9 +143,12 @@ impl<S: bincode::Encode, R: bincode::Encode + bincode::Decode<()>> Wire<S, R> {
             Err(error) => return Err(Fatal::Io(error)),
             Ok(received) => received,
         };
-        let message = decode(buffer.get(..length).unwrap_or_default())?;
+        let received = buffer.get_mut(..length).unwrap_or_default();
+        let message = decode(received);
+        // It may have held a store's credentials.
+        received.zeroize();
         Ok(Received {
-            message,
+            message: message?,
             descriptors,
             peer: self.peer,
         })

@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::event::PollFlags;
 use wyng_config::Config;
 use wyng_wire::Open;
+use zeroize::Zeroizing;
 
 use crate::ipc::{
     Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
@@ -174,6 +175,7 @@ fn take(
         create,
     } = message
     {
+        let destination = Zeroizing::new(destination);
         let place = waiting
             .iter()
             .position(|(found, _)| *found == service)

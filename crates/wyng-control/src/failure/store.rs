@@ -16,16 +16,16 @@ macro_rules! store_failures {
     /// The parent folder of a new store does not exist.
     StoreNoParent { store: String } = {
         code: "store-no-parent", exit: Failed,
-        what: ("the folder in which {store} is to be created does not exist"),
+        what: ("the folder or bucket in which {store} is to be created does not exist"),
         safe: NOTHING_CHANGED,
-        next: "Mount its disk, or create that folder first: `archive create` creates only the \
-               last component of the path.",
+        next: "Mount its disk, or create that folder or bucket first: `archive create` creates \
+               only the last component of the path.",
     }
 
     /// The store is a folder without an object of an archive.
     StoreEmpty { store: String } = {
         code: "store-empty", exit: Unreachable,
-        what: ("{store} is a folder that holds no archive"),
+        what: ("{store} holds no archive"),
         safe: NOTHING_CHANGED,
         next: "Mount the disk that belongs there, or name the archive's own folder rather than \
                its parent: `wyng-ctl archive open ARCHIVE --store URL`.",
@@ -44,8 +44,10 @@ macro_rules! store_failures {
         code: "store-denied", exit: Unreachable,
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
-        next: "Check its permissions and the helper's limits (ulimit -f), for sftp:// also that \
-               the account accepts the helper's key; then run the same command again.",
+        next: "Check its permissions, or its credentials (`wyng-ctl archive open ARCHIVE \
+               --credentials FILE` replaces them), for a folder the helper's limits (ulimit -f), \
+               for sftp:// that the account accepts the helper's key; then run the same command \
+               again.",
     }
 
     /// The store is read-only.
@@ -74,6 +76,23 @@ macro_rules! store_failures {
         next: "Compare it with docs/stores.md: dir:/absolute/path, s3://bucket/prefix, \
                webdavs://host/path or sftp://user@host/path. Which of them the helper knows depends \
                on its version; without TLS the address needs insecure=true.",
+    }
+
+    /// The client was asked for the store's credentials and had none.
+    NoCredentials = {
+        code: "no-credentials", exit: Usage,
+        what: ("the store's credentials were not given"),
+        safe: NOTHING_CHANGED,
+        next: "Name a file that you can read: --credentials FILE.",
+    }
+
+    /// The credentials are not what a credentials file holds.
+    BadCredentials = {
+        code: "bad-credentials", exit: Usage,
+        what: ("the store's credentials are not lines of the form key = value, or are too long"),
+        safe: NOTHING_CHANGED,
+        next: "Compare the file with docs/stores.md. Address and credentials of a service have \
+               4096 bytes together.",
     }
 
     /// The address of a store holds a password.
@@ -112,15 +131,13 @@ macro_rules! store_failures {
                again.",
     }
 
-    /// The store's file system does not refuse a second file under a name that is taken.
+    /// The store does not refuse a second file under a name that is taken.
     StoreNotExclusive { store: String } = {
         code: "store-not-exclusive", exit: Failed,
-        what: (
-            "the file system of {store} does not refuse a second file under a name that is taken"
-        ),
+        what: ("the store {store} does not refuse a second file under a name that is taken"),
         safe: Safe::Always("No archive was made."),
         next: "Two writers could not be distinguished there: use a disk with another file system, \
-               or another place.",
+               another service, or another place.",
     }
 
     }};

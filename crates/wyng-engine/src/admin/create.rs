@@ -22,7 +22,9 @@ use crate::kept::local_clock;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::store::{put_blob, seal_commit};
-use crate::world::{Clock, Files, Kept, OpenStore, Parts, Random, Secrets, Store, World};
+use crate::world::{
+    Clock, Files, Kept, OpenStore, Parts, Place, Random, Secrets, Store, StoreCredentials, World,
+};
 
 /// Number of the first slot.
 const FIRST_SLOT: u8 = 0;
@@ -35,6 +37,8 @@ pub struct CreateRequest {
     pub store: String,
     /// The far end.
     pub via: Via,
+    /// The client has credentials for the store, and is asked for them.
+    pub credentials: bool,
     /// What cannot be changed later.
     pub settings: CreateSettings,
 }
@@ -81,20 +85,25 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
             }),
         };
     }
+    let place = Place {
+        credentials: ask_credentials(&mut world.secrets, request.credentials, &request.store)?,
+        ..Place::open(&request.store, &request.via)
+    };
     let password =
         Password::new(world.secrets.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
     if let Some(folder) = unfinished {
         if let Some(made) = Made::read(&mut world.files, &mut world.secrets, &folder, request)? {
-            return resume(world, request, &folder, &made, &password);
+            folder.write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
+            unlock_again(world, &made, &password)?;
+            return resume(world, request, &place, &folder, &made);
         }
         folder.forget(&mut world.files, &request.name)?; // it never reached the store
     }
     let folder = ArchiveFolder::of(ArchiveId(world.random.draw()?));
     folder.mark_unfinished(&mut world.files, &request.name)?;
     let pushed = make(world, request, &folder, params, &password).and_then(|made| {
-        world
-            .store
-            .connect(Service::Push, &request.via, &request.store, OpenStore::New)?;
+        folder.write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
+        world.store.connect(Service::Push, &place, OpenStore::New)?;
         Ok(made)
     });
     match pushed {
@@ -150,29 +159,33 @@ impl Made {
     }
 }
 
-/// Takes up a run that was cut. The passphrase must be that of the first try, whose slot may be in
-/// the store already.
-fn resume<P: Parts>(
+/// Refuses another passphrase than that of the first try, whose slot may be in the store already.
+fn unlock_again<P: Parts>(
     world: &mut World<P>,
-    request: &CreateRequest,
-    folder: &ArchiveFolder,
     made: &Made,
     password: &Password,
 ) -> Result<(), Failure> {
     let mut trial = SlotTrial::new([made.slot.clone()]);
     trial
         .next(&mut world.client, password)?
-        .ok_or_else(|| trial.refused())?;
-    match world
-        .store
-        .connect(Service::Push, &request.via, &request.store, OpenStore::New)
-    {
-        Err(Failure::StoreNotEmpty { .. }) => world.store.connect(
-            Service::Push,
-            &request.via,
-            &request.store,
-            OpenStore::Existing,
-        )?,
+        .map(drop)
+        .ok_or_else(|| trial.refused())
+}
+
+/// Takes up a run that was cut.
+fn resume<P: Parts>(
+    world: &mut World<P>,
+    request: &CreateRequest,
+    place: &Place,
+    folder: &ArchiveFolder,
+    made: &Made,
+) -> Result<(), Failure> {
+    match world.store.connect(Service::Push, place, OpenStore::New) {
+        Err(Failure::StoreNotEmpty { .. }) => {
+            world
+                .store
+                .connect(Service::Push, place, OpenStore::Existing)?
+        }
         connected => connected?,
     }
     push(world, request, folder, made)
@@ -330,6 +343,21 @@ fn first_commit(
         tail: None,
         slots: vec![slot_ref(slot, time, SlotLabel::default())],
     })
+}
+
+/// Asks the client for a store's credentials, if it has any.
+pub(super) fn ask_credentials(
+    secrets: &mut impl Secrets,
+    has_any: bool,
+    url: &str,
+) -> Result<StoreCredentials, Failure> {
+    if !has_any {
+        return Ok(StoreCredentials::default());
+    }
+    match secrets.passphrase(Asked::StoreCredentials) {
+        Err(Failure::NoPassphrase) => Err(Failure::NoCredentials),
+        text => StoreCredentials::parse(text?, url),
+    }
 }
 
 /// Puts a blob that must be there in the end: new, or the same one from a run that was cut.

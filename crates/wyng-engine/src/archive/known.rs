@@ -21,7 +21,9 @@ use crate::state::{
     ArchiveFolder, ArchiveToml, Journal, JournalSending, JournalVolume, Journaled, KnownCommit,
     Ledger, to_hex,
 };
-use crate::world::{Clock, Files, OpenStore, Parts, Secrets, Store, World};
+use crate::world::{
+    Clock, Files, OpenStore, Parts, Place, Secrets, Store, StoreCredentials, World,
+};
 
 /// Maximum number of looks that are begun anew because the files changed meanwhile.
 const LOOKS_MAX: u32 = 8;
@@ -34,6 +36,8 @@ pub struct Archive {
     pub folder: ArchiveFolder,
     /// Its store, far end and writer.
     pub toml: ArchiveToml,
+    /// What the store asks for.
+    pub credentials: StoreCredentials,
     /// What backs up, lists and checks.
     pub credential: Arc<Credential>,
     /// What is known of its commits.
@@ -91,6 +95,7 @@ impl Archive {
         }
         let folder = ArchiveFolder::find(files, name)?;
         let toml = folder.read_toml(files)?;
+        let credentials = folder.read_store_credentials(files, &toml.store)?;
         let credential =
             Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
         let ledger = Ledger::read(files, &folder)?;
@@ -105,6 +110,7 @@ impl Archive {
             name: name.to_owned(),
             folder,
             toml,
+            credentials,
             credential,
             ledger,
             head,
@@ -134,6 +140,7 @@ impl Archive {
             files.look_anew();
             let folder = ArchiveFolder::find(files, name)?;
             let toml = folder.read_toml(files)?;
+            let credentials = folder.read_store_credentials(files, &toml.store)?;
             let credential =
                 Arc::new(folder.read_credential(files, secrets.sealed_credential(folder.id()))?);
             let ledger = Ledger::read(files, &folder)?;
@@ -159,6 +166,7 @@ impl Archive {
                 name: name.to_owned(),
                 folder,
                 toml,
+                credentials,
                 credential,
                 ledger,
                 head,
@@ -192,12 +200,11 @@ impl Archive {
 
     /// Starts the archive's far end for one service and has it open the archive's store.
     pub fn connect(&self, store: &mut impl Store, service: Service) -> Result<(), Failure> {
-        let ArchiveToml {
-            via,
-            store: address,
-            ..
-        } = &self.toml;
-        store.connect(service, via, address, OpenStore::Existing)
+        let place = Place {
+            credentials: self.credentials.clone(),
+            ..Place::open(&self.toml.store, &self.toml.via)
+        };
+        store.connect(service, &place, OpenStore::Existing)
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.

@@ -5,7 +5,7 @@ use wyng_control::{ExitStatus, Failure, ToClient, Via};
 use wyng_wire::Service;
 
 use crate::state::ArchiveFolder;
-use crate::world::{Client, OpenStore, Parts, Store, World};
+use crate::world::{Client, OpenStore, Parts, Place, Store, World};
 
 /// The address of a store that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
@@ -32,7 +32,7 @@ pub fn check_far_ends<P: Parts>(
         for service in [Service::Push, Service::Fetch] {
             match world
                 .store
-                .connect(service, via, NO_STORE, OpenStore::Existing)
+                .connect(service, &Place::open(NO_STORE, via), OpenStore::Existing)
             {
                 Err(Failure::StoreMissing { .. }) | Ok(()) => {
                     world.client.tell(ToClient::Reached {

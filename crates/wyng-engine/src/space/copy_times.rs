@@ -23,9 +23,9 @@ pub struct CopyTimes {
 
 impl CopyTimes {
     /// Takes the times from the commits that this machine knows, from the readings for deletions,
-    /// and from the proofs of verifies. A reading that only repeats what was pushed a moment ago is
-    /// no proof, and a reading later than `now_kept_secs` is from a clock that was lost: neither
-    /// counts.
+    /// and from the proofs of verifies. A reading by the VM that pushed, or of what was pushed a
+    /// moment ago, is no proof, and a reading later than `now_kept_secs` is from a clock that was
+    /// lost: neither counts.
     pub fn of(
         files: &mut impl Files,
         archive: &Archive,
@@ -42,7 +42,7 @@ impl CopyTimes {
         let proven = proofs
             .packs
             .iter()
-            .filter(|(_, known)| known.proven_kept != 0);
+            .filter(|(_, known)| known.proven_kept != 0 && !known.is_by_pusher);
         let proven = proven.map(|(number, known)| (*number, known.proven_kept));
         let damage = &archive.ledger.notes;
         let mut read_whole_secs = BTreeMap::new();

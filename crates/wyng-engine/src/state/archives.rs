@@ -7,7 +7,7 @@ use wyng_archive::format::{SLOT_BYTES, Slot};
 use wyng_control::{Failure, Via, is_archive_name};
 use zeroize::Zeroizing;
 
-use crate::world::Files;
+use crate::world::{Files, StoreCredentials};
 
 const ARCHIVES: &str = "archives";
 
@@ -43,7 +43,7 @@ impl CacheFolder {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArchiveToml {
-    /// The store's address; may hold credentials.
+    /// The store's address, without credentials.
     pub store: String,
     /// How the far end is started.
     #[serde(with = "via_words")]
@@ -198,6 +198,58 @@ impl ArchiveFolder {
         files.replace(&self.file("archive.toml"), text.as_bytes())
     }
 
+    /// What the store at `url` asks for. Credentials of another address are none: a new address
+    /// must never get the secrets of the one before.
+    pub fn read_store_credentials(
+        &self,
+        files: &mut impl Files,
+        url: &str,
+    ) -> Result<StoreCredentials, Failure> {
+        // A folder asks for nothing.
+        if url.starts_with("dir:") {
+            return Ok(StoreCredentials::default());
+        }
+        let file = self.file(STORE_CREDENTIALS);
+        let Some(bytes) = files.read(&file)?.map(Zeroizing::new) else {
+            return Ok(StoreCredentials::default());
+        };
+        let text = bytes
+            .strip_prefix(url.as_bytes())
+            .and_then(|rest| rest.strip_prefix(b"\n"));
+        let Some(text) = text else {
+            return Ok(StoreCredentials::default());
+        };
+        StoreCredentials::parse(Zeroizing::new(text.to_vec()), url).map_err(|_| {
+            Failure::StateDamaged {
+                file,
+                what: "it is not what was written".into(),
+            }
+        })
+    }
+
+    /// Writes what the store at `url` asks for, or removes it where that is nothing.
+    pub fn write_store_credentials(
+        &self,
+        files: &mut impl Files,
+        url: &str,
+        credentials: &StoreCredentials,
+    ) -> Result<(), Failure> {
+        let file = self.file(STORE_CREDENTIALS);
+        if credentials.is_empty() {
+            return match files.length(&file)? {
+                Some(_) => files.remove(&file),
+                None => Ok(()),
+            };
+        }
+        let text = credentials.text();
+        let length = url.len().saturating_add(text.len()).saturating_add(1);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        bytes.extend_from_slice(url.as_bytes());
+        bytes.push(b'\n');
+        bytes.extend_from_slice(text.as_bytes());
+        files.replace(&file, &bytes)
+    }
+
     /// Reads the credential, or its second copy when the first is damaged, or what the service
     /// manager unsealed when neither copy is here.
     pub fn read_credential(
@@ -279,6 +331,9 @@ impl ArchiveFolder {
 
 /// Two copies: without the credential nothing can be backed up, and it is one sector long.
 const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
+
+/// The address of the store, and behind it what the store asks for.
+const STORE_CREDENTIALS: &str = "store-credentials";
 
 /// No archive's name begins with a dot.
 fn unfinished_path(name: &str) -> String {

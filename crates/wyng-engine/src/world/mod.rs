@@ -8,6 +8,7 @@
 mod client;
 mod clock;
 mod files;
+mod place;
 mod random;
 mod secrets;
 mod store;
@@ -16,6 +17,7 @@ mod volumes;
 pub use client::Client;
 pub use clock::Clock;
 pub use files::Files;
+pub use place::{Place, StoreCredentials};
 pub use random::Random;
 pub use secrets::Secrets;
 pub use store::{Deleted, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};

@@ -2,10 +2,12 @@
 //! The store, by way of a far end: at most one push, one prune and one fetch at a time.
 
 use wyng_archive::Fault;
-use wyng_control::{Failure, Via};
+use wyng_control::Failure;
 use wyng_wire::{BlobName, Service};
 
 pub use wyng_control::Found;
+
+use super::place::Place;
 
 /// What lies under the name of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,14 +102,8 @@ pub trait Store {
     /// Bytes that came back.
     type Bytes: AsRef<[u8]> + Send + Sync + 'static;
 
-    /// Starts the far end `via` for one service and has it open the store at `address`.
-    fn connect(
-        &mut self,
-        service: Service,
-        via: &Via,
-        address: &str,
-        open: OpenStore,
-    ) -> Result<(), Failure>;
+    /// Starts a far end for one service and has it open the store at this place.
+    fn connect(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure>;
     /// A buffer for one blob. It holds zeros, or a blob that was sent.
     fn buffer(&mut self, length_bytes: usize) -> Result<Self::Buffer, Failure>;
     /// Sends the first `length_bytes` of a buffer under a name and returns the number of the PUT,

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use wyng_archive::crypto::{ArchiveId, DataKey};
-use wyng_control::{Asked, BaseLabel, BaseOf, Failure, TargetLook, Via};
+use wyng_control::{Asked, BaseLabel, BaseOf, Failure, TargetLook};
 use wyng_wire::{BlobName, Service};
 use zeroize::Zeroizing;
 
 use crate::keyholder::sealed::Sealed;
 use wyng_engine::world::{
-    ChangePage, Deleted, Errno, Fetched, Found, OpenStore, Random, Receipt, Reserve, Secrets,
-    SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
+    ChangePage, Deleted, Errno, Fetched, Found, OpenStore, Place, Random, Receipt, Reserve,
+    Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
 };
 
 /// The failure of a look that asks for what only work needs: a defect of ours.
@@ -44,7 +44,7 @@ impl Store for Nothing {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, _: Service, _: &Via, _: &str, _: OpenStore) -> Result<(), Failure> {
+    fn connect(&mut self, _: Service, _: &Place, _: OpenStore) -> Result<(), Failure> {
         refused()
     }
 

@@ -22,6 +22,8 @@ use wyng_engine::world::Secrets;
 
 /// Maximum length of a passphrase, bytes.
 const PASSPHRASE_MAX_BYTES: usize = 1024;
+/// Maximum length of a store's credentials, bytes.
+const CREDENTIALS_MAX_BYTES: usize = 8 * 1024;
 /// Maximum time for which the pipe of a passphrase is read: the client fills and closes it before
 /// it passes it on.
 const PIPE_PATIENCE: Duration = Duration::from_secs(10);
@@ -43,7 +45,11 @@ impl PersonsSecrets {
         pipe: &OwnedFd,
         asked: Asked,
     ) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        match self.read_secret(pipe) {
+        let max_bytes = match asked {
+            Asked::StoreCredentials => CREDENTIALS_MAX_BYTES,
+            Asked::Known | Asked::Again | Asked::New => PASSPHRASE_MAX_BYTES,
+        };
+        match self.read_secret(pipe, max_bytes) {
             Ok(secret) => Ok(self
                 .control
                 .with(|control| control.prompts.keep(asked, secret))),
@@ -55,16 +61,20 @@ impl PersonsSecrets {
         }
     }
 
-    /// Reads a client's pipe to its end, without leaving copies behind as a growing buffer would.
+    /// Reads a client's pipe to its end, or one byte beyond the maximum, without leaving copies behind as a growing buffer would.
     /// The client may hold the pipe too, and could make a read of it wait forever: so its pages are
     /// moved into a pipe that nobody else has.
-    fn read_secret(&mut self, pipe: &OwnedFd) -> Result<Zeroizing<Vec<u8>>, Errno> {
+    fn read_secret(
+        &mut self,
+        pipe: &OwnedFd,
+        max_bytes: usize,
+    ) -> Result<Zeroizing<Vec<u8>>, Errno> {
         let kind = FileType::from_raw_mode(rustix::fs::fstat(pipe)?.st_mode);
         if kind != FileType::Fifo {
             return Err(Errno::INVAL);
         }
         let (own_end, own_begin) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-        let mut secret = Zeroizing::new(vec![0; PASSPHRASE_MAX_BYTES + 1]);
+        let mut secret = Zeroizing::new(vec![0; max_bytes.saturating_add(1)]);
         let mut length = 0usize;
         let until = Instant::now()
             .checked_add(PIPE_PATIENCE)

@@ -10,6 +10,8 @@ use wyng_wire::{
     ToHelper,
 };
 
+use zeroize::Zeroize;
+
 use super::incoming::{Expected, Window};
 use super::stop::Stop;
 
@@ -105,7 +107,12 @@ impl Outgoing {
 
     /// Drops frame bytes that the pipe took.
     pub(super) fn wrote_frames(&mut self, bytes: usize) {
-        self.frames.drain(..bytes.min(self.frames.len()));
+        let bytes = bytes.min(self.frames.len());
+        // OPEN may hold a store's credentials.
+        if let Some(written) = self.frames.get_mut(..bytes) {
+            written.zeroize();
+        }
+        self.frames.drain(..bytes);
     }
 
     /// The body that is to be sent once no frames are left.

@@ -16,7 +16,7 @@ use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{ArchiveToml, CacheFolder, Ledger, PackProof, Proofs, StayingVm, to_hex};
 use crate::store::{OldCache, rebuild};
-use crate::world::{Client, Files, Parts, Random, Secrets, Store, World};
+use crate::world::{Client, Files, Parts, Place, Random, Secrets, Store, World};
 
 /// The state that was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn adopt<P: Parts>(
     name: &str,
     wanted: Wanted,
     view: View,
-    mut toml: ArchiveToml,
+    place: &Place,
 ) -> Result<Opened, Failure> {
     let mut ledger = view.here.ledger.clone();
     // The cache that a ledger names is in use; without a ledger none is.
@@ -67,10 +67,17 @@ pub(super) fn adopt<P: Parts>(
         live_slots(&mut world.store, &mut world.client, &mut view, &mut ledger)?;
     world.store.finish_fetch()?;
 
-    toml.writer = match view.here.toml.take() {
-        Some(known) => known.writer,
-        None => to_hex(&world.random.draw::<16>()?),
+    let toml = ArchiveToml {
+        store: place.url.clone(),
+        via: place.via.clone(),
+        writer: match view.here.toml.take() {
+            Some(known) => known.writer,
+            None => to_hex(&world.random.draw::<16>()?),
+        },
     };
+    view.here
+        .folder
+        .write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
     write_beside(&mut world.files, &mut world.secrets, &view, &toml, &live)?;
     let (folder, generation) = (view.here.folder.clone(), view.head.found.known.generation);
     let passed_over = view.head.passed_over;

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use wyng_control::{Failure, ToClient, Via, Warning, is_archive_name};
 use wyng_wire::Service;
 
+use super::super::create::ask_credentials;
 use super::adopt::{Opened, adopt};
 use super::here::Here;
 use super::passphrase::{by_passphrase, prove_owner};
 use super::view::{Wanted, look};
 use crate::state::ArchiveToml;
-use crate::world::{Client, OpenStore, Parts, Store, World};
+use crate::world::{Client, OpenStore, Parts, Place, Store, World};
 
 /// What is to be opened.
 pub struct OpenRequest {
@@ -22,6 +23,8 @@ pub struct OpenRequest {
     pub store: Option<String>,
     /// The far end; needed the first time where it is not local.
     pub via: Option<Via>,
+    /// The client has credentials for the store, and is asked for them.
+    pub credentials: bool,
     /// The code of a recovery sheet: the newest commit must be the sheet's or descend from it.
     pub expect: Option<String>,
     /// The newest sound generation below this one is opened, although newer ones exist.
@@ -46,13 +49,21 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
         expected,
     };
     let named = Here::of_name(&mut world.files, &mut world.secrets, &request.name)?;
-    let (store, via) = address(
+    let (url, via) = address(
         request,
         named.as_ref().and_then(|(here, _)| here.toml.as_ref()),
     )?;
+    let mut place = Place::open(&url, &via);
+    place.credentials = match &named {
+        // Those that are known belong to the address that is known, and to no other.
+        Some((here, _)) if !request.credentials => {
+            here.folder.read_store_credentials(&mut world.files, &url)?
+        }
+        _ => ask_credentials(&mut world.secrets, request.credentials, &url)?,
+    };
     world
         .store
-        .connect(Service::Fetch, &via, &store, OpenStore::Existing)?;
+        .connect(Service::Fetch, &place, OpenStore::Existing)?;
     let view = match named {
         Some((here, credential)) => look(
             &mut world.store,
@@ -77,17 +88,7 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
             .client
             .tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
     }
-    adopt(
-        world,
-        &request.name,
-        wanted,
-        view,
-        ArchiveToml {
-            store,
-            via,
-            writer: String::new(),
-        },
-    )
+    adopt(world, &request.name, wanted, view, &place)
 }
 
 /// The store's address and the far end: as requested, or as known here.

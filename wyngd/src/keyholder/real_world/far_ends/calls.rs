@@ -18,7 +18,8 @@ use crate::ipc::{
     Service, TransportToKeyholder, Wire,
 };
 use crate::keyholder::real_world::control::{Control, SharedControl, broken};
-use wyng_engine::world::{OpenStore, Reserve};
+use wyng_engine::world::{OpenStore, Place, Reserve};
+use zeroize::Zeroize;
 
 /// The wire to transport.
 pub type TransportWire = Wire<KeyholderToTransport, TransportToKeyholder>;
@@ -88,8 +89,7 @@ impl FarEnds {
     pub(super) fn connect_far_end(
         &mut self,
         service: Service,
-        via: &Via,
-        address: &str,
+        place: &Place,
         open: OpenStore,
     ) -> Result<(), Failure> {
         match service {
@@ -97,15 +97,14 @@ impl FarEnds {
             Service::Prune => self.prune = Prune::default(),
             Service::Fetch => {}
         }
-        self.call(service, via, address, open)?;
+        self.call(service, place, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
         if service == Service::Push
             && open == OpenStore::Existing
-            && matches!(via, Via::Disposable(_))
+            && matches!(place.via, Via::Disposable(_))
         {
             self.push.again = Some(Again {
-                via: via.clone(),
-                address: address.to_owned(),
+                place: place.clone(),
                 fruitless: false,
             });
         }
@@ -113,13 +112,7 @@ impl FarEnds {
     }
 
     /// Has a far end started for a service and has it open the store.
-    fn call(
-        &mut self,
-        service: Service,
-        via: &Via,
-        address: &str,
-        open: OpenStore,
-    ) -> Result<(), Failure> {
+    fn call(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure> {
         self.control.with(Control::unless_cancelled)?;
         // One far end of a service at a time: the end of one that could not open its store must not
         // be taken for the end of the next.
@@ -134,7 +127,7 @@ impl FarEnds {
         self.control.with(|control| {
             control.send(&KeyholderToControl::WantFarEnd {
                 service,
-                via: via.clone(),
+                via: place.via.clone(),
             })
         })?;
         match self.control.with(Control::answer)?.message {
@@ -147,16 +140,21 @@ impl FarEnds {
         self.openings.insert(
             service,
             Opening {
-                via: via.to_string(),
-                store: without_credentials(address),
+                via: place.via.to_string(),
+                store: without_credentials(&place.url),
                 open,
             },
         );
-        self.send_transport(&KeyholderToTransport::Open {
+        let mut message = KeyholderToTransport::Open {
             service,
-            destination: address.to_owned(),
+            destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
-        })?;
+        };
+        let sent = self.send_transport(&message);
+        if let KeyholderToTransport::Open { destination, .. } = &mut message {
+            destination.zeroize();
+        }
+        sent?;
         match self.transport_message()?.message {
             TransportToKeyholder::Opened { free_mib } => {
                 self.free_mib = free_mib.or(self.free_mib);
@@ -304,12 +302,7 @@ impl FarEnds {
             code = failure.code(),
             "a disposable was lost; its push goes on in a new one"
         );
-        self.call(
-            Service::Push,
-            &again.via,
-            &again.address,
-            OpenStore::Existing,
-        )?;
+        self.call(Service::Push, &again.place, OpenStore::Existing)?;
         self.push.again = Some(Again {
             fruitless: true,
             ..again

@@ -5,10 +5,10 @@
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
-use wyng_control::{Failure, Via};
+use wyng_control::Failure;
 
 use crate::ipc::PutAnswer;
-use wyng_engine::world::Reserve;
+use wyng_engine::world::{Place, Reserve};
 
 /// The push of a command. Numbers of PUTs count on though its call is begun anew; on the pipe they
 /// count from 1 in each call.
@@ -61,10 +61,8 @@ pub(super) struct Settled {
 /// A call that may be begun anew.
 #[derive(Clone)]
 pub(super) struct Again {
-    /// The far end.
-    pub via: Via,
-    /// The store.
-    pub address: String,
+    /// The store and its far end.
+    pub place: Place,
     /// The call is the second or a later one, and nothing was settled in it.
     pub fruitless: bool,
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use rustix::event::PollFlags;
 use wyng_archive::Fault;
-use wyng_control::{Failure, Via};
+use wyng_control::Failure;
 use wyng_jail::{MappedFile, MemfileError};
 use wyng_wire::BlobName;
 
@@ -18,7 +18,9 @@ use crate::ipc::{
     DeleteAnswer, Fatal, KeyholderToTransport, NotGot, Service, TransportToKeyholder, wait,
 };
 use crate::keyholder::real_world::control::{Control, broken};
-use wyng_engine::world::{Deleted, Fetched, Found, OpenStore, Receipt, Reserve, Store, Wait};
+use wyng_engine::world::{
+    Deleted, Fetched, Found, OpenStore, Place, Receipt, Reserve, Store, Wait,
+};
 
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
 /// bounds the memory.
@@ -140,8 +142,7 @@ impl Store for FarEnds {
     fn connect(
         &mut self,
         service: wyng_wire::Service,
-        via: &Via,
-        address: &str,
+        place: &Place,
         open: OpenStore,
     ) -> Result<(), Failure> {
         let service = match service {
@@ -150,7 +151,7 @@ impl Store for FarEnds {
             wyng_wire::Service::Prune => Service::Prune,
         };
         self.control.with(|control| control.prompts.work_begins());
-        self.connect_far_end(service, via, address, open)
+        self.connect_far_end(service, place, open)
     }
 
     fn buffer(&mut self, length_bytes: usize) -> Result<Vec<u8>, Failure> {

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Stores behind the network, on loopback: real servers, and what comes between them and the
+//! helper.
+
+mod proxy;
+mod server;
+mod shelf;
+
+pub use proxy::{Action, Proxy, Seen};
+pub use server::{Kind, SECRET, Server};
+pub use shelf::Shelf;

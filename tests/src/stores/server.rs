@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Real servers of S3 and WebDAV over a folder, one process each, ended with the test.
+
+use std::ffi::OsString;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use wyng_wire::BlobName;
+
+use crate::require::{Component, require};
+
+/// The secret of every account. Tests search for it where it must not be.
+pub const SECRET: &str = "canary-store-secret-51c0";
+/// The public part.
+const USER: &str = "ann";
+/// The bucket, or the folder above the store.
+const PLACE: &str = "disks";
+/// The certificate of a server with TLS, in its folder.
+const CERTIFICATE: &str = "certificate.pem";
+/// Time for a server to start on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// `s3s-fs`: checks signatures and If-None-Match.
+    S3,
+    /// `wsgidav`.
+    Wsgidav,
+    /// `rclone serve webdav`.
+    Rclone,
+}
+
+/// A running server.
+pub struct Server {
+    kind: Kind,
+    folder: tempfile::TempDir,
+    port: u16,
+    process: Child,
+}
+
+impl Kind {
+    /// The kinds of WebDAV servers.
+    pub const WEBDAV: [Self; 2] = [Self::Wsgidav, Self::Rclone];
+    /// Every kind.
+    pub const ALL: [Self; 3] = [Self::S3, Self::Wsgidav, Self::Rclone];
+
+    fn component(self) -> Component {
+        match self {
+            Self::S3 => Component::S3,
+            Self::Wsgidav => Component::Wsgidav,
+            Self::Rclone => Component::Rclone,
+        }
+    }
+
+    /// The program, where `scripts/install-needs.sh` puts it or on the path.
+    pub fn program(self) -> PathBuf {
+        let (name, own) = match self {
+            Self::S3 => ("s3s-fs", "s3s-fs/bin/s3s-fs"),
+            Self::Wsgidav => ("wsgidav", "wsgidav/bin/wsgidav"),
+            Self::Rclone => ("rclone", "rclone"),
+        };
+        let built = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../target")
+            .join(own);
+        if built.is_file() { built } else { name.into() }
+    }
+
+    fn command(self, folder: &Path, port: u16) -> Command {
+        let mut command = Command::new(self.program());
+        match self {
+            Self::S3 => {
+                command.args(["--access-key", USER, "--secret-key", SECRET]);
+                command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+                command.arg(folder.join("data"));
+            }
+            Self::Wsgidav => {
+                let config = serde_json::json!({
+                    "host": "127.0.0.1",
+                    "port": port,
+                    "server": "cheroot",
+                    "provider_mapping": { "/": folder.join("data") },
+                    "simple_dc": { "user_mapping": { "*": { USER: { "password": SECRET } } } },
+                    "http_authenticator": {
+                        "accept_basic": true, "accept_digest": false, "default_to_digest": false
+                    },
+                });
+                let file = folder.join("wsgidav.json");
+                std::fs::write(&file, config.to_string()).unwrap();
+                command.arg("--config").arg(file);
+            }
+            Self::Rclone => {
+                command.args(["serve", "webdav", "--user", USER, "--pass", SECRET]);
+                // Tests look at its folder, and change it, past the server.
+                command.args(["--dir-cache-time", "0s", "--poll-interval", "0s"]);
+                command.args(["--addr", &format!("127.0.0.1:{port}")]);
+                command.arg("--config").arg(folder.join("rclone.conf"));
+                command.arg(folder.join("data"));
+            }
+        }
+        command
+    }
+}
+
+impl Server {
+    /// Starts a server with an empty place for a store; `None` where its program is missing, and
+    /// the test is skipped.
+    pub fn start(kind: Kind, test: &str) -> Option<Self> {
+        Self::start_with(kind, test, |_| Vec::new())
+    }
+
+    /// `rclone serve webdav` with TLS, whose certificate for `localhost` no authority has signed.
+    pub fn start_with_tls(test: &str) -> Option<Self> {
+        if !require(Component::Openssl, test) {
+            return None;
+        }
+        Self::start_with(Kind::Rclone, test, |folder| {
+            let (certificate, key) = (folder.join(CERTIFICATE), folder.join("key.pem"));
+            let mut openssl = Command::new("openssl");
+            openssl.args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "30"]);
+            openssl.args([
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-subj",
+                "/CN=localhost",
+            ]);
+            openssl.args(["-addext", "subjectAltName=DNS:localhost"]);
+            openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
+            openssl
+                .arg("-keyout")
+                .arg(&key)
+                .arg("-out")
+                .arg(&certificate);
+            assert!(openssl.output().unwrap().status.success());
+            [("--cert", certificate), ("--key", key)]
+                .into_iter()
+                .flat_map(|(option, path)| [option.into(), path.into_os_string()])
+                .collect()
+        })
+    }
+
+    /// The file with the certificate of a server with TLS.
+    pub fn certificate(&self) -> PathBuf {
+        self.folder.path().join(CERTIFICATE)
+    }
+
+    fn start_with(kind: Kind, test: &str, more: impl Fn(&Path) -> Vec<OsString>) -> Option<Self> {
+        if !require(kind.component(), test) {
+            return None;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let more = more(folder.path());
+        std::fs::create_dir_all(folder.path().join("data").join(PLACE)).unwrap();
+        let until = Instant::now() + PATIENCE;
+        loop {
+            // Another process may take the port before the server does.
+            let port = free_port();
+            let mut process = kind
+                .command(folder.path(), port)
+                .args(&more)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            while process.try_wait().unwrap().is_none() {
+                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                    return Some(Self {
+                        kind,
+                        folder,
+                        port,
+                        process,
+                    });
+                }
+                assert!(Instant::now() < until, "{kind:?} does not start");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            assert!(Instant::now() < until, "{kind:?} does not start");
+        }
+    }
+
+    /// The port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of the store `name`.
+    pub fn url(&self, name: &str) -> String {
+        self.url_through(self.port, name)
+    }
+
+    /// The same, over something that listens at another port.
+    pub fn url_through(&self, port: u16, name: &str) -> String {
+        match self.kind {
+            Kind::S3 => {
+                format!("s3://{PLACE}/{name}?endpoint=http://127.0.0.1:{port}&insecure=true")
+            }
+            Kind::Wsgidav | Kind::Rclone => {
+                format!("webdav://127.0.0.1:{port}/{PLACE}/{name}?insecure=true")
+            }
+        }
+    }
+
+    /// The text of a file with credentials.
+    pub fn credentials(&self) -> String {
+        match self.kind {
+            Kind::S3 => format!("access_key_id = {USER}\nsecret_access_key = {SECRET}\n"),
+            Kind::Wsgidav | Kind::Rclone => format!("user = {USER}\npassword = {SECRET}\n"),
+        }
+    }
+
+    /// What OPEN carries for the store `name`.
+    pub fn destination(&self, name: &str) -> Vec<u8> {
+        self.destination_through(self.port, name)
+    }
+
+    /// The same, over something that listens at another port.
+    pub fn destination_through(&self, port: u16, name: &str) -> Vec<u8> {
+        format!("{}\n{}", self.url_through(port, name), self.credentials()).into()
+    }
+
+    /// The server's folder of the store `name`.
+    pub fn folder(&self, name: &str) -> PathBuf {
+        self.folder.path().join("data").join(PLACE).join(name)
+    }
+
+    /// The server's file of a blob.
+    pub fn path_of(&self, name: &str, blob: &BlobName) -> PathBuf {
+        let hex = blob.to_string();
+        match self.kind {
+            Kind::S3 => self.folder(name).join(hex),
+            Kind::Wsgidav | Kind::Rclone => self.folder(name).join(&hex[..2]).join(hex),
+        }
+    }
+
+    /// Places a blob past the helper, which makes a store of the folder.
+    pub fn plant(&self, name: &str, blob: &BlobName, bytes: &[u8]) {
+        let path = self.path_of(name, blob);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+
+    /// The bytes of a blob, as the server's disk has them.
+    pub fn blob(&self, name: &str, blob: &BlobName) -> Option<Vec<u8>> {
+        std::fs::read(self.path_of(name, blob)).ok()
+    }
+
+    /// The names of all files of the store that are blobs, or may be taken for some.
+    pub fn files(&self, name: &str) -> Vec<String> {
+        let below = crate::sandbox::files_below(&self.folder(name));
+        let names = below
+            .iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
+        names.filter(|name| !name.starts_with(".s3s")).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port on loopback at which nobody listens now.
+pub(super) fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Stores behind the network: the real helper against real servers on loopback.
+
+mod archives;
+mod blobs;
+#[path = "../pipe/call.rs"]
+#[expect(dead_code, reason = "parts of it serve the folder store alone")]
+mod call;
+mod faults;
+mod jails;
+mod listings;

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Requests to one bucket: signed anew for each try, repeated while the answer may pass, and their
+//! refusals in words of the store.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::body::Bytes;
+use hyper::{Request, StatusCode};
+use rustix::io::Errno;
+use tracing::warn;
+use wyng_s3::{AccessKey, Stamp};
+
+use super::listing::error_code;
+use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, is_passing, retry_after};
+use crate::store::{S3Address, StoreError};
+
+/// The first step of a call.
+pub(super) const OPENING: &str = "open the bucket";
+/// Maximum length of the text of an error, bytes.
+const ERROR_MAX_BYTES: usize = 64 * 1024;
+
+/// A bucket, and the key that opens it.
+pub(super) struct Bucket {
+    pub(super) http: Arc<Http>,
+    pub(super) address: S3Address,
+    pub(super) key: AccessKey,
+}
+
+/// A request to the bucket.
+pub(super) struct Ask<'a> {
+    /// What it does, in words that complete "cannot …".
+    pub(super) step: &'static str,
+    pub(super) method: &'static str,
+    /// The key of an object; empty: the bucket itself.
+    pub(super) object: &'a str,
+    pub(super) query: &'a [(&'a str, &'a str)],
+    pub(super) headers: &'a [(&'a str, &'a str)],
+    pub(super) body: Bytes,
+    /// SHA-256 of the body.
+    pub(super) sha256: [u8; 32],
+    /// A status, beside those that always do, that may pass.
+    pub(super) passing: Option<StatusCode>,
+}
+
+impl<'a> Ask<'a> {
+    /// A request without a body.
+    pub(super) fn new(step: &'static str, method: &'static str, object: &'a str) -> Self {
+        Self {
+            step,
+            method,
+            object,
+            query: &[],
+            headers: &[],
+            body: Bytes::new(),
+            sha256: wyng_s3::sha256(b""),
+            passing: None,
+        }
+    }
+}
+
+/// An answer that is no success.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// The code of S3, or empty.
+    pub(super) code: String,
+}
+
+impl Bucket {
+    /// Sends a request until the answer is one that does not pass. Also returns whether an earlier
+    /// try may have had its effect.
+    pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
+        let mut patience = if ask.step == OPENING {
+            Patience::at_first(ask.step)
+        } else {
+            Patience::to(ask.step)
+        };
+        loop {
+            let faced = match self.try_once(ask).await {
+                Ok(answer) if is_passing(answer.status) || Some(answer.status) == ask.passing => {
+                    Faced::Status(answer.status, retry_after(&answer))
+                }
+                Ok(answer) => return Ok((answer, patience.tried_before())),
+                Err(problem) => Faced::Error(problem),
+            };
+            if !patience.again(&faced).await {
+                let errno = match &faced {
+                    Faced::Status(..) => Errno::BUSY,
+                    Faced::Error(problem) => problem.errno(),
+                };
+                let step = ask.step;
+                return Err(StoreError::Failed { step, errno });
+            }
+        }
+    }
+
+    /// Sends a request once.
+    pub(super) async fn try_once(&self, ask: &Ask<'_>) -> Result<Answer, HttpError> {
+        let host = self.http.authority();
+        let path = match (self.address.bucket_in_host, ask.object) {
+            (true, object) => format!("/{object}"),
+            (false, "") => format!("/{}", self.address.bucket),
+            (false, object) => format!("/{}/{object}", self.address.bucket),
+        };
+        let length = ask.body.len().to_string();
+        let mut headers = ask.headers.to_vec();
+        if ask.method == "PUT" {
+            headers.push(("content-length", &length));
+        }
+        let request = || {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            let signed = wyng_s3::sign(
+                &wyng_s3::Request {
+                    method: ask.method,
+                    host: &host,
+                    path: &path,
+                    query: ask.query,
+                    headers: &headers,
+                    body_sha256: ask.sha256,
+                },
+                &self.key,
+                &self.address.region,
+                Stamp::at(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)),
+            );
+            let mut request = Request::builder().method(ask.method).uri(signed.target);
+            for (name, value) in signed.headers {
+                request = request.header(name, value);
+            }
+            request.body(Sent::new(ask.body.clone())).ok()
+        };
+        self.http.send(&request, ask.body.len()).await
+    }
+
+    /// What an answer that is no success says.
+    pub(super) async fn refusal(&self, step: &'static str, answer: Answer) -> Refusal {
+        let status = answer.status;
+        let region = answer.header("x-amz-bucket-region").unwrap_or_default();
+        if status.is_redirection() {
+            let region: String = region
+                .chars()
+                .filter(|char| char.is_ascii_alphanumeric() || *char == '-')
+                .take(64)
+                .collect();
+            warn!("the bucket is in another region: set region={region} in the store's address");
+        }
+        let text = self.http.read_whole(answer, ERROR_MAX_BYTES).await;
+        let code = error_code(&text.unwrap_or_default());
+        warn!(
+            "cannot {step}: the server answers {} {code}",
+            status.as_u16()
+        );
+        Refusal { status, code }
+    }
+}
+
+impl Refusal {
+    /// Whether the bucket is not there.
+    pub(super) fn lacks_bucket(&self) -> bool {
+        self.code == "NoSuchBucket"
+    }
+
+    /// Whether the server does not accept the key at all; it may still accept another one.
+    pub(super) fn is_of_the_key(&self) -> bool {
+        const OF_THE_KEY: [&str; 7] = [
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "ExpiredToken",
+            "InvalidToken",
+            "RequestTimeTooSkewed",
+            "AuthorizationHeaderMalformed",
+            "NotSignedUp",
+        ];
+        self.status == StatusCode::UNAUTHORIZED || OF_THE_KEY.contains(&&*self.code)
+    }
+
+    fn is_full(&self) -> bool {
+        const FULL: [&str; 5] = [
+            "QuotaExceeded",
+            "QuotaExceededException",
+            "InsufficientCapacity",
+            "XMinioStorageFull",
+            "StorageQuotaExceeded",
+        ];
+        self.status == StatusCode::INSUFFICIENT_STORAGE || FULL.contains(&&*self.code)
+    }
+
+    /// The refusal as an error of the store.
+    pub(super) fn into_error(self, step: &'static str) -> StoreError {
+        if self.is_full() {
+            return StoreError::Full { free_mib: None };
+        }
+        let errno = match self.status.as_u16() {
+            401 | 403 | 405 | 501 => Errno::ACCESS,
+            _ if self.is_of_the_key() => Errno::ACCESS,
+            404 => Errno::NOENT,
+            300..=399 => Errno::HOSTUNREACH,
+            _ => Errno::IO,
+        };
+        match errno {
+            Errno::ACCESS => StoreError::Refused { step, errno },
+            _ => StoreError::Failed { step, errno },
+        }
+    }
+}

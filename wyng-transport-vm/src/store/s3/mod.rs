@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The store in a bucket: the blob `abcdef…` is the object `prefix/abcdef…`. Every request is
+//! signed with the hash of its body. Other objects of the bucket are left alone.
+
+mod bucket;
+mod listing;
+mod reading;
+mod upload;
+
+use std::io;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tracing::warn;
+use wyng_s3::AccessKey;
+use wyng_wire::{BlobName, OpenStatus, Service};
+
+use super::buffered::Turns;
+use super::{Prune, S3Address, StoreError};
+use crate::net::{Credentials, Network, Prepared};
+use bucket::{Ask, Bucket, OPENING};
+use listing::Page;
+
+const DELETING: &str = "delete a blob";
+/// Maximum length of the first page, bytes: it has one key.
+const FIRST_PAGE_MAX_BYTES: usize = 64 * 1024;
+
+/// An open bucket.
+pub(crate) struct S3 {
+    network: Network,
+    bucket: Arc<Bucket>,
+    turns: Turns,
+}
+
+/// What was read for a bucket before the jail.
+pub(crate) struct Unopened {
+    address: S3Address,
+    key: AccessKey,
+    prepared: Prepared,
+}
+
+impl Unopened {
+    /// Reads the files that are needed. Nothing is connected yet.
+    pub(crate) fn new(address: S3Address, credentials: &[u8]) -> Result<Self, OpenStatus> {
+        let key = access_key(credentials).ok_or(OpenStatus::Permission)?;
+        let prepared = Prepared::read(&address.server).map_err(|problem| {
+            warn!("a file of the store's address cannot be read: {problem}");
+            OpenStatus::BadDestination
+        })?;
+        Ok(Self {
+            address,
+            key,
+            prepared,
+        })
+    }
+
+    /// The port of the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.server.port
+    }
+}
+
+fn access_key(credentials: &[u8]) -> Option<AccessKey> {
+    let credentials = Credentials::read(credentials)?;
+    Some(AccessKey {
+        id: credentials.get("access_key_id")?.to_string(),
+        secret: credentials.get("secret_access_key")?.clone(),
+        token: credentials.get("session_token").cloned(),
+    })
+}
+
+/// What the first look at a bucket shows.
+enum Holds {
+    Nothing,
+    Something,
+    /// The key may not list.
+    NotShown,
+}
+
+impl S3 {
+    /// Opens the bucket. Only behind the jail: here the first connection is made.
+    pub(crate) fn open(
+        unopened: Unopened,
+        service: Service,
+        create: bool,
+    ) -> Result<Self, OpenStatus> {
+        let Unopened {
+            address,
+            key,
+            prepared,
+        } = unopened;
+        let network =
+            Network::start(prepared, address.server.clone()).map_err(|problem: io::Error| {
+                warn!("the network cannot be used: {problem}");
+                OpenStatus::Failed
+            })?;
+        let bucket = Arc::new(Bucket {
+            http: network.http(),
+            address,
+            key,
+        });
+        let holds = network.handle().block_on(bucket.look())?;
+        match (create, holds, service) {
+            (true, Holds::Something, _) => Err(OpenStatus::NotEmpty),
+            (false, Holds::Nothing, _) => Err(OpenStatus::Empty),
+            // A fetch begins with a listing.
+            (_, Holds::NotShown, Service::Fetch) => Err(OpenStatus::Permission),
+            _ => Ok(Self {
+                network,
+                bucket,
+                turns: Turns::default(),
+            }),
+        }
+    }
+
+    /// Waits for work of the network.
+    fn wait<T>(&self, work: impl Future<Output = T>) -> T {
+        self.network.handle().block_on(work)
+    }
+}
+
+impl Bucket {
+    /// The key of a blob.
+    fn key_of(&self, name: &BlobName) -> String {
+        let hex = name.to_hex();
+        let hex = String::from_utf8_lossy(&hex);
+        format!("{}{hex}", self.address.prefix)
+    }
+
+    /// Whether the bucket is there, accepts the key, and has anything behind the prefix.
+    async fn look(&self) -> Result<Holds, OpenStatus> {
+        let query = [
+            ("list-type", "2"),
+            ("max-keys", "1"),
+            ("prefix", &*self.address.prefix),
+        ];
+        let ask = Ask {
+            query: &query,
+            ..Ask::new(OPENING, "GET", "")
+        };
+        let (answer, _) = self.ask(&ask).await.map_err(|problem| {
+            warn!("{problem}");
+            match problem {
+                StoreError::Failed {
+                    errno: Errno::BUSY, ..
+                } => OpenStatus::Failed,
+                _ => OpenStatus::Unreachable,
+            }
+        })?;
+        if answer.status == hyper::StatusCode::OK {
+            let text = self.http.read_whole(answer, FIRST_PAGE_MAX_BYTES).await;
+            let page = text.ok().and_then(|text| Page::parse(&text));
+            return match page {
+                Some(page) if page.objects.is_empty() => Ok(Holds::Nothing),
+                Some(_) => Ok(Holds::Something),
+                None => {
+                    warn!("the server's answer is none of S3: check the endpoint");
+                    Err(OpenStatus::BadDestination)
+                }
+            };
+        }
+        let refused = self.refusal(OPENING, answer).await;
+        Err(match refused.status.as_u16() {
+            _ if refused.lacks_bucket() => OpenStatus::Missing,
+            _ if refused.is_of_the_key() => OpenStatus::Permission,
+            401 => OpenStatus::Permission,
+            403 => return Ok(Holds::NotShown),
+            404 => OpenStatus::Missing,
+            300..=399 => OpenStatus::BadDestination,
+            _ => OpenStatus::Failed,
+        })
+    }
+}
+
+impl Prune for S3 {
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
+        let key = self.bucket.key_of(name);
+        let ask = Ask {
+            passing: Some(hyper::StatusCode::CONFLICT),
+            ..Ask::new(DELETING, "DELETE", &key)
+        };
+        let bucket = &self.bucket;
+        self.wait(async {
+            let (answer, _) = bucket.ask(&ask).await?;
+            match answer.status.as_u16() {
+                // S3 does not say whether there was anything.
+                200 | 202 | 204 => {
+                    let _ = bucket.http.read_whole(answer, FIRST_PAGE_MAX_BYTES).await;
+                    Ok(true)
+                }
+                404 => {
+                    let refused = bucket.refusal(DELETING, answer).await;
+                    if refused.lacks_bucket() {
+                        Err(refused.into_error(DELETING))
+                    } else {
+                        Ok(false)
+                    }
+                }
+                _ => Err(bucket.refusal(DELETING, answer).await.into_error(DELETING)),
+            }
+        })
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        // An answer means that the deletion is durable.
+        Ok(())
+    }
+}

@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Listing and reading the objects of a bucket. Their bytes are not verified here.
+
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tracing::warn;
+use wyng_wire::BlobName;
+
+use super::S3;
+use super::bucket::{Ask, Bucket};
+use super::listing::{Page, blob_of, older_versions};
+use crate::net::{Answer, Faced, Http, Patience};
+use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
+use crate::store::{Fetch, Opened, StoreError, Wanted};
+
+const LISTING: &str = "list the blobs";
+const READING: &str = "read a blob";
+const LOOKING: &str = "look for a blob";
+/// Objects in one page of a listing; servers give no more.
+const PAGE: &str = "1000";
+/// Maximum length of a page, bytes.
+const PAGE_MAX_BYTES: usize = 4 << 20;
+
+/// An object, or one version of it.
+pub(crate) struct Object {
+    bucket: Arc<Bucket>,
+    key: String,
+    version: Option<String>,
+}
+
+impl Source for Object {
+    async fn open(
+        &self,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
+        self.bucket
+            .open(&self.key, self.version.as_deref(), range)
+            .await
+    }
+
+    fn http(&self) -> &Http {
+        &self.bucket.http
+    }
+}
+
+impl Fetch for S3 {
+    type Blob = RangeBlob<Object>;
+
+    fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
+        let prefix = &self.bucket.address.prefix;
+        let mut last = String::new();
+        loop {
+            let page = match self.wait(self.bucket.page(&last, PAGE)) {
+                Ok(page) => page,
+                Err(problem) => {
+                    warn!("{problem}");
+                    return Ok(false);
+                }
+            };
+            for (key, length_bytes) in &page.objects {
+                // A page that repeats itself would never end.
+                if !key.starts_with(&**prefix) || *key <= last {
+                    warn!("cannot {LISTING}: the server's order is wrong");
+                    return Ok(false);
+                }
+                last.clone_from(key);
+                if let Some(name) = blob_of(key, prefix) {
+                    visit(&name, *length_bytes)?;
+                }
+            }
+            if !page.continues {
+                return Ok(true);
+            }
+            if page.objects.is_empty() {
+                warn!("cannot {LISTING}: a page has nothing, and more is to follow");
+                return Ok(false);
+            }
+        }
+    }
+
+    fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError> {
+        self.wait(self.bucket.length(&self.bucket.key_of(name), None))
+    }
+
+    fn open_blob(&self, name: &BlobName) -> Result<Option<RangeBlob<Object>>, StoreError> {
+        let whole = Wanted {
+            version: 0,
+            offset_bytes: 0,
+            length_bytes: u32::MAX,
+        };
+        Ok(match self.open_range(name, &whole)? {
+            Opened::Blob(blob) => Some(blob),
+            Opened::Absent | Opened::NoVersion => None,
+        })
+    }
+
+    fn open_range(
+        &self,
+        name: &BlobName,
+        wanted: &Wanted,
+    ) -> Result<Opened<RangeBlob<Object>>, StoreError> {
+        let key = self.bucket.key_of(name);
+        let version = match wanted.version {
+            0 => None,
+            number => match self.wait(self.bucket.older_version(&key, number))? {
+                Some(id) => Some(id),
+                None => return Ok(Opened::NoVersion),
+            },
+        };
+        let range = wanted.range();
+        let object = Object {
+            bucket: Arc::clone(&self.bucket),
+            key,
+            version,
+        };
+        let opened = RangeBlob::open(object, self.network.handle(), range)?;
+        Ok(opened.map_or(Opened::Absent, Opened::Blob))
+    }
+}
+
+impl Bucket {
+    /// One page of the listing, behind a key.
+    pub(super) async fn page(&self, behind: &str, count: &str) -> Result<Page, StoreError> {
+        let mut query = vec![
+            ("list-type", "2"),
+            ("max-keys", count),
+            ("prefix", &*self.address.prefix),
+        ];
+        if !behind.is_empty() {
+            query.push(("start-after", behind));
+        }
+        let ask = Ask {
+            query: &query,
+            ..Ask::new(LISTING, "GET", "")
+        };
+        let text = self.document(&ask).await?;
+        Page::parse(&text).ok_or_else(|| {
+            warn!("cannot {LISTING}: the answer is no page of a listing");
+            failed(LISTING)
+        })
+    }
+
+    /// The whole body of an answer, asked for again where it is cut.
+    async fn document(&self, ask: &Ask<'_>) -> Result<Vec<u8>, StoreError> {
+        let step = ask.step;
+        let mut patience = Patience::to(step);
+        loop {
+            let (answer, _) = self.ask(ask).await?;
+            if answer.status != hyper::StatusCode::OK {
+                return Err(self.refusal(step, answer).await.into_error(step));
+            }
+            let problem = match self.http.read_whole(answer, PAGE_MAX_BYTES).await {
+                Ok(text) => return Ok(text),
+                Err(problem) => problem,
+            };
+            let errno = problem.errno();
+            if !patience.again(&Faced::Error(problem)).await {
+                return Err(StoreError::Failed { step, errno });
+            }
+        }
+    }
+
+    /// The length of an object, bytes, if it exists.
+    async fn length(&self, key: &str, version: Option<&str>) -> Result<Option<u64>, StoreError> {
+        let query = version.map(|id| [("versionId", id)]);
+        let ask = Ask {
+            query: query.as_ref().map_or(&[], |query| query),
+            ..Ask::new(LOOKING, "HEAD", key)
+        };
+        let (answer, _) = self.ask(&ask).await?;
+        match answer.status.as_u16() {
+            200 => {
+                let length = answer
+                    .header("content-length")
+                    .and_then(|text| text.parse().ok());
+                self.http.give_back(answer);
+                length.map(Some).ok_or_else(|| failed(LOOKING))
+            }
+            404 => Ok(None),
+            _ => Err(self.refusal(LOOKING, answer).await.into_error(LOOKING)),
+        }
+    }
+
+    /// The id of the `number`-th version before the one that is served.
+    async fn older_version(&self, key: &str, number: u8) -> Result<Option<String>, StoreError> {
+        let ask = Ask {
+            query: &[("max-keys", "100"), ("prefix", key), ("versions", "")],
+            ..Ask::new("list the versions of a blob", "GET", "")
+        };
+        let text = match self.document(&ask).await {
+            Ok(text) => text,
+            // The service knows no versions, or does not show them.
+            Err(StoreError::Refused { .. }) => return Ok(None),
+            Err(problem) => return Err(problem),
+        };
+        let ids = older_versions(&text, key).unwrap_or_default();
+        let index = usize::from(number).saturating_sub(1);
+        Ok(ids.into_iter().nth(index))
+    }
+
+    /// Asks for a range of an object. Returns its whole length and the answer whose body is the
+    /// range, if the range has bytes; `None` if there is no such object.
+    async fn open(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        range: std::ops::Range<u64>,
+    ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
+        if range.is_empty() {
+            let length = self.length(key, version).await?;
+            return Ok(length.map(|length| (length, None)));
+        }
+        let query = version.map(|id| [("versionId", id)]);
+        let wanted = Range::of(&range);
+        let ask = Ask {
+            query: query.as_ref().map_or(&[], |query| query),
+            headers: &[("range", &wanted.0)],
+            ..Ask::new(READING, "GET", key)
+        };
+        let (answer, _) = self.ask(&ask).await?;
+        match answer.status.as_u16() {
+            200 | 206 => {}
+            404 => {
+                let refused = self.refusal(READING, answer).await;
+                return if refused.lacks_bucket() {
+                    Err(failed(READING))
+                } else {
+                    Ok(None)
+                };
+            }
+            // The object ends before the range begins.
+            416 => {
+                let _ = self.refusal(READING, answer).await;
+                let length = self.length(key, version).await?;
+                return Ok(length.map(|length| (length, None)));
+            }
+            _ => return Err(self.refusal(READING, answer).await.into_error(READING)),
+        }
+        match place_of(&answer, &range) {
+            Some(Place { length_bytes, .. }) if answer.status.as_u16() == 206 => {
+                Ok(Some((length_bytes, Some(answer))))
+            }
+            _ => {
+                warn!("cannot {READING}: the server sends another range");
+                let (step, errno) = (READING, Errno::IO);
+                Err(StoreError::Unusable { step, errno })
+            }
+        }
+    }
+}
+
+fn failed(step: &'static str) -> StoreError {
+    let errno = Errno::IO;
+    StoreError::Failed { step, errno }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Storing a blob if its key is free: one PUT with `If-None-Match: *`, whose body's hash is signed.
+//! The body is buffered, so that it can be sent again; the next one is received meanwhile.
+
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use hyper::body::Bytes;
+use rustix::io::Errno;
+use wyng_wire::BlobName;
+
+use super::S3;
+use super::bucket::{Ask, Bucket};
+use crate::net::{Faced, Patience};
+use crate::store::buffered::Buffered;
+use crate::store::{Placed, Push, Reserve, StoreError};
+
+const STORING: &str = "store a blob";
+const COMPARING: &str = "compare a blob";
+
+impl Push for S3 {
+    type Upload = Buffered;
+
+    fn begin(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        _: Reserve,
+    ) -> Result<Buffered, StoreError> {
+        let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
+        let handle = self.network.handle();
+        let turn = self.turns.take(&handle, name);
+        Buffered::new(self.network.handle(), length_bytes, move |body| {
+            handle.spawn(async move {
+                let _turn = turn;
+                bucket.put(&key, body).await
+            })
+        })
+    }
+}
+
+impl Bucket {
+    async fn put(&self, key: &str, body: Bytes) -> Result<Placed, StoreError> {
+        let ask = Ask {
+            headers: &[("if-none-match", "*")],
+            sha256: wyng_s3::sha256(&body),
+            body: body.clone(),
+            // Another write of the same key is under way.
+            passing: Some(StatusCode::CONFLICT),
+            ..Ask::new(STORING, "PUT", key)
+        };
+        let mut patience = Patience::to(STORING);
+        loop {
+            let (answer, _) = self.ask(&ask).await?;
+            match answer.status.as_u16() {
+                200 | 201 | 204 => {
+                    self.http.give_back(answer);
+                    return Ok(Placed::New);
+                }
+                412 => {
+                    let _ = self.refusal(STORING, answer).await;
+                }
+                _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
+            }
+            // Also what an earlier try stored, whose answer was lost.
+            if let Some(placed) = self.compare(key, &body).await? {
+                return Ok(placed);
+            }
+            // Taken a moment ago, and gone now.
+            let status = StatusCode::PRECONDITION_FAILED;
+            if !patience.again(&Faced::Status(status, None)).await {
+                let (step, errno) = (STORING, Errno::BUSY);
+                return Err(StoreError::Failed { step, errno });
+            }
+        }
+    }
+
+    /// Compares a body with the object that has its key; `None` if there is none. An ETag is no
+    /// evidence: the bytes are read.
+    async fn compare(&self, key: &str, body: &[u8]) -> Result<Option<Placed>, StoreError> {
+        let ask = Ask::new(COMPARING, "GET", key);
+        let mut patience = Patience::to(COMPARING);
+        loop {
+            let (answer, _) = self.ask(&ask).await?;
+            match answer.status.as_u16() {
+                200 => {}
+                404 => {
+                    let _ = self.refusal(COMPARING, answer).await;
+                    return Ok(None);
+                }
+                _ => {
+                    let refused = self.refusal(COMPARING, answer).await;
+                    return match refused.into_error(COMPARING) {
+                        StoreError::Refused { .. } => Ok(Some(Placed::Unknown)),
+                        problem => Err(problem),
+                    };
+                }
+            }
+            match self.http.is_same(answer, body).await {
+                Ok(true) => return Ok(Some(Placed::Same)),
+                Ok(false) => return Ok(Some(Placed::Different)),
+                Err(problem) => {
+                    let errno = problem.errno();
+                    if !patience.again(&Faced::Error(problem)).await {
+                        let step = COMPARING;
+                        return Err(StoreError::Failed { step, errno });
+                    }
+                }
+            }
+        }
+    }
+}
