@@ -87,9 +87,11 @@ impl Scene {
         [self.sandbox.state(), self.sandbox.store()]
     }
 
-    /// Checks that every reported session restores, and that the archive is intact.
+    /// Checks that the first and the last session that was reported restore, and by a verify that
+    /// the archive is intact.
     pub fn assert_whole(&self) {
-        for (volume, session, content) in &self.sessions {
+        let last = self.sessions.iter().skip(1).last();
+        for (volume, session, content) in self.sessions.first().into_iter().chain(last) {
             self.sandbox.assert_restores(volume, session, content);
         }
         let verified = self.sandbox.wyng(&["verify", "home"]);

@@ -26,6 +26,17 @@ enum When {
 fn powered_off_everywhere(
     scene: &mut Scene,
     arguments: &[&str],
+    check: impl FnMut(&mut Scene, &Outcome, When),
+) -> usize {
+    powered_off(scene, arguments, SEEDS, check)
+}
+
+/// The same with so many random losses at each sync, besides those of everything, of all contents
+/// and of all names.
+fn powered_off(
+    scene: &mut Scene,
+    arguments: &[&str],
+    seeds: u64,
     mut check: impl FnMut(&mut Scene, &Outcome, When),
 ) -> usize {
     let folder = scene.sandbox.path("");
@@ -35,10 +46,10 @@ fn powered_off_everywhere(
     reported.success();
     let mut seen = HashSet::new();
     let mut power_off = |system: &FileSystem, place: usize, when: When| {
-        let seed = SEEDS * place as u64;
+        let seed = seeds * place as u64;
         for loss in [Loss::Everything, Loss::Contents, Loss::Names]
             .into_iter()
-            .chain((seed..seed + SEEDS).map(Loss::Some))
+            .chain((seed..seed + seeds).map(Loss::Some))
         {
             if system.show(loss, &mut seen) {
                 eprintln!("{loss:?} before call {place} of {}", calls.len());
@@ -270,6 +281,79 @@ fn a_key_change_survives_a_loss_of_power_at_every_sync() {
         scene.assert_whole();
     });
     assert!(states > 20, "{states} states");
+}
+
+/// Checks that the newest and the oldest session of the scene restore, and all of them by a deep
+/// verify.
+fn assert_deep(scene: &Scene) {
+    for (volume, session, content) in scene.sessions.first().iter().chain(&scene.sessions.last()) {
+        scene.sandbox.assert_restores(volume, session, content);
+    }
+    scene.sandbox.wyng(&["verify", "home", "--deep"]).success();
+    scene.assert_nothing_left();
+}
+
+#[test]
+fn a_prune_that_deletes_survives_a_loss_of_power_at_every_sync() {
+    let test = "a_prune_that_deletes_survives_a_loss_of_power_at_every_sync";
+    let Some(mut scene) = Scene::with_sessions(test, "0,0s", 3) else {
+        return;
+    };
+    let before = scene.sandbox.blobs();
+    scene.sessions.drain(..2);
+    let prune = ["prune", "home", "--keep-last", "1"];
+    let states = powered_off(&mut scene, &prune, 0, |scene, _, when| {
+        if when == When::During {
+            again(scene, &prune);
+        }
+        assert!(!scene.sandbox.blobs().is_superset(&before), "deleted");
+        assert_deep(scene);
+    });
+    assert!(states > 20, "{states} states");
+}
+
+#[test]
+fn a_compaction_that_deletes_survives_a_loss_of_power_at_every_sync() {
+    let test = "a_compaction_that_deletes_survives_a_loss_of_power_at_every_sync";
+    let Some(mut scene) = Scene::with_sessions(test, "0,0s", 3) else {
+        return;
+    };
+    let before = scene.sandbox.blobs();
+    let states = powered_off(&mut scene, &["compact", "home"], 0, |scene, _, when| {
+        if when == When::During {
+            again(scene, &["compact", "home"]);
+        }
+        assert!(!scene.sandbox.blobs().is_superset(&before), "deleted");
+        assert_deep(scene);
+    });
+    assert!(states > 20, "{states} states");
+}
+
+#[test]
+fn an_undelete_survives_a_loss_of_power_at_every_sync() {
+    let test = "an_undelete_survives_a_loss_of_power_at_every_sync";
+    let Some(mut scene) = Scene::with_sessions(test, "3,7d", 2) else {
+        return;
+    };
+    let removed = scene.sessions[0].1.clone();
+    scene
+        .sandbox
+        .wyng(&["session", "remove", "home", "root.img", &removed])
+        .success();
+    let undelete = ["undelete", "home", "root.img", &removed];
+    let states = powered_off_everywhere(&mut scene, &undelete, |scene, _, when| {
+        if when == When::During {
+            let again = scene.sandbox.wyng(&undelete);
+            // Everything was done but not reported.
+            assert!(
+                again.status == 0 || again.codes() == ["not-removed"],
+                "{}",
+                again.json
+            );
+        }
+        assert_deep(scene);
+    });
+    assert!(states > 10, "{states} states");
 }
 
 /// Checks that the model can fail: without the syncs of one kind, reported sessions are lost.
