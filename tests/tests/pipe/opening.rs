@@ -181,7 +181,7 @@ fn the_owner_may_reach_the_store_through_a_link() {
 fn an_address_that_is_unknown_relative_or_climbs_is_refused() {
     let climbing = [address(store().path()), b"/../x".to_vec()].concat();
     for address in [
-        &b"sftp://host/x"[..],
+        &b"ftp://host/x"[..],
         b"dir:relative",
         b"/tmp",
         b"dir:",

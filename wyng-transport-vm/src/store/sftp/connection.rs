@@ -158,15 +158,18 @@ impl Connection {
                 shared.greeting = Greeting::Taken;
                 return Ok(packet);
             }
-            shared = self.moved(shared)?;
+            if let Some(lost) = shared.lost {
+                return Err(lost);
+            }
+            shared = self.moved(shared);
         }
     }
 
     /// Sends a request. Waits only while much else waits to be sent.
     pub(super) fn send(self: &Arc<Self>, request: Request) -> Result<Ticket, Fault> {
         let mut shared = self.shared();
-        while shared.outgoing.len() >= WAITING_MAX {
-            shared = self.moved(shared)?;
+        while shared.outgoing.len() >= WAITING_MAX && shared.lost.is_none() {
+            shared = self.moved(shared);
         }
         if let Some(lost) = shared.lost {
             return Err(Fault::Lost(lost));
@@ -224,19 +227,14 @@ impl Connection {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until something was moved, by this thread or by the one that moves already.
-    fn moved<'c>(
-        &'c self,
-        mut shared: MutexGuard<'c, Shared>,
-    ) -> Result<MutexGuard<'c, Shared>, Lost> {
-        if let Some(lost) = shared.lost {
-            return Err(lost);
-        }
+    /// Waits until something was moved, by this thread or by the one that moves already, or until
+    /// the connection is lost.
+    fn moved<'c>(&'c self, mut shared: MutexGuard<'c, Shared>) -> MutexGuard<'c, Shared> {
         if shared.moving {
-            return Ok(self
+            return self
                 .changed
                 .wait(shared)
-                .unwrap_or_else(PoisonError::into_inner));
+                .unwrap_or_else(PoisonError::into_inner);
         }
         shared.moving = true;
         let is_sending = !shared.outgoing.is_empty();
@@ -256,10 +254,7 @@ impl Connection {
         if let Err(lost) = moved {
             shared.lost.get_or_insert(lost);
         }
-        match shared.lost {
-            None => Ok(shared),
-            Some(lost) => Err(lost),
-        }
+        shared
     }
 
     fn wait(&self, is_sending: bool, hears_words: bool, left: Duration) -> Result<usize, Errno> {
@@ -396,7 +391,11 @@ impl Ticket {
                     return Ok(answer);
                 }
             }
-            shared = self.connection.moved(shared)?;
+            // After what came before the end.
+            if let Some(lost) = shared.lost {
+                return Err(Fault::Lost(lost));
+            }
+            shared = self.connection.moved(shared);
         }
     }
 
@@ -504,4 +503,87 @@ impl Drop for Handle {
 
 fn never_block(pipe: impl AsFd) -> Result<(), Errno> {
     fcntl_setfl(&pipe, fcntl_getfl(&pipe)? | OFlags::NONBLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::super::packet;
+    use super::*;
+
+    /// A connection to a shell script.
+    fn over(script: &str) -> Arc<Connection> {
+        let shell = Command::new("sh")
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Arc::new(Connection::over(shell).unwrap())
+    }
+
+    const GREETING: &str = r"printf '\000\000\000\005\002\000\000\000\003'";
+
+    #[test]
+    fn a_server_that_does_not_answer_is_given_up_and_stays_lost() {
+        let connection = over(&format!("{GREETING}; while read -r x; do :; done"));
+        connection.greeting().unwrap();
+        connection.shared().patience = Duration::from_millis(50);
+        let ticket = connection.send(Request::new(packet::LSTAT).string(b"/"));
+        let lost = Err(Fault::Lost(Lost::Silent));
+        assert_eq!(ticket.unwrap().attributes(), lost);
+        let next = connection.send(Request::new(packet::LSTAT).string(b"/"));
+        assert_eq!(next.and_then(Ticket::attributes), lost);
+    }
+
+    #[test]
+    fn what_came_before_the_end_counts() {
+        let status = r"printf '\000\000\000\011\145\000\000\000\001\000\000\000\000'";
+        let connection = over(&format!("{GREETING}; read -r x; {status}"));
+        connection.greeting().unwrap();
+        let ticket = connection.send(Request::new(packet::REMOVE).string(b"/\n"));
+        // The answer and the end are there together.
+        let state = format!("/proc/{}/stat", connection._ssh.id());
+        while !std::fs::read_to_string(&state).unwrap().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        assert_eq!(ticket.unwrap().status(), Ok(()));
+    }
+
+    #[test]
+    fn silence_without_a_request_is_no_fault() {
+        let connection = over(&format!("{GREETING}; while read -r x; do :; done"));
+        connection.greeting().unwrap();
+        connection.shared().patience = Duration::from_secs(60);
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(90));
+        connection.shared().last_answer = long_ago.unwrap();
+        let _ticket = connection
+            .send(Request::new(packet::LSTAT).string(b"/"))
+            .unwrap();
+        assert!(connection.shared().last_answer.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_asked_for_ends_the_connection() {
+        let status = r"printf '\000\000\000\011\145\000\000\000\007\000\000\000\000'";
+        let connection = over(&format!("{GREETING}; read -r x; {status}; exec cat"));
+        connection.greeting().unwrap();
+        let ticket = connection.send(Request::new(packet::LSTAT).string(b"/\n"));
+        let answer = ticket.unwrap().attributes();
+        assert_eq!(answer, Err(Fault::Lost(Lost::Nonsense)));
+    }
+
+    #[test]
+    fn a_packet_of_any_length_is_not_waited_for() {
+        for length in [
+            r"\000\000\000\000",
+            r"\000\004\000\001",
+            r"\377\377\377\377",
+        ] {
+            let connection = over(&format!("printf '{length}'; exec cat"));
+            assert_eq!(connection.greeting(), Err(Lost::Nonsense), "{length}");
+        }
+    }
 }
