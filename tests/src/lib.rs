@@ -21,5 +21,6 @@ pub mod sandbox;
 pub mod scene;
 pub mod second_reader;
 pub mod service;
+pub mod sshd;
 pub mod stores;
 pub mod traced;

@@ -29,3 +29,14 @@ pub fn static_helper() -> PathBuf {
         .find(|helper| helper.is_file())
         .unwrap_or_default()
 }
+
+/// OpenSSH's SFTP server, which speaks over its standard streams.
+pub fn sftp_server() -> PathBuf {
+    // Debian, then Fedora.
+    let places = [
+        "/usr/lib/openssh/sftp-server",
+        "/usr/libexec/openssh/sftp-server",
+    ];
+    let found = places.iter().map(Path::new).find(|place| place.is_file());
+    found.unwrap_or(Path::new(places[0])).to_owned()
+}

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
-use crate::programs::static_helper;
+use crate::programs::{sftp_server, static_helper};
 use crate::stores::Kind;
 
 /// A component that not every machine has.
@@ -56,12 +56,16 @@ pub enum Component {
     S3,
     /// `wsgidav`, a WebDAV server over a folder.
     Wsgidav,
-    /// `rclone`, which serves a folder over WebDAV.
-    Rclone,
     /// `openssl`, which makes certificates.
     Openssl,
     /// `systemd-analyze`, which checks units without a running systemd.
     SystemdAnalyze,
+    /// OpenSSH's `sftp-server` and `sftp`, which need no network.
+    SftpServer,
+    /// Root, `sshd` and `ssh`.
+    Sshd,
+    /// `rclone`, which serves a folder over WebDAV, and over SFTP without hard links.
+    Rclone,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or
@@ -150,8 +154,16 @@ impl Component {
             Self::Openssl => runs("openssl", &["version"]),
             Self::S3 => serves(Kind::S3, "--version"),
             Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
-            Self::Rclone => serves(Kind::Rclone, "version"),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
+            Self::SftpServer => {
+                sftp_server().is_file() && Command::new("sftp").arg("-h").output().is_ok()
+            }
+            Self::Sshd => {
+                Self::Root.is_there()
+                    && Self::SftpServer.is_there()
+                    && Path::new("/usr/sbin/sshd").is_file()
+            }
+            Self::Rclone => runs("rclone", &["version"]),
         }
     }
 }

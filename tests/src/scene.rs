@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use crate::require::{Component, require};
-use crate::sandbox::{Outcome, Sandbox, files_below};
+use crate::sandbox::{Outcome, Sandbox, files_below, noise, write_at};
 
 /// An archive of two volumes, and a session of each.
 pub struct Scene {
@@ -40,6 +40,30 @@ impl Scene {
         Some(scene)
     }
 
+    /// A scene with an archive of this hold-off whose sessions may be removed at once, and as many
+    /// sessions of one volume, of which most is new each time.
+    pub fn with_sessions(test: &str, hold_off: &str, count: u64) -> Option<Self> {
+        let mut scene = Self::ready(test)?;
+        let options = [
+            "--chunk-size",
+            "64K",
+            "--pack-size",
+            "256K",
+            "--minimum-age",
+            "0s",
+            "--hold-off",
+            hold_off,
+        ];
+        scene.sandbox.create("home", &options).success();
+        let image = scene.sandbox.image("root.img", 300_000, 1);
+        for session in 0..count {
+            write_at(&image, 0, &noise(200_000, 10 + session));
+            let outcome = scene.sandbox.wyng(&["backup", "home", "root.img"]);
+            scene.note(outcome.success());
+        }
+        Some(scene)
+    }
+
     /// Makes the archive, with small packs.
     pub fn create(&self) -> Outcome {
         self.sandbox
@@ -49,9 +73,8 @@ impl Scene {
     /// Notes the sessions that this backup reported, and the content that they must restore.
     pub fn note(&mut self, outcome: &Outcome) {
         for done in outcome.json["volumes"].as_array().into_iter().flatten() {
-            if let (Some(volume), Some(session)) =
-                (done["volume"].as_str(), done["session"].as_str())
-            {
+            let volume = done["name"].as_str().expect("a volume has a name");
+            if let Some(session) = done["session"].as_str() {
                 let content = std::fs::read(self.sandbox.path(volume)).unwrap();
                 self.sessions
                     .push((volume.to_owned(), session.to_owned(), content));

@@ -276,6 +276,58 @@ fn status_warns_of_an_archive_whose_last_success_is_too_long_ago() {
     });
 }
 
+#[test]
+fn status_warns_of_an_overdue_prune_and_rehearsal_and_of_little_room() {
+    let (sandbox, config) = configured("");
+    let limits = |room: &str| {
+        let text = format!(
+            "{}\n[archives.home.keep]\nlast = 5\n[archives.home.warn]\nprune = \"1d\"\nrehearsal = \"1d\"\nstore_free = \"{room}\"\nstate_free = \"{room}\"\n",
+            std::fs::read_to_string(&config).unwrap()
+        );
+        sandbox.text("limits.toml", &text)
+    };
+    // More than any disk has.
+    let large = limits("1000000T");
+    sandbox
+        .wyng(&["backup", "--profile", "nightly", "--config", &large])
+        .success();
+    let outcome = sandbox.wyng(&["status", "--config", &large]);
+    let overdue = ["prune-overdue", "rehearsal-overdue", "store-nearly-full"];
+    let all = [&overdue[..], &["state-nearly-full"]].concat();
+    assert_eq!(outcome.expect(3).codes(), all);
+    let archive = &outcome.json["archives"][0];
+    let warnings = archive["warnings"].as_array().unwrap().iter();
+    let codes: Vec<&str> = warnings
+        .map(|warning| warning["code"].as_str().unwrap())
+        .collect();
+    // The state directory is no archive's.
+    assert_eq!(codes, overdue);
+    let unknown = ["last_prune_age_seconds", "last_rehearsal_age_seconds"];
+    assert!(unknown.iter().all(|name| archive[name].is_null()));
+    for free in ["store_free_bytes", "state_free_bytes"] {
+        assert!(archive[free].as_u64().unwrap() > 0, "{archive}");
+    }
+    assert!(archive["store_free_noted"].is_string(), "{archive}");
+    // A dry run, and a prune of one volume, are no prunes of the archive.
+    let prune = ["prune", "home", "--config", &large];
+    for more in [&["--dry-run"][..], &["work", "--keep-last", "9"]] {
+        sandbox.wyng(&[&prune[..], more].concat()).success();
+        assert_eq!(sandbox.wyng(&["status", "--config", &large]).codes(), all);
+    }
+    sandbox.wyng(&prune).success();
+    sandbox.wyng(&["rehearse", "home"]).success();
+    let outcome = sandbox.wyng(&["status", "--config", &large]);
+    let room = ["store-nearly-full", "state-nearly-full"];
+    assert_eq!(outcome.expect(3).codes(), room);
+    let archive = &outcome.json["archives"][0];
+    assert!(
+        unknown.iter().all(|name| archive[name].is_u64()),
+        "{archive}"
+    );
+    let outcome = sandbox.wyng(&["status", "--config", &limits("1K")]);
+    assert_eq!(outcome.success().codes(), Vec::<String>::new());
+}
+
 /// The kernel's folder of power supplies on a laptop without mains power.
 fn battery(sandbox: &Sandbox, capacity: &str) -> String {
     let folder = sandbox.path("power");

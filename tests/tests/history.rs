@@ -202,7 +202,7 @@ fn history_shows_what_a_backup_added_and_draws_it() {
             .unwrap()
             .starts_with("<svg ")
     );
-    // Without a terminal, people get one line a day.
+    // People learn which file was written. Without a terminal, they get one line a day.
     let words = command.get_args().filter(|word| *word != "--json");
     let shown = Command::new(command.get_program())
         .args(words)
@@ -210,10 +210,10 @@ fn history_shows_what_a_backup_added_and_draws_it() {
         .output()
         .unwrap();
     let shown = String::from_utf8(shown.stdout).unwrap();
-    assert!(
-        shown.lines().count() == 1 && shown.contains("1 session,"),
-        "{shown}"
-    );
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 2, "{shown}");
+    assert_eq!(lines[0], "picture written: history.svg");
+    assert!(lines[1].contains("1 session,"), "{shown}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
 
 const SIGSYS: i32 = 31;
-const ALL: [&str; 15] = [
+const ALL: [&str; 16] = [
     "supervisor",
     "spawner",
     "control",
@@ -25,6 +25,7 @@ const ALL: [&str; 15] = [
     "network-push",
     "network-prune",
     "network-fetch",
+    "pipes",
 ];
 
 /// The profiles of stores behind the network.
@@ -81,6 +82,7 @@ fn the_volumes_role_clones_and_makes_no_other_ioctl() {
         "push",
         "prune",
         "fetch",
+        "pipes",
     ] {
         assert!(dies(profile, "clone"), "{profile}");
     }
@@ -235,7 +237,7 @@ fn the_reader_opens_files_and_changes_none() {
 fn a_helper_of_the_network_opens_no_file_and_lives_on() {
     for profile in NETWORK {
         // The C library's allocator tries, and can do without.
-        assert!(!dies(profile, "open"), "{profile}");
+        assert!(!dies(profile, "open-in-vain"), "{profile}");
         for attempt in ["make-folder", "remove", "rename", "ioctl", "clone"] {
             assert!(dies(profile, attempt), "{profile} {attempt}");
         }
@@ -247,4 +249,9 @@ fn who_gets_descriptors_opens_no_path() {
     for profile in ["supervisor", "control", "volumes", "transport"] {
         assert!(dies(profile, "open"), "{profile}");
     }
+}
+
+#[test]
+fn the_helper_with_pipes_alone_opens_no_file_and_lives() {
+    assert!(!dies("pipes", "open-in-vain"));
 }

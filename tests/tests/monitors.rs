@@ -152,6 +152,8 @@ fn the_files_hold_what_status_reports_and_when_it_was_written() {
     );
     assert_eq!(of("wyng_waiting_bytes"), 0.0);
     assert!(of("wyng_last_verify_timestamp_seconds") > 1e9);
+    assert!(of("wyng_store_free_bytes") > 0.0 && of("wyng_state_free_bytes") > 0.0);
+    assert!(!metrics.contains_key("wyng_prune_age_seconds"), "never");
     let newest = &metrics["wyng_last_backup_timestamp_seconds"];
     let volumes: Vec<&str> = newest.keys().map(|labels| &*labels["volume"]).collect();
     assert_eq!(volumes, ["a.img", "b\"} 9\\"]);

@@ -2,7 +2,7 @@
 //! The real processes are killed: each just before its n-th send, write, sync or change of a name,
 //! for each n up to 15 and for every eighth n after that. Then the same command runs again without
 //! a repair: it succeeds, everything that was ever reported restores exactly, and nothing is left
-//! over.
+//! over. Prune, compact and undelete are killed at calls that are drawn.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -278,4 +278,93 @@ fn a_key_change_survives_a_kill_at_every_call_of_a_role() {
         },
     );
     assert!(kills > 20, "{kills} kills");
+}
+
+/// Number of kills that are drawn for each command.
+const DRAWN: u32 = 18;
+
+/// Kills `command` before calls that are drawn, and passes its output, and the output of the same
+/// command afterwards, to `check`.
+fn killed_anywhere(
+    scene: &mut Scene,
+    arguments: &[&str],
+    mut check: impl FnMut(&mut Scene, &Outcome, &Outcome),
+) {
+    let base = Base::of(scene);
+    let trace = scene.sandbox.path("trace");
+    let (mut kills, mut drawn) = (0, 0_u32);
+    while kills < DRAWN {
+        drawn += 1;
+        assert!(drawn < 20 * DRAWN, "{kills} kills of {drawn} drawn");
+        let chance = drawn.wrapping_mul(0x9e37_79b9);
+        let call = CALLS[usize::try_from(chance >> 16).unwrap() % CALLS.len()];
+        // Most processes make few calls of one kind.
+        let number = 1 + (chance >> 8) % [3, 12, 40][usize::try_from(drawn % 3).unwrap()];
+        base.put_back(scene);
+        let cut = killed_at(&scene.sandbox.command(arguments), call, number, &trace);
+        if !cut.killed {
+            continue;
+        }
+        kills += 1;
+        let again = Outcome::of(watched(&scene.sandbox.command(arguments), &NOTHING, &trace));
+        eprintln!("killed at {call} {number}: {}", again.status);
+        check(scene, &Outcome::of(cut.output), &again);
+    }
+}
+
+/// Every session of the scene restores, and a deep verify is clean.
+fn assert_deep(scene: &Scene) {
+    scene.assert_whole();
+    scene.sandbox.wyng(&["verify", "home", "--deep"]).success();
+}
+
+#[test]
+fn a_prune_that_deletes_survives_kills() {
+    let test = "a_prune_that_deletes_survives_kills";
+    let Some(mut scene) = Scene::with_sessions(test, "0,0s", 4) else {
+        return;
+    };
+    let before = scene.sandbox.blobs();
+    scene.sessions.drain(..3);
+    let prune = ["prune", "home", "--keep-last", "1"];
+    killed_anywhere(&mut scene, &prune, |scene, _, again| {
+        again.success();
+        assert!(!scene.sandbox.blobs().is_superset(&before), "deleted");
+        assert_deep(scene);
+    });
+}
+
+#[test]
+fn a_compaction_that_deletes_survives_kills() {
+    let test = "a_compaction_that_deletes_survives_kills";
+    let Some(mut scene) = Scene::with_sessions(test, "0,0s", 4) else {
+        return;
+    };
+    let before = scene.sandbox.blobs();
+    killed_anywhere(&mut scene, &["compact", "home"], |scene, _, again| {
+        again.success();
+        assert!(!scene.sandbox.blobs().is_superset(&before), "deleted");
+        assert_deep(scene);
+    });
+}
+
+#[test]
+fn an_undelete_survives_kills() {
+    let Some(mut scene) = Scene::with_sessions("an_undelete_survives_kills", "3,7d", 3) else {
+        return;
+    };
+    let removed = scene.sessions[1].1.clone();
+    scene
+        .sandbox
+        .wyng(&["session", "remove", "home", "root.img", &removed])
+        .success();
+    let undelete = ["undelete", "home", "root.img", &removed];
+    killed_anywhere(&mut scene, &undelete, |scene, _, again| {
+        assert!(
+            again.status == 0 || again.codes() == ["not-removed"],
+            "{}",
+            again.json
+        );
+        assert_deep(scene);
+    });
 }

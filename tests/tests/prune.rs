@@ -5,20 +5,28 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use wyng_archive::crypto::DataKey;
-use wyng_archive::format::PackState;
+use wyng_archive::crypto::{DataKey, Id};
+use wyng_archive::format::{
+    ContentTree, KeysTree, Node, PackState, SessionEntry, SessionsTree, Shape, VolumeEntry,
+    VolumesTree, depth_for,
+};
+use wyng_archive::plan::Nodes;
+use wyng_archive::plan::giving_up::{Copy, alive_copies};
 use wyng_control::{
     ExitStatus, Failure, JudgedSession, KeepReason, KeepRules, PruneReport, PruneRules, RemovedFor,
     SessionChoice, SessionFate, ToClient,
 };
+use wyng_engine::archive::Archive;
+use wyng_engine::cache::Location;
 use wyng_engine::prune::{self, PruneRequest};
+use wyng_engine::space::{CopyTimes, Roots, alive_packs, mark_alive};
 use wyng_engine::state::{Origins, PackNote};
 use wyng_engine::store::packs_of;
 use wyng_engine::{admin, restore, verify};
 use wyng_tests::engine::{
     Reported, back_up, create_request, cut_everywhere, fingerprint, reported,
 };
-use wyng_tests::memory_world::{Durable, MemoryWorld};
+use wyng_tests::memory_world::{Durable, MemoryFiles, MemoryWorld};
 use wyng_tests::sandbox::noise;
 
 const DAY: u64 = 86_400;
@@ -377,6 +385,144 @@ fn a_dry_run_reports_just_what_the_run_does_and_the_next_run_removes_nothing() {
     assert!(freed > 0, "no history had anything to free");
 }
 
+#[test]
+fn exactly_those_records_are_alive_that_a_plain_walk_of_each_session_that_stays_reaches() {
+    let (mut dead, mut doubled) = (0, 0);
+    for seed in 0..24 {
+        let mut chance = Chance(1000 + seed);
+        let mut history = random_history(&mut chance);
+        if chance.below(2) == 0 {
+            let live = packs_that(&history, |state| state == PackState::Live);
+            // The first packs have the most that is still needed.
+            let chosen = usize::try_from(chance.below(3)).unwrap();
+            let pack = *live.iter().nth(chosen).unwrap();
+            if chance.below(2) == 0 {
+                history.send_again(pack);
+            } else {
+                history.note_lost(pack);
+            }
+        }
+        if chance.below(2) == 0 {
+            history.prune(&chance.rules());
+        }
+        let salt = chance.below(1 << 20);
+        let stays = |volume: &VolumeEntry, session: &SessionEntry| {
+            let hash = (session.time.unsigned_abs() ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            volume.name == "volume 1" || hash >> 62 != 0
+        };
+        let copy = |pack| Copy {
+            pack,
+            came_secs: pack,
+            read_whole_secs: (pack % 2 == salt % 2).then_some(1 << 20),
+        };
+        let mut world = history.world();
+        let mut archive = world.open_archive("home").unwrap();
+        let plain = plain_marks(&mut world, &mut archive, &stays, &copy);
+        let all = plain_marks(&mut world, &mut archive, &|_, _| true, &copy);
+        dead += all.len() - plain.len();
+        doubled += usize::from(plain_ids(&mut world, &mut archive, &stays).len() < plain.len());
+        let world = &mut *world;
+        let (files, client) = (&mut world.files, &mut world.client);
+        let roots = Roots::of_head(files, &mut archive, &mut |volume, session| {
+            stays(volume, session)
+        });
+        let roots = roots.unwrap();
+        let marked = mark_alive(files, client, &archive, &roots, &copy).unwrap();
+        let packs = alive_packs(files, client, &archive, &roots, &copy).unwrap();
+        let of_pack = |pack| {
+            let offsets = marked.of(pack).unwrap().offsets.iter();
+            offsets.map(move |offset| (pack, *offset))
+        };
+        let found: BTreeSet<(u64, u32)> = marked.packs().flat_map(of_pack).collect();
+        assert_eq!(found, plain, "seed {seed}");
+        assert_eq!(packs.packs, marked.packs().collect(), "seed {seed}");
+        assert_eq!((marked.unknown, packs.unknown), (0, 0), "seed {seed}");
+    }
+    assert!(dead > 10 && doubled > 1, "{dead} {doubled}");
+}
+
+/// The places of [`plain_ids`], by the rule for copies.
+fn plain_marks(
+    world: &mut MemoryWorld,
+    archive: &mut Archive,
+    stays: &dyn Fn(&VolumeEntry, &SessionEntry) -> bool,
+    copy: &dyn Fn(u64) -> Copy,
+) -> BTreeSet<(u64, u32)> {
+    let mut marks = BTreeSet::new();
+    for id in plain_ids(world, archive, stays) {
+        let index = &archive.cache.index;
+        let (best, others) = index.find_copies(&mut world.files, &id).unwrap();
+        let mut places: Vec<Location> = best.into_iter().chain(others).collect();
+        assert!(!places.is_empty());
+        if places.iter().any(|place| !index.is_lost(place)) {
+            places.retain(|place| !index.is_lost(place));
+            let copies: Vec<Copy> = places.iter().map(|place| copy(place.pack)).collect();
+            let alive = alive_copies(&copies);
+            places.retain(|place| alive.contains(&place.pack));
+        }
+        marks.extend(places.iter().map(|place| (place.pack, place.offset_bytes)));
+    }
+    marks
+}
+
+/// The ids of all nodes and chunks that the sessions that stay and the tables of the head reach,
+/// tree by tree.
+fn plain_ids(
+    world: &mut MemoryWorld,
+    archive: &mut Archive,
+    stays: &dyn Fn(&VolumeEntry, &SessionEntry) -> bool,
+) -> BTreeSet<Id> {
+    let mut ids = BTreeSet::new();
+    let head = archive.head.clone();
+    let files = &mut world.files;
+    let (volumes, keys) = (&head.volumes, &head.keys);
+    ids_below::<VolumesTree>(files, archive, (volumes.size, volumes.root), &mut ids);
+    ids_below::<KeysTree>(files, archive, (keys.size, keys.root), &mut ids);
+    for (_, volume) in archive.volumes(files).unwrap() {
+        let table = (volume.sessions_size, Some(volume.sessions_root));
+        ids_below::<SessionsTree>(files, archive, table, &mut ids);
+        for session in archive.sessions(files, &volume).unwrap() {
+            if stays(&volume, &session) {
+                let content = (session.chunk_count(), Some(session.root));
+                for id in ids_below::<ContentTree>(files, archive, content, &mut ids) {
+                    ids.insert(id);
+                }
+                ids.extend(&session.settings);
+            }
+        }
+    }
+    ids
+}
+
+/// Adds the ids of a tree's nodes, and gives its entries.
+fn ids_below<S: Shape<Child = Id>>(
+    files: &mut MemoryFiles,
+    archive: &mut Archive,
+    (size, root): (u64, Option<Id>),
+    ids: &mut BTreeSet<Id>,
+) -> Vec<S::Value> {
+    let mut entries = Vec::new();
+    let Some(level) = depth_for(size).checked_sub(1) else {
+        return entries;
+    };
+    let root = root.filter(|root| *root != Id::ZERO);
+    let mut open: Vec<(Id, u8, u64)> = root.map(|root| (root, level, size)).into_iter().collect();
+    while let Some((id, level, room)) = open.pop() {
+        ids.insert(id);
+        let node: Node<S> = archive.nodes(files).load(&id, level, room).unwrap();
+        match node {
+            Node::Leaf(values) => entries.extend(values.into_iter().flatten()),
+            Node::Inner { level, children } => {
+                for (slot, child) in (0..).zip(children.iter()) {
+                    let begin = slot * 32u64.pow(level.into());
+                    open.extend(child.map(|child| (child, level - 1, room - begin)));
+                }
+            }
+        }
+    }
+    entries
+}
+
 /// What a kill at each call of a prune leaves: the sessions that are kept restore, and so does what
 /// the next commands make of it.
 fn assert_survives_every_kill(history: &History, rules: &PruneRules) {
@@ -490,6 +636,58 @@ fn a_table_that_is_as_it_was_before_is_written_anew_if_its_pack_goes() {
 }
 
 #[test]
+fn a_table_that_is_as_it_was_before_is_written_anew_if_its_pack_goes_with_a_later_commit() {
+    let mut history = History::new(0, vec![noise(2 * CHUNK, 1)]);
+    history.back_up_after(DAY);
+    // A commit whose pack has just the table to which the removal leads back.
+    let mut world = history.world();
+    prune::pin(&mut world, "home", "volume 0", &SessionChoice::Latest, true).unwrap();
+    history.durable = world.end();
+    for number in 0..360 {
+        history.change(0, 1, 1000 + number);
+        history.back_up_after(3600);
+    }
+    let gone = history.sessions.split_off(1);
+    let named = gone
+        .iter()
+        .map(|session| SessionChoice::Prefix(name(session.time)));
+    let named: Vec<SessionChoice> = named.collect();
+    let mut world = history.world();
+    let before = world.open_archive("home").unwrap().head.generation;
+    prune::remove_sessions(&mut world, "home", "volume 0", &named, false).unwrap();
+    history.durable = world.end();
+    let after = history
+        .world()
+        .open_archive("home")
+        .unwrap()
+        .head
+        .generation;
+    assert!(
+        after > before + 2,
+        "one commit had room for it: the test needs more packs"
+    );
+    history.assert_whole();
+    history.assert_whole_elsewhere();
+}
+
+#[test]
+fn a_damaged_cache_is_no_loss_of_the_store_even_beside_a_lost_pack() {
+    let mut history = History::new(0, vec![noise(6 * CHUNK, 1)]);
+    history.back_up_after(DAY);
+    let first = packs_that(&history, |_| true);
+    history.back_up_after(DAY);
+    history.note_lost(*first.first().unwrap());
+    let nodes = |path: &&String| path.contains("cache") && path.ends_with("nodes");
+    let path = history.durable.files.keys().find(nodes).unwrap().clone();
+    for byte in history.durable.files.get_mut(&path).unwrap() {
+        *byte ^= 1;
+    }
+    let mut world = history.world();
+    let pruned = prune_in(&mut world, &keep_last(1), false);
+    assert!(matches!(pruned, Err(Failure::CacheLost)), "{pruned:?}");
+}
+
+#[test]
 fn a_settled_commit_that_gave_packs_up_counts_at_once() {
     let mut history = History::new(0, vec![noise(8 * CHUNK, 1)]);
     history.back_up_after(DAY);
@@ -522,35 +720,55 @@ fn a_settled_commit_that_gave_packs_up_counts_at_once() {
     assert!(pending > 0);
 }
 
+impl History {
+    /// A pack seems to be lost and its records are sent again; then it is whole after all.
+    fn send_again(&mut self, pack: u64) {
+        self.note_lost(pack);
+        self.back_up_after(DAY);
+        let mut world = self.world();
+        let mut archive = world.open_archive("home").unwrap();
+        archive.ledger.notes.packs.insert(pack, PackNote::Sound);
+        let folder = archive.folder.clone();
+        archive.ledger.write(&mut world.files, &folder).unwrap();
+        self.durable = world.end();
+        self.back_up_after(DAY);
+    }
+}
+
 #[test]
-fn both_copies_of_an_id_are_kept_while_no_pack_was_read_whole_since() {
+fn both_copies_of_an_id_are_kept_until_the_pack_that_counts_is_proven_whole_since() {
     let mut history = History::new(0, vec![noise(6 * CHUNK, 1)]);
     history.back_up_after(DAY);
     let before = packs_that(&history, |state| state == PackState::Live);
-    // A pack that seemed to be lost is replaced, and then is whole again.
-    let lost = *before.first().unwrap();
-    history.note_lost(lost);
-    history.back_up_after(DAY);
-    let mut world = history.world();
-    let mut archive = world.open_archive("home").unwrap();
-    archive.ledger.notes.packs.insert(lost, PackNote::Sound);
-    let folder = archive.folder.clone();
-    archive.ledger.write(&mut world.files, &folder).unwrap();
-    history.durable = world.end();
-    history.back_up_after(DAY);
+    let first = *before.first().unwrap();
+    history.send_again(first);
     let live = packs_that(&history, |state| state == PackState::Live);
-    assert!(live.contains(&lost));
+    assert!(live.contains(&first));
     history.prune(&keep_last(5));
     history.prune(&keep_last(5));
     let chunks = packs_with_chunks(&history);
     assert!(chunks.len() > 1, "{chunks:?}");
     let live = packs_that(&history, |state| state == PackState::Live);
     assert!(chunks.is_subset(&live), "{chunks:?} {live:?}");
+    // A later reading that finds everything whole lets the later copies go, and no more than them.
+    history.now += 2 * DAY;
+    let mut world = history.world();
+    let request = verify::VerifyRequest {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        session: None,
+        deep: false,
+        budget_bytes: None,
+    };
+    assert_eq!(verify::verify(&mut world, &request), Ok(ExitStatus::Done));
+    history.durable = world.end();
+    history.prune(&keep_last(5));
+    assert_eq!(packs_with_chunks(&history), BTreeSet::from([first]));
+    history.assert_whole();
 }
 
-/// Numbers of the packs that hold a chunk of the newest session of the first volume.
+/// Numbers of the packs in which a chunk of the newest session of the first volume is alive.
 fn packs_with_chunks(history: &History) -> BTreeSet<u64> {
-    use wyng_archive::format::ContentTree;
     use wyng_archive::plan::{Root, Walk};
     let mut world = history.world();
     let mut archive = world.open_archive("home").unwrap();
@@ -566,14 +784,21 @@ fn packs_with_chunks(history: &History) -> BTreeSet<u64> {
     while let Some((_, id)) = walk.next(&mut archive.nodes(&mut world.files)).unwrap() {
         ids.push(id);
     }
+    let world = &mut *world;
+    let (files, client) = (&mut world.files, &mut world.client);
+    let roots = Roots::of_head(files, &mut archive, &mut |_, _| true).unwrap();
+    let times = CopyTimes::of(files, &archive, u64::MAX).unwrap();
+    let copy = |pack| times.copy(pack);
+    let alive = mark_alive(files, client, &archive, &roots, &copy).unwrap();
     let mut packs = BTreeSet::new();
     for id in ids {
-        let (best, others) = archive
-            .cache
-            .index
-            .find_copies(&mut world.files, &id)
-            .unwrap();
-        packs.extend(best.iter().chain(&others).map(|place| place.pack));
+        let (best, others) = archive.cache.index.find_copies(files, &id).unwrap();
+        let places = best.into_iter().chain(others);
+        let in_alive = |place: &Location| {
+            let pack = alive.of(place.pack);
+            pack.is_some_and(|pack| pack.offsets.contains(&place.offset_bytes))
+        };
+        packs.extend(places.filter(in_alive).map(|place| place.pack));
     }
     packs
 }
@@ -595,6 +820,21 @@ fn a_damaged_session_fills_no_place_and_its_removal_is_named() {
     history.sources[0] = noise(6 * CHUNK, 8);
     history.back_up_after(DAY);
     history.note_lost(own[0]);
+    // A timer removes none: a store that hides a pack for a while must not bring that about.
+    let mut world = history.world();
+    let by_timer = PruneRequest {
+        archive: "home".into(),
+        volumes: Vec::new(),
+        rules: keep_last(2),
+        dry_run: true,
+        unattended: true,
+        trust_clock: false,
+    };
+    prune::prune(&mut world, &by_timer).unwrap();
+    assert_eq!(
+        Heard::of(&world).sessions[2].fate,
+        SessionFate::Kept(vec![KeepReason::Damaged])
+    );
     let heard = history.prune(&keep_last(2));
     let fates: Vec<&SessionFate> = heard.sessions.iter().map(|judged| &judged.fate).collect();
     let kept = |judged: &SessionFate| matches!(judged, SessionFate::Kept(_));

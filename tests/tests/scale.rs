@@ -116,11 +116,11 @@ impl Measured {
         let live = packs.values().filter(|pack| pack.state == PackState::Live);
         let bytes = live.map(|pack| u64::from(pack.length_bytes)).sum();
         let roots = Roots::of_head(&mut world.files, &mut archive, &mut |_, _| true).unwrap();
-        let times = CopyTimes::of(&mut world.files, &archive).unwrap();
+        let times = CopyTimes::of(&mut world.files, &archive, u64::MAX).unwrap();
         let world = &mut **world;
         let (files, client) = (&mut world.files, &mut world.client);
         let copy = |pack| times.copy(pack);
-        let alive = mark_alive(files, client, &mut archive, &roots, &copy).unwrap();
+        let alive = mark_alive(files, client, &archive, &roots, &copy).unwrap();
         let numbers = alive.packs();
         let mut sessions = 0;
         for (_, volume) in archive.volumes(&mut world.files).unwrap() {

@@ -11,6 +11,7 @@ use wyng_control::{
 };
 use wyng_engine::prune;
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
+use wyng_engine::verify;
 use wyng_tests::engine::{
     Reported, adopt, assert_whole, back_up, create_request, cut_everywhere, fingerprint, reported,
 };
@@ -19,6 +20,7 @@ use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
 
 const HOUR: u64 = 3600;
+const COMMIT_BYTES: usize = 4096;
 
 /// An archive whose hold-off is so long.
 fn made(runs: u32, secs: u64) -> Durable {
@@ -220,6 +222,51 @@ fn a_store_that_drops_what_it_says_it_stored_gets_no_delete_and_the_archive_goes
 }
 
 #[test]
+fn what_lost_packs_took_over_comes_back_by_a_backup_alone_also_behind_a_new_cache() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 6);
+    let mut world = at(&durable, now);
+    let report = compact(&mut world).unwrap();
+    assert!(report.rewritten_packs > 3, "{report:?}");
+    let mut lost = world.end();
+    let stays = |name: &[u8; 32], blob: &[u8]| {
+        durable.store.contains_key(name) || blob.len() == COMMIT_BYTES
+    };
+    lost.store.retain(|name, blob| stays(name, blob));
+    for opens in [false, true] {
+        let mut world = at(&lost, now + HOUR);
+        if opens {
+            let request = wyng_engine::admin::OpenRequest {
+                credentials: false,
+                name: "home".into(),
+                store: Some("memory".into()),
+                via: None,
+                expect: None,
+                before: None,
+            };
+            let opened = wyng_engine::admin::open(&mut world, &request).unwrap();
+            assert!(opened.problems > 0, "{opened:?}");
+        } else {
+            let request = verify::VerifyRequest {
+                archive: "home".into(),
+                volumes: Vec::new(),
+                session: None,
+                deep: false,
+                budget_bytes: None,
+            };
+            let found = verify::verify(&mut world, &request);
+            assert!(
+                matches!(found, Err(Failure::ProblemsFound { .. })),
+                "{found:?}"
+            );
+        }
+        let mut world = at(&world.end(), now + 2 * HOUR);
+        world.volumes.sources = vec![sessions.last().unwrap().content.clone()];
+        back_up(&mut world).unwrap();
+        assert_whole(&world.end(), &sessions);
+    }
+}
+
+#[test]
 fn where_deleting_is_refused_everything_else_works_and_the_reason_is_reported() {
     let (durable, sessions, now) = with_small_packs(&made(0, 0), 6);
     let mut world = at(&durable, now);
@@ -259,6 +306,107 @@ fn where_fetching_is_refused_nothing_is_deleted() {
         durable = world.end();
     }
     assert_whole(&durable, &sessions);
+}
+
+#[test]
+fn a_lost_commit_below_the_head_does_not_hold_up_deletions_for_ever() {
+    let (mut durable, _, mut now) = with_small_packs(&made(0, 7 * 24 * HOUR), 12);
+    let mut world = at(&durable, now);
+    compact(&mut world).unwrap();
+    durable = world.end();
+    let archive = world.open_archive("home").unwrap();
+    let given_up_by = archive.credential.commit_name(archive.head.generation);
+    // So many commits that the machine itself does not know the lost one any more.
+    for run in 1..=20 {
+        now += HOUR;
+        let mut world = at(&durable, now);
+        world.volumes.sources = vec![noise(60_000, 500 + run)];
+        back_up(&mut world).unwrap();
+        durable = world.end();
+    }
+    assert!(durable.store.remove(&given_up_by.0).is_some());
+    let mut world = at(&durable, now + 8 * 24 * HOUR);
+    let problems = compact(&mut world);
+    assert!(
+        matches!(problems, Err(Failure::ProblemsFound { count: 1 })),
+        "{problems:?}"
+    );
+    assert!(!world.store.deletes.is_empty());
+}
+
+/// A store without the blobs of most live packs that have chunks.
+fn without_most_packs(durable: &Durable, now: u64) -> Durable {
+    let mut world = at(durable, now);
+    let mut archive = world.open_archive("home").unwrap();
+    let packs = archive.packs(&mut world.files).unwrap();
+    let live = packs
+        .values()
+        .filter(|entry| entry.state == PackState::Live);
+    let names: Vec<_> = live.map(|entry| entry.name.0).collect();
+    let mut left = durable.clone();
+    for name in names.iter().take(names.len() * 2 / 3) {
+        left.store.remove(name);
+    }
+    left
+}
+
+#[test]
+fn a_store_that_hides_much_is_not_believed_by_a_compaction() {
+    let (durable, _, now) = with_small_packs(&made(0, 0), 40);
+    let mut world = at(&without_most_packs(&durable, now), now);
+    let compacted = compact(&mut world);
+    assert!(
+        matches!(compacted, Err(Failure::MuchDamaged { .. })),
+        "{compacted:?}"
+    );
+    // Nothing follows, also when all of it is back, until a person has decided.
+    let mut after = world.end();
+    after.store.extend(durable.store);
+    let mut world = at(&after, now + HOUR);
+    let notes = world.open_archive("home").unwrap().ledger.notes;
+    assert!(notes.lost_packs().is_empty() && notes.held_packs().len() > 16);
+    let again = compact(&mut world);
+    assert!(
+        matches!(again, Err(Failure::MuchDamaged { .. })),
+        "{again:?}"
+    );
+    assert!(world.store.deletes.is_empty());
+}
+
+#[test]
+fn a_store_that_hides_much_is_not_believed_by_a_machine_that_opens_the_archive() {
+    let (durable, _, now) = with_small_packs(&made(0, 0), 40);
+    let mut store = without_most_packs(&durable, now).store;
+    // Tables have to be readable for an archive to be opened.
+    let mut world = at(&durable, now);
+    let mut archive = world.open_archive("home").unwrap();
+    let packs = archive.packs(&mut world.files).unwrap();
+    let newest = packs.values().rev().take(2).map(|entry| entry.name.0);
+    store.extend(newest.map(|name| (name, durable.store[&name].clone())));
+    let elsewhere = Durable {
+        store,
+        ..Durable::default()
+    };
+    let mut world = at(&elsewhere, now);
+    let request = wyng_engine::admin::OpenRequest {
+        credentials: false,
+        name: "home".into(),
+        store: Some("memory".into()),
+        via: Some(wyng_control::Via::Local),
+        expect: None,
+        before: None,
+    };
+    assert!(
+        wyng_engine::admin::open(&mut world, &request)
+            .unwrap()
+            .problems
+            > 16
+    );
+    let notes = world.open_archive("home").unwrap().ledger.notes;
+    assert!(
+        notes.lost_packs().is_empty() && notes.held_packs().len() > 16,
+        "{notes:?}"
+    );
 }
 
 fn remove(world: &mut MemoryWorld, session: &Reported) {
@@ -368,8 +516,12 @@ fn only_removed_sessions_are_looked_for() {
         assert_eq!(back.session, sessions[1].time, "{choice}");
         let mut world = at(&world.end(), now + 2 * HOUR);
         let again = undelete_any(&mut world, "volume 0", choice);
+        // Every session fits the prefix, and none of them was removed.
         assert!(
-            matches!(again, Err(Failure::NotRemoved { .. })),
+            matches!(
+                again,
+                Err(Failure::NotRemoved { .. } | Failure::UnknownSession { .. })
+            ),
             "{again:?}"
         );
     }
@@ -470,6 +622,51 @@ fn only_blobs_that_this_machine_named_are_deleted_as_orphans() {
         foreign, 1,
         "of all that the cut run left, nothing is nobody's"
     );
+}
+
+#[test]
+fn a_state_directory_from_the_middle_of_a_run_deletes_nothing_of_that_run_as_orphans() {
+    let (durable, sessions, now) = with_small_packs(&made(3, 7 * 24 * HOUR), 2);
+    let (gone, sessions) = sessions.split_first().unwrap();
+    let mut world = at(&durable, now);
+    remove(&mut world, gone);
+    let mut archive = world.open_archive("home").unwrap();
+    let table = archive.packs(&mut world.files).unwrap();
+    let needed: HashSet<[u8; 32]> = table.values().map(|entry| entry.name.0).collect();
+    let whole = world.end();
+    let mut checked = 0;
+    // The state is copied while the pack of the run is on its way; the run itself ends well.
+    let start = || at(&durable, now);
+    let command = |world: &mut MemoryWorld| {
+        remove(world, gone);
+        Ok(())
+    };
+    cut_everywhere(start, command, |n, killed| {
+        let copied = killed.crash(0).0;
+        if killed.store.is_settled() || copied.store.len() == whole.store.len() {
+            return;
+        }
+        checked += 1;
+        let store = whole.store.clone();
+        let mut world = at(&Durable { store, ..copied }, now + HOUR);
+        let request = CompactRequest {
+            archive: "home".into(),
+            // Nothing is moved, so that nothing but the orphans makes a commit due.
+            budget_bytes: Some(0),
+            orphans: true,
+        };
+        let ended = space::compact(&mut world, &request);
+        let mut deleted = world.store.deletes.iter();
+        let is_needed = deleted.any(|name| needed.contains(&name.0));
+        assert!(!is_needed, "call {n}: {ended:?}");
+        let store = world.crash(0).0.store;
+        let after = Durable {
+            store,
+            ..whole.clone()
+        };
+        assert_whole(&after, sessions);
+    });
+    assert!(checked > 1, "{checked} states");
 }
 
 #[test]

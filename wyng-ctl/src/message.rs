@@ -11,7 +11,7 @@ use wyng_control::{ExitStatus, Failure, Safe};
 
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
-use crate::quantity::session_name;
+use crate::quantity::{session_name, show_bytes};
 
 const NO_STATE: &str = "no-state";
 /// What is safe if a command ends before it begins.
@@ -23,6 +23,8 @@ pub(crate) enum Success {
     Backup,
     Verify,
     KeyProof,
+    Prune,
+    Rehearsal,
 }
 
 /// When a store was last verified.
@@ -233,6 +235,18 @@ impl Message {
                 "No problem was found.",
                 "Run `wyng-ctl key check ARCHIVE`, and see whether you still know the passphrase.",
             ),
+            Success::Prune => (
+                "prune-overdue",
+                "was pruned by the rules of all its volumes",
+                "All sessions; without a prune the archive only grows.",
+                "Run `wyng-ctl prune ARCHIVE`, and look why the timer did not.",
+            ),
+            Success::Rehearsal => (
+                "rehearsal-overdue",
+                "had a session restored by a rehearsal",
+                "No problem was found.",
+                "Run `wyng-ctl rehearse ARCHIVE`.",
+            ),
         };
         let when = match age_secs {
             None => format!("never {done}, or at a time ahead of this machine's clocks"),
@@ -243,6 +257,45 @@ impl Message {
             limit(limit_secs)
         );
         Self::new(code, ExitStatus::Partial, text, safe, next)
+    }
+
+    /// The store had less free space than the limit of `[archives.NAME.warn]` when it was last
+    /// opened.
+    pub(crate) fn of_full_store(
+        archive: &str,
+        free_bytes: u64,
+        (time, clock): (i64, &Clock),
+        limit_bytes: u64,
+    ) -> Self {
+        let text = format!(
+            "the store of archive {archive:?} had {} free when it was last opened ({}); the limit is {}",
+            show_bytes(free_bytes),
+            clock.ago(time),
+            show_bytes(limit_bytes)
+        );
+        Self::new(
+            "store-nearly-full",
+            ExitStatus::Partial,
+            text,
+            "All listed sessions.",
+            "Make room in the store, or remove sessions with `wyng-ctl prune ARCHIVE`: see what fills it with `wyng-ctl why ARCHIVE`.",
+        )
+    }
+
+    /// The state directory's file system has less free space than the limit.
+    pub(crate) fn of_full_state(free_bytes: u64, limit_bytes: u64) -> Self {
+        let text = format!(
+            "the file system of the state directory has {} free; the limit is {}",
+            show_bytes(free_bytes),
+            show_bytes(limit_bytes)
+        );
+        Self::new(
+            "state-nearly-full",
+            ExitStatus::Partial,
+            text,
+            "All listed sessions. Once it is full, nothing is backed up, and restores go on.",
+            "Make room on the file system of the state directory.",
+        )
     }
 
     pub(crate) fn of_snapshots_left(folder: &Path, errno: Errno) -> Self {

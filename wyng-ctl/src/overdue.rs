@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What `status` compares with the configuration: the ages of the newest sessions, of the last
-//! verify and of the last proof of the keys, as the daemon reports them.
+//! What `status` compares with the configuration: the ages of the newest sessions and of the last
+//! successes, and free space, as the daemon reports them.
 
 use std::collections::HashMap;
 
-use wyng_config::{Config, Profile, Warn};
+use wyng_config::{Config, Profile, STATE_FREE_BYTES, Warn};
 use wyng_control::{ArchiveAges, ToClient};
 
 use crate::clock::Clock;
@@ -22,9 +22,9 @@ pub(crate) struct Watch {
     ages: HashMap<String, ArchiveAges>,
 }
 
-/// Something overdue, and the archive that it is about.
+/// Something overdue or nearly full, and the archive that it is about, if it is about one.
 pub(crate) struct Overdue {
-    pub(crate) archive: String,
+    pub(crate) archive: Option<String>,
     pub(crate) message: Message,
 }
 
@@ -46,8 +46,8 @@ impl Watch {
         }
     }
 
-    /// Everything overdue in all archives and profiles, or in one archive and its profiles. A time
-    /// ahead of the clock counts as overdue, because its age is unknown.
+    /// Everything overdue or nearly full in all archives and profiles, or in one archive and its
+    /// profiles. A time ahead of the clock counts as overdue, because its age is unknown.
     pub(crate) fn overdue(
         &self,
         config: &Config,
@@ -59,34 +59,64 @@ impl Watch {
             .archives
             .iter()
             .filter(|(name, _)| is_asked(name))
-            .flat_map(|(name, archive)| self.overdue_archive(name, &archive.warn));
+            .flat_map(|(name, archive)| self.overdue_archive(name, &archive.warn, clock));
         let of_profiles = config
             .profiles
             .iter()
             .filter(|(_, profile)| is_asked(&profile.archive))
             .flat_map(|(name, profile)| self.overdue_profile(name, profile, clock));
-        of_archives.chain(of_profiles).collect()
+        let mut found: Vec<Overdue> = of_archives.chain(of_profiles).collect();
+        found.extend(self.full_state(config));
+        found
     }
 
-    /// Everything overdue by `[archives.NAME.warn]`. An archive that is not known here has no ages.
-    fn overdue_archive(&self, name: &str, warn: &Warn) -> Vec<Overdue> {
+    /// The state directory, if it is nearly full. All archives share it, so the highest limit
+    /// counts; archives that the configuration does not have count with the default.
+    fn full_state(&self, config: &Config) -> Option<Overdue> {
+        let limit = |name: &String| {
+            let warn = config.archives.get(name).map(|archive| archive.warn);
+            warn.and_then(|warn| warn.state_free_bytes)
+                .unwrap_or(STATE_FREE_BYTES)
+        };
+        let limit = self.ages.keys().map(limit).max()?;
+        let free = self.ages.values().filter_map(|ages| ages.state_free_bytes);
+        let free = free.min().filter(|free| *free < limit)?;
+        Some(Overdue {
+            archive: None,
+            message: Message::of_full_state(free, limit),
+        })
+    }
+
+    /// Everything overdue or nearly full by `[archives.NAME.warn]`. An archive that is not known
+    /// here has no ages. A store whose free space is not known is not taken for full.
+    fn overdue_archive(&self, name: &str, warn: &Warn, clock: &Clock) -> Vec<Overdue> {
         let Some(ages) = self.ages.get(name) else {
             return Vec::new();
         };
         let of = |success, age: Option<u64>, limit: Option<u64>| {
             let limit = limit.filter(|limit| age.is_none_or(|age| age > *limit))?;
-            Some(Overdue {
-                archive: name.to_owned(),
-                message: Message::of_overdue_archive(success, name, age, limit),
-            })
+            Some(Message::of_overdue_archive(success, name, age, limit))
+        };
+        let room = || {
+            let limit = warn.store_free_bytes?;
+            let free = ages.store_free_bytes.filter(|free| *free < limit)?;
+            let noted = (ages.store_free_time, clock);
+            Some(Message::of_full_store(name, free, noted, limit))
         };
         [
             of(Success::Backup, ages.backup_secs, warn.backup_secs),
             of(Success::Verify, ages.verify_secs, warn.verify_secs),
             of(Success::KeyProof, ages.key_proof_secs, warn.key_proof_secs),
+            of(Success::Prune, ages.prune_secs, warn.prune_secs),
+            of(Success::Rehearsal, ages.rehearsal_secs, warn.rehearsal_secs),
+            room(),
         ]
         .into_iter()
         .flatten()
+        .map(|message| Overdue {
+            archive: Some(name.to_owned()),
+            message,
+        })
         .collect()
     }
 
@@ -123,7 +153,7 @@ impl Watch {
             _ => {}
         }
         let of_archive = |message| Overdue {
-            archive: profile.archive.clone(),
+            archive: Some(profile.archive.clone()),
             message,
         };
         found.into_iter().map(of_archive).collect()

@@ -30,6 +30,8 @@ pub enum Exit {
     Silent = 15,
     /// The jail could not be entered; nothing was done.
     Unjailed = 16,
+    /// The connection to the store was lost. Blobs with a receipt stay.
+    StoreLost = 17,
 }
 
 impl Exit {
@@ -93,6 +95,7 @@ impl CallError {
             | Self::Stopped => Exit::Aborted,
             Self::Silent => Exit::Silent,
             Self::NotOpened(_) => Exit::NotOpened,
+            Self::Store(StoreError::Lost { .. }) => Exit::StoreLost,
             Self::Store(_) => Exit::StoreFailed,
         }
     }

@@ -78,6 +78,13 @@ pub(crate) fn before_the_network(service: Service, port: u16) {
     log("system call filter", allow_only(profile));
 }
 
+/// Restricts the helper to its pipes: ssh, which was started before, does all the rest. No file can
+/// be opened, no program started, and no socket made.
+pub(crate) fn after_connecting() {
+    log("no file", restrict_paths(&[]));
+    log("system call filter", allow_only(Profile::HelperPipes));
+}
+
 fn access(service: Service) -> PathAccess {
     match service {
         Service::Push => PathAccess::Add,

@@ -35,6 +35,7 @@ use input::Input;
 use output::Output;
 use store::directory::Directory;
 use store::s3::{self, S3};
+use store::sftp::Sftp;
 use store::webdav::{self, Webdav};
 use store::{Address, Fetch, Prune, Push};
 
@@ -99,8 +100,10 @@ fn call(service: Service) -> Result<(), CallError> {
             let store = Directory::open(service, destination.create, &folder)
                 .map_err(|opened| call.refuse(opened))?;
             drop(destination);
+            // Not every service may ask for it in the second jail.
+            let free_mib = store.free_mib();
             jail::after_open(service, store.root());
-            call.serve(store, scheme)
+            call.serve(store, scheme, free_mib)
         }
         Address::S3(address) => {
             let unopened = s3::Unopened::new(address, credentials)
@@ -109,7 +112,7 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::before_the_network(service, unopened.port());
             let store = S3::open(unopened, service, destination.create)
                 .map_err(|status| call.refuse_because(status))?;
-            call.serve(store, scheme)
+            call.serve(store, scheme, None)
         }
         Address::Webdav(address) => {
             let unopened = webdav::Unopened::new(address, credentials)
@@ -118,9 +121,15 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::before_the_network(service, unopened.port());
             let store = Webdav::open(unopened, service, destination.create)
                 .map_err(|status| call.refuse_because(status))?;
-            call.serve(store, scheme)
+            call.serve(store, scheme, None)
         }
-        Address::Sftp(_) => Err(call.refuse(BAD_DESTINATION)),
+        Address::Sftp(address) => {
+            let store = Sftp::open(service, destination.create, &address)
+                .map_err(|opened| call.refuse(opened))?;
+            drop(destination);
+            jail::after_connecting();
+            call.serve(store, scheme, None)
+        }
     }
 }
 
@@ -154,11 +163,12 @@ impl Call {
         mut self,
         store: S,
         scheme: &'static str,
+        free_mib: Option<u32>,
     ) -> Result<(), CallError> {
         info!(service = self.service.verb(), scheme, "store opened");
         self.output.send(&ToDaemon::Opened(Opened {
             status: OpenStatus::Ok,
-            free_mib: None,
+            free_mib,
         }))?;
         // Only behind the second jail, so that this thread is in it too.
         output::keep_alive(&self.output, Duration::from_secs(KEEP_ALIVE_SECS))?;

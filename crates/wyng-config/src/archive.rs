@@ -12,7 +12,7 @@ use wyng_control::{
 use crate::checks::positive;
 use crate::keep::WrittenKeep;
 use crate::mistake::Found;
-use crate::quantity::parse_secs;
+use crate::quantity::{parse_bytes, parse_secs};
 
 /// The options of `archive create` and `archive open` that the configuration gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Archive {
     /// Minimum age of a session that a prune removes, seconds. The archive's own counts if it is
     /// larger.
     pub minimum_age_secs: u64,
-    /// Ages from which `status` warns.
+    /// Ages and free space from which `status` warns.
     pub warn: Warn,
 }
 
@@ -100,7 +100,12 @@ impl WrittenCredentials {
     }
 }
 
-/// Ages of an archive from which `status` warns, seconds; `None`: never.
+/// Free space of the state directory below which `status` warns unless the configuration states
+/// another limit, bytes: about the local state of an archive of 1 TiB with 25 % of data.
+pub const STATE_FREE_BYTES: u64 = 256 << 20;
+
+/// Ages of an archive from which `status` warns, seconds, and free space below which it warns,
+/// bytes; `None`: never.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Warn {
     /// The newest session of any volume is older.
@@ -109,6 +114,14 @@ pub struct Warn {
     pub verify_secs: Option<u64>,
     /// No passphrase has opened the archive, with all its session keys, for longer.
     pub key_proof_secs: Option<u64>,
+    /// No prune by rules has succeeded for longer.
+    pub prune_secs: Option<u64>,
+    /// No rehearsal has succeeded for longer.
+    pub rehearsal_secs: Option<u64>,
+    /// The store stated less free space when it was last opened.
+    pub store_free_bytes: Option<u64>,
+    /// The file system of the state directory has less free space; `None`: [`STATE_FREE_BYTES`].
+    pub state_free_bytes: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -132,10 +145,17 @@ struct WrittenWarn {
     backup: Option<Spanned<String>>,
     verify: Option<Spanned<String>>,
     key_proof: Option<Spanned<String>>,
+    prune: Option<Spanned<String>>,
+    rehearsal: Option<Spanned<String>>,
+    store_free: Option<Spanned<String>>,
+    state_free: Option<Spanned<String>>,
 }
 
 impl WrittenWarn {
     fn check(self, found: &mut Found) -> Warn {
+        let room = |text: Option<Spanned<String>>, found: &mut Found| {
+            found.check(positive(&text?, parse_bytes, "\"256M\", \"10G\""))
+        };
         let mut age = |text: Option<Spanned<String>>| {
             found.check(positive(&text?, parse_secs, "\"2d\", \"12h\""))
         };
@@ -143,6 +163,10 @@ impl WrittenWarn {
             backup_secs: age(self.backup),
             verify_secs: age(self.verify),
             key_proof_secs: age(self.key_proof),
+            prune_secs: age(self.prune),
+            rehearsal_secs: age(self.rehearsal),
+            store_free_bytes: room(self.store_free, found),
+            state_free_bytes: room(self.state_free, found),
         }
     }
 }

@@ -23,7 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
-pub use archive::{Archive, Credentials, Warn};
+pub use archive::{Archive, Credentials, STATE_FREE_BYTES, Warn};
 use checks::{absolute, check_volume_name, check_word};
 use mistake::Found;
 pub use mistake::Mistake;
@@ -119,15 +119,19 @@ impl Config {
     /// The rules of a prune of this archive, as a profile of it has them.
     pub fn prune_rules(&self, archive: &str, profile: Option<&Profile>) -> PruneRules {
         let archive = self.archives.get(archive);
-        let of_profile = profile
-            .map(|profile| &profile.keep)
-            .filter(|keep| !keep.is_empty());
-        let of_archive = || archive.map(|archive| &archive.keep);
+        let mut of_volumes: BTreeMap<String, _> = BTreeMap::new();
+        if let Some(profile) = profile.filter(|profile| !profile.keep.is_empty()) {
+            let volumes = profile.volumes.iter().cloned();
+            of_volumes.extend(volumes.map(|volume| (volume, profile.keep.clone())));
+        }
+        if let Some(archive) = archive {
+            of_volumes.extend(archive.keep_volumes.clone());
+        }
         PruneRules {
-            keep: of_profile.or_else(of_archive).cloned().unwrap_or_default(),
-            of_volumes: archive.map_or_else(Vec::new, |archive| {
-                archive.keep_volumes.clone().into_iter().collect()
-            }),
+            keep: archive
+                .map(|archive| archive.keep.clone())
+                .unwrap_or_default(),
+            of_volumes: of_volumes.into_iter().collect(),
             minimum_age_secs: archive.map_or(0, |archive| archive.minimum_age_secs),
         }
     }
@@ -412,6 +416,28 @@ stall_timeout = "1s"
             .map(|mistake| mistake.line)
             .collect();
         assert_eq!(lines, [2, 4]);
+    }
+
+    #[test]
+    fn the_rules_of_a_profile_are_those_of_its_volumes_alone() {
+        let config = Config::parse(
+            "[archives.home]\nstore = \"dir:/mnt\"\n[archives.home.keep_volumes.c]\nlast = 9\n\
+             [volumes]\na = \"/x\"\nb = \"/y\"\nc = \"/z\"\n\
+             [profiles.hourly]\narchive = \"home\"\nvolumes = [\"a\", \"c\"]\n\
+             [profiles.hourly.keep]\nlast = 24\n",
+        )
+        .unwrap();
+        let rules = config.prune_rules("home", config.profiles.get("hourly"));
+        let last = |keep: &wyng_control::KeepRules| keep.last;
+        let of_volumes: Vec<(&str, u32)> = rules
+            .of_volumes
+            .iter()
+            .map(|(name, keep)| (name.as_str(), last(keep)))
+            .collect();
+        assert_eq!(
+            (last(&rules.keep), of_volumes),
+            (0, vec![("a", 24), ("c", 9)])
+        );
     }
 
     #[test]

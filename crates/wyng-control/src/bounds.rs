@@ -5,6 +5,8 @@
 //! The checks cover size and alphabet, so that no message grows on its way and no failure quotes a
 //! megabyte. The keyholder checks whether an archive, a volume or a session exists.
 
+use std::collections::BTreeSet;
+
 use crate::command::{
     BackupSource, Command, CompareWith, HoldOff, PruneRules, SessionChoice, UNLOCK_MAX_SECS,
     Unattended,
@@ -25,8 +27,6 @@ const DESCRIPTION_MAX_BYTES: usize = 1000;
 /// Maximum number of sources, volumes or far ends in one command. Each source keeps up to three
 /// descriptors open until its session is committed.
 pub const ITEMS_MAX: usize = 256;
-/// Maximum number of volumes with rules of their own for a prune.
-const RULES_MAX: usize = 64;
 /// Maximum number of tags in the rules of a prune.
 const TAG_RULES_MAX: usize = 64;
 /// Maximum length of a tag, bytes.
@@ -265,17 +265,15 @@ fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
 
 fn check_rules(rules: &PruneRules) -> Result<(), Failure> {
     let volumes = &rules.of_volumes;
-    if volumes.len() > RULES_MAX {
-        return Err(out_of_bounds(
-            "the number of volumes with rules of their own",
-            "at most 64",
-        ));
-    }
+    check_count(
+        volumes.len(),
+        "the number of volumes with rules of their own",
+    )?;
     volumes
         .iter()
         .try_for_each(|(volume, _)| check_volume(volume))?;
     let all = volumes.iter().map(|(_, keep)| keep).chain([&rules.keep]);
-    let tags: Vec<&String> = all.flat_map(|keep| &keep.tags).collect();
+    let tags: BTreeSet<&String> = all.flat_map(|keep| &keep.tags).collect();
     let fits = |tag: &&String| (1..=TAG_MAX_BYTES).contains(&tag.len());
     if tags.len() > TAG_RULES_MAX || !tags.iter().all(fits) {
         return Err(out_of_bounds(

@@ -369,6 +369,16 @@ pub struct ArchiveAges {
     pub verify_secs: Option<u64>,
     /// The age of the newest commit whose session keys were all derived and compared.
     pub key_proof_secs: Option<u64>,
+    /// The time since the last prune by rules of every volume that has rules.
+    pub prune_secs: Option<u64>,
+    /// The time since the last rehearsal that restored a session and found it intact.
+    pub rehearsal_secs: Option<u64>,
+    /// Free space that the far end stated when it last opened the store, bytes; `None`: not known.
+    pub store_free_bytes: Option<u64>,
+    /// When it stated that, seconds since 1970 UTC; 0: never.
+    pub store_free_time: i64,
+    /// Free space of the file system of the state directory, bytes; `None`: not known.
+    pub state_free_bytes: Option<u64>,
     /// Number of sessions of all volumes.
     pub session_count: u64,
 }
@@ -621,6 +631,8 @@ pub enum KeepReason {
     Newest,
     /// It is the volume's newest sound session.
     NewestSound,
+    /// It is damaged, and no person has asked for this prune.
+    Damaged,
     /// A person pinned it.
     Pinned,
     /// It is younger than the minimum age.

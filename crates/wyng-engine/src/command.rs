@@ -8,9 +8,9 @@ use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
 use super::{admin, backup, kept, look, prune, restore, space, verify};
-use crate::state::{ArchiveFolder, Origins};
+use crate::state::{ArchiveFolder, Origins, StoreRoom};
 use crate::unattended::{Run, unless_too_soon};
-use crate::world::{Client, Files, Parts, Secrets, World};
+use crate::world::{Client, Clock, Files, Parts, Secrets, Store, World};
 
 /// The errno of a read-only file system, `EROFS`.
 const READ_ONLY: i32 = 30;
@@ -41,6 +41,9 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
     }
     let clock = kept::begin(world, !works_read_only(&command))?;
     let noted = noted(&command).map(str::to_owned);
+    let named = command.archive().map(str::to_owned);
+    // What a command without an archive heard is nobody's.
+    world.store.take_free_mib();
     let outcome = report_clock(world, &command, clock).and_then(|()| carry_out(world, command));
     let exit = outcome.as_ref().map_or_else(Failure::exit, |exit| *exit);
     let counts = matches!(
@@ -51,8 +54,30 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         // The day's record is a hint for `history`, so its failure is not the command's.
         let _ = look::note_day(world, &archive);
     }
+    if let Some((archive, free_mib)) = named.zip(world.store.take_free_mib()) {
+        // The same of the store's free space, a hint for `status`.
+        let _ = note_store_room(world, &archive, free_mib);
+    }
     kept::observe_clock(world);
     outcome
+}
+
+/// Notes the free space that the archive's far end stated.
+fn note_store_room<P: Parts>(
+    world: &mut World<P>,
+    archive: &str,
+    free_mib: u32,
+) -> Result<(), Failure> {
+    if world.files.only_looks() {
+        return Ok(());
+    }
+    let folder = ArchiveFolder::find(&mut world.files, archive)?;
+    let wall_secs = world.clock.wall_secs();
+    StoreRoom {
+        free_mib,
+        wall_secs,
+    }
+    .write(&mut world.files, &folder)
 }
 
 /// Reports a jump of the wall clock in commands that a person reads and in backups, which are dated

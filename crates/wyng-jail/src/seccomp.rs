@@ -53,6 +53,8 @@ pub enum Profile {
     NetworkPrune,
     /// The helper of a store behind the network: receives blobs. It can open no file.
     NetworkFetch,
+    /// The helper, with ssh started: reads and writes pipes.
+    HelperPipes,
 }
 
 /// Installs a profile for all threads of the process. [`crate::no_new_privileges`] must be called
@@ -62,6 +64,14 @@ pub fn allow_only(profile: Profile) -> Enforced {
 }
 
 fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
+    if profile == Profile::HelperPipes {
+        // glibc looks into a file of /proc when a thread gives memory back, and can do without it.
+        apply(
+            rules(&[libc::SYS_openat], &[])?,
+            SeccompAction::Allow,
+            SeccompAction::Errno(libc::EACCES as u32),
+        )?;
+    }
     let allowed: &[&[c_long]] = match profile {
         Profile::Spawner => return install_for_far_ends(),
         Profile::Supervisor => &[CHILDREN],
@@ -77,6 +87,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::HelperFetch => &[STORE, STORE_READS],
         Profile::NetworkPush | Profile::NetworkFetch => &[NETWORK, NETWORK_PIPES],
         Profile::NetworkPrune => &[NETWORK],
+        Profile::HelperPipes => &[STORE_PIPES],
     };
     let ioctls: &[u32] = match profile {
         Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => {
@@ -427,6 +438,7 @@ const STATE_FILES: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_pipe2,
     libc::SYS_splice,
+    libc::SYS_fstatfs,
 ];
 
 /// Files below the state directory, read only.
@@ -440,6 +452,7 @@ const READING: &[c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
+    libc::SYS_fstatfs,
 ];
 
 /// The pipe to the far end, and memory files.
@@ -463,6 +476,9 @@ const STORE: &[c_long] = &[
     libc::SYS_statx,
     libc::SYS_getdents64,
 ];
+
+/// The pipes to the daemon and to ssh. Every `openat` fails, by a filter of its own.
+const STORE_PIPES: &[c_long] = &[libc::SYS_read, libc::SYS_pipe2, libc::SYS_openat];
 
 /// Temporary files, their names, and the file under a name that is taken.
 const STORE_ADDS: &[c_long] = &[

@@ -158,12 +158,19 @@ pub enum ToDaemon {
     KeepAlive,
 }
 
+impl OpenStatus {
+    /// Whether the store's free space is stated with it.
+    fn states_room(self) -> bool {
+        matches!(self, Self::Ok | Self::Full)
+    }
+}
+
 /// `status:u8 zero[3] free:u32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// The outcome of OPEN.
     pub status: OpenStatus,
-    /// The store's free space, MiB, if it is known. Only with `Full`.
+    /// The store's free space, MiB, if it is known. Only with `Ok` and `Full`.
     pub free_mib: Option<u32>,
 }
 
@@ -257,7 +264,7 @@ impl ToDaemon {
                 let status = status(fields.u8()?, OpenStatus::from_byte)?;
                 Self::Opened(Opened {
                     status,
-                    free_mib: free(&mut fields, status == OpenStatus::Full)?,
+                    free_mib: free(&mut fields, status.states_room())?,
                 })
             }
             RECEIPT => {
@@ -303,7 +310,7 @@ impl ToDaemon {
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
             Self::Opened(opened) => {
-                let free = free_bytes(opened.free_mib, opened.status == OpenStatus::Full)?;
+                let free = free_bytes(opened.free_mib, opened.status.states_room())?;
                 fields::encode(out, OPENED, &[&[opened.status.byte(), 0, 0, 0], &free])
             }
             Self::Receipt(receipt) => {
@@ -385,20 +392,20 @@ fn status<T>(byte: u8, from_byte: impl Fn(u8) -> Option<T>) -> Result<T, DecodeE
 /// On the wire: the free space is not known.
 const NOT_KNOWN: u32 = u32::MAX;
 
-/// Reads three zeros and the free space, which only a full store states.
-fn free(fields: &mut Fields<'_>, is_full: bool) -> Result<Option<u32>, DecodeError> {
+/// Reads three zeros and the free space, if the status is one with which a store states it.
+fn free(fields: &mut Fields<'_>, is_stated: bool) -> Result<Option<u32>, DecodeError> {
     fields.zeros::<3>()?;
-    if !is_full {
+    if !is_stated {
         return fields.zeros::<4>().map(|()| None);
     }
     Ok(Some(fields.u32()?).filter(|mib| *mib != NOT_KNOWN))
 }
 
-fn free_bytes(free_mib: Option<u32>, is_full: bool) -> Result<[u8; 4], EncodeError> {
+fn free_bytes(free_mib: Option<u32>, is_stated: bool) -> Result<[u8; 4], EncodeError> {
     match free_mib {
-        None if !is_full => Ok([0; 4]),
+        None if !is_stated => Ok([0; 4]),
         None => Ok(NOT_KNOWN.to_le_bytes()),
-        Some(mib) => in_bounds(is_full && mib != NOT_KNOWN).map(|()| mib.to_le_bytes()),
+        Some(mib) => in_bounds(is_stated && mib != NOT_KNOWN).map(|()| mib.to_le_bytes()),
     }
 }
 

@@ -90,7 +90,7 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
         (prop::sample::select(OpenStatus::ALL), free()).prop_map(|(status, free_mib)| {
             ToDaemon::Opened(Opened {
                 status,
-                free_mib: free_mib.filter(|_| status == OpenStatus::Full),
+                free_mib: free_mib.filter(|_| matches!(status, OpenStatus::Ok | OpenStatus::Full)),
             })
         }),
         (
@@ -355,10 +355,10 @@ fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
 }
 
 #[test]
-fn free_space_is_stated_by_a_full_store_and_by_no_other() {
+fn free_space_is_stated_by_an_open_or_full_store_and_by_no_other() {
     for frame in [
         ToDaemon::Opened(Opened {
-            status: OpenStatus::Ok,
+            status: OpenStatus::Empty,
             free_mib: Some(1),
         }),
         ToDaemon::Receipt(Receipt {
@@ -502,7 +502,7 @@ fn every_reserved_byte_must_be_zero() {
             );
         }
     }
-    let opened_bytes = bytes_to_daemon(opened(OpenStatus::Ok));
+    let opened_bytes = bytes_to_daemon(opened(OpenStatus::Empty));
     for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
         let mut changed = opened_bytes.clone();
         changed[place] = 1;

@@ -69,6 +69,10 @@ impl MemoryFiles {
 }
 
 impl Files for MemoryFiles {
+    fn free_bytes(&mut self) -> Option<u64> {
+        None
+    }
+
     fn only_looks(&self) -> bool {
         self.only_looks
     }

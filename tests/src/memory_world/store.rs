@@ -1,22 +1,30 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A store in memory. A blob without a receipt may have arrived or not.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wyng_control::Failure;
 use wyng_engine::world::{
     Deleted, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
 };
-use wyng_wire::{BlobName, Service};
+use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
 use super::plug::Plug;
+
+/// A PUT without a receipt.
+struct Sent {
+    number: u64,
+    name: BlobName,
+    bytes: Vec<u8>,
+    reserve: Reserve,
+}
 
 /// A store of blobs, with receipts that may be lost on the way.
 pub struct MemoryStore {
     plug: Plug,
     blobs: BTreeMap<[u8; 32], Vec<u8>>,
     /// Sent, and not durable for certain.
-    in_flight: VecDeque<(u64, BlobName, Vec<u8>)>,
+    in_flight: VecDeque<Sent>,
     put_number: u64,
     asked: VecDeque<(BlobName, usize, usize)>,
     /// The plug is pulled when so many blobs were put.
@@ -45,6 +53,10 @@ pub struct MemoryStore {
     pub drops_puts_from: Option<u64>,
     /// The far end says of every name that a blob lies under it.
     pub shows_everything: bool,
+    /// Names under which the far end shows nothing, and says that it stored what is put there.
+    pub hidden: BTreeSet<[u8; 32]>,
+    /// Space for blobs and for the reserve, bytes, if it is limited.
+    pub capacity_bytes: Option<u64>,
     /// Names of the blobs that were requested, in order.
     pub read: Vec<[u8; 32]>,
 }
@@ -71,6 +83,8 @@ impl MemoryStore {
             refused_services: Vec::new(),
             drops_puts_from: None,
             shows_everything: false,
+            hidden: BTreeSet::new(),
+            capacity_bytes: None,
             read: Vec::new(),
         }
     }
@@ -79,9 +93,10 @@ impl MemoryStore {
     /// which of those without a receipt arrived.
     pub fn crash(&self, chance: u64) -> (BTreeMap<[u8; 32], Vec<u8>>, usize) {
         let (mut blobs, mut arrived) = (self.blobs.clone(), self.plug.unjournaled());
-        for (place, (_, name, bytes)) in self.in_flight.iter().enumerate() {
-            if (chance >> (place % 64)) & 1 == 1 {
-                blobs.entry(name.0).or_insert_with(|| bytes.clone());
+        for (place, sent) in self.in_flight.iter().enumerate() {
+            if (chance >> (place % 64)) & 1 == 1 && self.keeps(sent) {
+                let bytes = || sent.bytes.clone();
+                blobs.entry(sent.name.0).or_insert_with(bytes);
                 arrived += 1;
             }
         }
@@ -109,20 +124,63 @@ impl MemoryStore {
         }
     }
 
-    fn settle_oldest(&mut self) -> Option<Receipt> {
-        let (number, name, bytes) = self.in_flight.pop_front()?;
-        let kept = match self.blobs.get(&name.0) {
+    /// Whether what is sent is stored, where its name is free.
+    fn keeps(&self, sent: &Sent) -> bool {
+        let drops = self.drops_puts_from.is_some_and(|from| sent.number >= from);
+        !drops && !self.hidden.contains(&sent.name.0)
+    }
+
+    /// What a GET or a STAT finds.
+    fn shown(&self, name: &BlobName) -> Option<&Vec<u8>> {
+        let is_hidden = self.hidden.contains(&name.0);
+        self.blobs.get(&name.0).filter(|_| !is_hidden)
+    }
+
+    /// Bytes of all blobs.
+    pub fn stored_bytes(&self) -> u64 {
+        self.blobs.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Refuses what would leave less free space than the reserve, as the helper does.
+    fn check_space(&self, sent: &Sent) -> Result<(), Failure> {
+        let Some(capacity_bytes) = self.capacity_bytes else {
+            return Ok(());
+        };
+        let free_bytes = capacity_bytes.saturating_sub(self.stored_bytes());
+        let reserve_bytes = match sent.reserve {
+            Reserve::Untouched => RESERVE_BYTES,
+            Reserve::Usable => 0,
+        };
+        if free_bytes >= reserve_bytes + sent.bytes.len() as u64 {
+            return Ok(());
+        }
+        Err(Failure::StoreFull {
+            store: "memory".into(),
+            free_mib: u32::try_from(free_bytes >> 20).ok(),
+            reserve_mib: u32::try_from(RESERVE_BYTES >> 20).unwrap(),
+        })
+    }
+
+    fn settle_oldest(&mut self) -> Result<Option<Receipt>, Failure> {
+        let Some(sent) = self.in_flight.pop_front() else {
+            return Ok(None);
+        };
+        let kept = match self.shown(&sent.name) {
             None => Kept::New,
             Some(_) if !self.push_may_read => Kept::Unknown,
-            Some(there) if *there == bytes => Kept::Same,
+            Some(there) if *there == sent.bytes => Kept::Same,
             Some(_) => Kept::Different,
         };
-        self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| bytes.clone());
-        if self.drops_puts_from.is_none_or(|from| number < from) {
-            self.blobs.entry(name.0).or_insert(bytes);
+        if kept == Kept::New {
+            self.check_space(&sent)?;
+        }
+        self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| sent.bytes.clone());
+        if self.keeps(&sent) {
+            self.blobs.entry(sent.name.0).or_insert(sent.bytes);
         }
         self.plug.note_receipt();
-        Some(Receipt { number, kept })
+        let number = sent.number;
+        Ok(Some(Receipt { number, kept }))
     }
 }
 
@@ -158,7 +216,7 @@ impl Store for MemoryStore {
         name: BlobName,
         mut bytes: Vec<u8>,
         length_bytes: usize,
-        _: Reserve,
+        reserve: Reserve,
     ) -> Result<u64, Failure> {
         self.plug.change();
         bytes.truncate(length_bytes);
@@ -168,15 +226,21 @@ impl Store for MemoryStore {
             self.plug.pull();
         }
         self.puts.push(length_bytes);
-        self.in_flight.push_back((self.put_number, name, bytes));
-        Ok(self.put_number)
+        let number = self.put_number;
+        self.in_flight.push_back(Sent {
+            number,
+            name,
+            bytes,
+            reserve,
+        });
+        Ok(number)
     }
 
     fn receipt(&mut self, wait: Wait) -> Result<Option<Receipt>, Failure> {
         self.plug.change();
         // Without waiting, receipts are late.
         if wait == Wait::UntilThere || self.in_flight.len() > 2 {
-            Ok(self.settle_oldest())
+            self.settle_oldest()
         } else {
             Ok(None)
         }
@@ -188,7 +252,7 @@ impl Store for MemoryStore {
 
     fn finish_push(&mut self) -> Result<(), Failure> {
         self.plug.change();
-        while self.settle_oldest().is_some() {}
+        while self.settle_oldest()?.is_some() {}
         Ok(())
     }
 
@@ -237,7 +301,7 @@ impl Store for MemoryStore {
         self.plug.step();
         self.reach_far_end()?;
         let (name, offset, length) = self.asked.pop_front().unwrap();
-        Ok(match self.blobs.get(&name.0) {
+        Ok(match self.shown(&name) {
             None => Fetched::Missing,
             Some(bytes) => bytes
                 .get(offset..offset + length)
@@ -253,16 +317,18 @@ impl Store for MemoryStore {
         } else {
             Found::Nothing
         };
-        Ok(self.blobs.get(&name.0).map_or(shown, |bytes| Found::Blob {
+        Ok(self.shown(&name).map_or(shown, |bytes| Found::Blob {
             length_bytes: bytes.len() as u64,
         }))
     }
 
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         self.plug.step();
-        self.blobs
+        let shown = self
+            .blobs
             .iter()
-            .for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
+            .filter(|(name, _)| !self.hidden.contains(*name));
+        shown.for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));
         Ok(true)
     }
 

@@ -217,6 +217,19 @@ impl Call {
         self.send_raw(bytes);
     }
 
+    /// Sends a PUT to a helper that may end before it is sent.
+    pub(crate) fn try_put(&mut self, name: BlobName, bytes: &[u8]) {
+        let put = ToHelper::Put(Put {
+            number: self.next_number(),
+            name,
+            length_bytes: bytes.len() as u32,
+            may_use_reserve: false,
+        });
+        let mut place = [0; wyng_wire::TO_HELPER_MAX];
+        self.try_send_raw(put.encode(&mut place).unwrap());
+        self.try_send_raw(bytes);
+    }
+
     /// Sends a PUT without its body.
     pub(crate) fn announce(&mut self, name: BlobName, length_bytes: u32, reserve: Reserve) {
         let number = self.next_number();
@@ -237,16 +250,21 @@ impl Call {
 
     /// The next frame except for KEEP_ALIVE, and the numbers that it settles.
     pub(crate) fn read(&mut self) -> (ToDaemon, Option<std::ops::RangeInclusive<u64>>) {
+        self.try_read().unwrap()
+    }
+
+    /// The same, until the helper's output ends.
+    pub(crate) fn try_read(&mut self) -> Option<(ToDaemon, Option<std::ops::RangeInclusive<u64>>)> {
         loop {
             let mut frame = [0; wyng_wire::TO_DAEMON_MAX];
             let (header, behind) = frame.split_first_chunk_mut::<HEADER_BYTES>().unwrap();
-            self.stdout.read_exact(header).unwrap();
+            self.stdout.read_exact(header).ok()?;
             let rest_bytes = ToDaemon::rest_bytes(header).unwrap();
-            self.stdout.read_exact(&mut behind[..rest_bytes]).unwrap();
+            self.stdout.read_exact(&mut behind[..rest_bytes]).ok()?;
             let decoded = ToDaemon::decode(&frame[..HEADER_BYTES + rest_bytes]).unwrap();
             let settled = self.rules.accept(&decoded, self.sent_through).unwrap();
             if decoded != ToDaemon::KeepAlive {
-                return (decoded, settled);
+                return Some((decoded, settled));
             }
         }
     }

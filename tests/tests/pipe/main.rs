@@ -8,3 +8,4 @@ mod fetching;
 mod opening;
 mod pruning;
 mod pushing;
+mod sftp;

@@ -91,6 +91,26 @@ fn of_archives(object: &Value) -> Vec<Metric> {
             help: "Share of the store that was read back whole and right, 0 to 1.",
             samples: each(&field("proven_share")),
         },
+        Metric {
+            name: "wyng_prune_age_seconds",
+            help: "Time since the last prune by rules of every volume that has rules.",
+            samples: each(&field("last_prune_age_seconds")),
+        },
+        Metric {
+            name: "wyng_rehearsal_age_seconds",
+            help: "Time since the last rehearsal that found a session intact.",
+            samples: each(&field("last_rehearsal_age_seconds")),
+        },
+        Metric {
+            name: "wyng_store_free_bytes",
+            help: "Free space of the store, as its far end last stated it.",
+            samples: each(&field("store_free_bytes")),
+        },
+        Metric {
+            name: "wyng_state_free_bytes",
+            help: "Free space of the file system of the state directory.",
+            samples: each(&field("state_free_bytes")),
+        },
     ]
 }
 

@@ -152,10 +152,10 @@ impl Report {
 
     /// Takes something overdue: an error of the command, and a warning of its archive.
     pub(crate) fn fail_overdue(&mut self, overdue: &Overdue) {
-        let told = self
-            .advice
-            .apply(overdue.message.clone(), Some(&overdue.archive));
-        self.found.take_overdue(&overdue.archive, &told);
+        if let Some(archive) = &overdue.archive {
+            let told = self.advice.apply(overdue.message.clone(), Some(archive));
+            self.found.take_overdue(archive, &told);
+        }
         self.fail(overdue.message.clone());
     }
 
@@ -336,7 +336,14 @@ impl Report {
     pub(crate) fn draw_history(&mut self, path: &Path) -> ExitStatus {
         let archive = self.archive.as_deref().unwrap_or_default();
         match write_picture(path, archive, self.found.history()) {
-            Ok(()) => ExitStatus::Done,
+            Ok(()) => {
+                if !self.json {
+                    let line = format!("picture written: {}", plain(&path.to_string_lossy()));
+                    self.human.flush(&mut self.output);
+                    self.human.say(&line, &mut self.output);
+                }
+                ExitStatus::Done
+            }
             Err(error) => self.fail(Message::of_unwritable(path, &error)),
         }
     }
@@ -526,6 +533,10 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_overdue_archive(Success::Backup, "home", None, 86_400),
             Message::of_overdue_archive(Success::Verify, "home", Some(90_000), 86_400),
             Message::of_overdue_archive(Success::KeyProof, "home", None, 86_400),
+            Message::of_overdue_archive(Success::Prune, "home", None, 86_400),
+            Message::of_overdue_archive(Success::Rehearsal, "home", None, 86_400),
+            Message::of_full_store("home", 1 << 30, (60, &clock), 10 << 30),
+            Message::of_full_state(1 << 20, 256 << 20),
             Message::of_session_ahead("PROFILE", "vm", i64::from(u32::MAX), &clock),
             Message::of_overdue_verify("PROFILE", "home", Verified::Never, 86_400),
             Message::of_missing_policy("/path"),
@@ -734,6 +745,11 @@ What a person must know although the command did what it was asked to. With `--j
                 last_verify_time: 0,
                 verify_secs: None,
                 key_proof_secs: None,
+                prune_secs: Some(7200),
+                rehearsal_secs: None,
+                store_free_bytes: Some(5 << 30),
+                store_free_time: 1_795_416_190,
+                state_free_bytes: Some(1 << 30),
                 session_count: 12,
             }),
             ToClient::Acknowledged {

@@ -119,6 +119,7 @@ fn word(reason: &KeepReason) -> String {
     match reason {
         KeepReason::Newest => "newest".into(),
         KeepReason::NewestSound => "newest-sound".into(),
+        KeepReason::Damaged => "damaged".into(),
         KeepReason::Pinned => "pinned".into(),
         KeepReason::Young => "young".into(),
         KeepReason::Tag(tag) => format!("tag:{tag}"),

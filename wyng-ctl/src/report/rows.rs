@@ -72,6 +72,14 @@ struct AgesFields {
     verify_secs: Option<u64>,
     #[serde(rename = "key_proof_age_seconds")]
     key_proof_secs: Option<u64>,
+    #[serde(rename = "last_prune_age_seconds")]
+    prune_secs: Option<u64>,
+    #[serde(rename = "last_rehearsal_age_seconds")]
+    rehearsal_secs: Option<u64>,
+    store_free_bytes: Option<u64>,
+    #[serde(rename = "store_free_noted", serialize_with = "time_or_never")]
+    store_free_time: i64,
+    state_free_bytes: Option<u64>,
     #[serde(rename = "sessions")]
     session_count: u64,
 }

@@ -123,7 +123,8 @@ fn send_pieces(
         BytesStatus::Short
     };
     loop {
-        let wanted = left_bytes.min(u64::from(PIECE_MAX)) as usize;
+        // At most a piece comes; the rest is asked for next.
+        let wanted = usize::try_from(left_bytes).unwrap_or(usize::MAX);
         let (count, status) = match blob.fill(piece, offset_bytes, wanted) {
             Ok(count) if count as u64 == left_bytes => (count, last),
             // The blob has become shorter since it was opened.
@@ -158,7 +159,9 @@ enum Unread {
 /// A fault of this blob is reported; a fault that every other blob would meet too ends the call.
 fn unread(problem: StoreError) -> Result<Unread, CallError> {
     match problem {
-        StoreError::Failed { .. } | StoreError::Full { .. } => return Err(problem.into()),
+        StoreError::Failed { .. } | StoreError::Full { .. } | StoreError::Lost { .. } => {
+            return Err(problem.into());
+        }
         StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
             warn!("{problem}")
         }

@@ -50,6 +50,9 @@ fn settle<S: Prune>(
 ) -> Result<(), CallError> {
     let settled = store.settle();
     for (number, name, deleted) in pending.drain(..) {
+        if let Err(StoreError::Lost { .. }) = &settled {
+            break; // the exit status says why
+        }
         if let Err(problem) = &settled {
             receipts.settle(number, &name, delete_status(problem))?;
             break;
@@ -57,6 +60,7 @@ fn settle<S: Prune>(
         match deleted {
             Ok(true) => receipts.settle(number, &name, ReceiptStatus::Deleted)?,
             Ok(false) => receipts.settle(number, &name, ReceiptStatus::Absent)?,
+            Err(problem @ StoreError::Lost { .. }) => return Err(problem.into()),
             Err(problem) => {
                 receipts.settle(number, &name, delete_status(&problem))?;
                 if matches!(problem, StoreError::Full { .. } | StoreError::Failed { .. }) {
@@ -76,6 +80,8 @@ fn delete_status(problem: &StoreError) -> ReceiptStatus {
         StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
             ReceiptStatus::Refused
         }
-        StoreError::Full { .. } | StoreError::Failed { .. } => ReceiptStatus::Failed,
+        StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Lost { .. } => {
+            ReceiptStatus::Failed
+        }
     }
 }

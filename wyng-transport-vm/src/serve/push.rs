@@ -162,6 +162,11 @@ fn settle_body<U: Upload>(
 ) -> Result<(), CallError> {
     match upload.and_then(Upload::finish) {
         Ok(placed) => receipts.settle(number, name, status_of_placed(placed)),
+        // Nothing is known of this blob, and the exit status says why.
+        Err(problem @ StoreError::Lost { .. }) => {
+            receipts.flush()?;
+            Err(problem.into())
+        }
         Err(problem) => {
             let free_mib = if let StoreError::Full { free_mib } = problem {
                 free_mib
@@ -194,7 +199,7 @@ fn put_status(problem: &StoreError) -> ReceiptStatus {
         StoreError::Refused { .. } => ReceiptStatus::Refused,
         StoreError::Foreign { .. } => ReceiptStatus::ExistsDifferent,
         StoreError::Unusable { .. } => ReceiptStatus::ExistsUnknown,
-        StoreError::Failed { .. } => ReceiptStatus::Failed,
+        StoreError::Failed { .. } | StoreError::Lost { .. } => ReceiptStatus::Failed,
     }
 }
 

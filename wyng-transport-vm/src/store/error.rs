@@ -4,6 +4,8 @@
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::sftp::Lost;
+
 /// Why a store did not do what was requested.
 #[derive(Debug, Error)]
 pub(crate) enum StoreError {
@@ -23,6 +25,9 @@ pub(crate) enum StoreError {
     /// The store failed; the state of this blob is not known.
     #[error("the store failed to {step}: {errno}")]
     Failed { step: &'static str, errno: Errno },
+    /// The connection to the store is lost; the state of every blob without a receipt is not known.
+    #[error("cannot {step}: {lost}")]
+    Lost { step: &'static str, lost: Lost },
 }
 
 impl StoreError {

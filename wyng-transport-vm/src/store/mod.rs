@@ -8,6 +8,7 @@ pub(crate) mod directory;
 mod error;
 mod range;
 pub(crate) mod s3;
+pub(crate) mod sftp;
 mod traits;
 mod url;
 pub(crate) mod webdav;

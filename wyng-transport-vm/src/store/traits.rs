@@ -133,8 +133,9 @@ pub(crate) trait Blob {
     /// Length of the blob when it was opened, bytes.
     fn length_bytes(&self) -> u64;
 
-    /// Takes up to `wanted` bytes from `offset_bytes` on into the piece, and returns their number:
-    /// at least one, unless the blob ends there.
+    /// Takes up to `wanted` bytes from `offset_bytes` on into the piece, as many as it holds, and
+    /// returns their number: at least one, unless the blob ends there. What does not fit will be
+    /// asked for next, so it can be read ahead.
     fn fill(
         &self,
         piece: &mut Piece,

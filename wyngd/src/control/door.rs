@@ -144,6 +144,9 @@ impl Door {
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
                 trust_clock: true, ..
+            }
+            | Command::Prune {
+                trust_clock: true, ..
             } => denied("trust this machine's clock"),
             // A timer's prune refuses after a jump of the clock, as does one after a backup.
             Command::Prune {
@@ -158,10 +161,15 @@ impl Door {
                 prune_after: Some(rules),
                 ..
             } if !self.has_rules(archive, rules) => denied(pruning),
+            // Damage that is believed removes sessions: a person who may decide has to look first.
+            Command::Backup { heal: true, .. } => denied("have damage believed by --heal"),
             Command::Compact { .. } => denied("compact an archive"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
             Command::Pin { pinned: false, .. } => denied("unpin a session"),
+            // The rules of a prune name volumes and tags.
+            Command::VolumeRename { .. } => denied("rename a volume"),
+            Command::Tag { remove: true, .. } => denied("remove a tag"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -200,7 +208,6 @@ impl Door {
             | Command::List { .. }
             | Command::Why { .. }
             | Command::History { .. }
-            | Command::VolumeRename { .. }
             | Command::VolumeDescribe { .. }
             | Command::Tag { .. }
             | Command::Restore { .. }
@@ -369,7 +376,41 @@ mod tests {
             remove(true),
             pin(true),
         ];
+        let by_hand = |trust_clock, unattended| Command::Prune {
+            archive: "home".into(),
+            volumes: Vec::new(),
+            rules: configured.clone(),
+            dry_run: false,
+            unattended,
+            trust_clock,
+        };
+        let healing = Command::Backup {
+            archive: "home".into(),
+            sources: Vec::new(),
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: true,
+            unattended: None,
+            verify: false,
+            max_new_bytes: None,
+            prune_after: None,
+        };
         let denied = [
+            by_hand(true, true),
+            healing,
+            Command::VolumeRename {
+                archive: "home".into(),
+                volume: "vm".into(),
+                new: "scratch".into(),
+            },
+            Command::Tag {
+                archive: "home".into(),
+                volume: "vm".into(),
+                session: SessionChoice::Latest,
+                remove: true,
+                tags: vec!["keep".into()],
+            },
             prune(false),
             by_timer("home", &configured, false),
             by_timer("home", &rules, true),

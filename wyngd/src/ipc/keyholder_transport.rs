@@ -79,7 +79,10 @@ pub enum TransportToKeyholder {
     /// Nothing is left of the command before; the answer to [`KeyholderToTransport::CloseAll`].
     AllClosed,
     /// The store is open.
-    Opened,
+    Opened {
+        /// Free space that the far end states, MiB; `None`: not known.
+        free_mib: Option<u32>,
+    },
     /// PUTs `first` to `last` have this answer.
     Receipt {
         /// Number of the first PUT.

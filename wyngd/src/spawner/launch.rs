@@ -20,6 +20,11 @@ pub(super) const HELPER: &str = "wyng-transport-vm";
 const BY_SIGNAL: i32 = 128;
 /// Exit status of the helper: the store failed, and not only for one blob.
 const STORE_FAILED: i32 = 14;
+/// Exit status of the helper: the connection to the store was lost.
+const STORE_LOST: i32 = 17;
+/// What ssh finds its agent, its configuration and its helpers by. A helper on this machine starts
+/// ssh where the store is an SFTP server.
+const SSH_VARIABLES: [&str; 4] = ["PATH", "HOME", "USER", "SSH_AUTH_SOCK"];
 const SIGNAL_MAX: i32 = 64;
 /// Exit status 127 (shell, and so qrexec): command not found.
 const NOT_FOUND: i32 = 127;
@@ -121,6 +126,9 @@ impl Launcher {
     fn local(&self, service: Service) -> Command {
         let mut command = Command::new(&self.helper);
         command.arg(service.verb()).env_clear();
+        command.envs(
+            std::env::vars_os().filter(|(name, _)| SSH_VARIABLES.iter().any(|kept| name == kept)),
+        );
         command
     }
 
@@ -193,6 +201,9 @@ impl Ending {
             Some(REFUSED) if self.kind == Kind::FromQube => Failure::FarEndRefused { via },
             // The keyholder knows the store.
             Some(STORE_FAILED) => Failure::StoreFailed {
+                store: String::new(),
+            },
+            Some(STORE_LOST) => Failure::StoreUnreachable {
                 store: String::new(),
             },
             Some(REFUSED) if self.kind != Kind::Local => Failure::FarEndNotExecutable { via },
@@ -300,6 +311,12 @@ mod tests {
         assert_eq!(
             dom0(14),
             Some(Failure::StoreFailed {
+                store: String::new()
+            })
+        );
+        assert_eq!(
+            ssh(17),
+            Some(Failure::StoreUnreachable {
                 store: String::new()
             })
         );

@@ -8,6 +8,9 @@
 
 use crate::format::Floor;
 
+/// Shortest time for which a floor holds, seconds: two days.
+const HOLDS_MIN_SECS: u64 = 2 * 86_400;
+
 /// A volume that was begun and has no session from it yet, as the writer's journal knows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Begun {
@@ -40,9 +43,10 @@ impl Floor {
             })
     }
 
-    /// Does it still hold? A time ahead of now holds.
+    /// Does it still hold? A time ahead of now holds. Without a minimum age it holds for two days,
+    /// because a volume over its budget continues the next day.
     pub fn holds(&self, now_kept_secs: u64, minimum_age_secs: u64) -> bool {
-        now_kept_secs.saturating_sub(self.sent_secs) < minimum_age_secs
+        now_kept_secs.saturating_sub(self.sent_secs) < minimum_age_secs.max(HOLDS_MIN_SECS)
     }
 
     /// Is a pack alive because of it?
@@ -102,5 +106,11 @@ mod tests {
             sent_secs: 100 * DAY,
         };
         assert!(floor.holds(DAY, 7 * DAY));
+    }
+
+    #[test]
+    fn without_a_minimum_age_a_floor_holds_for_two_days() {
+        let floor = Floor::of(&[begun(12, 8)], None, 9 * DAY, 0).unwrap();
+        assert!(floor.holds(10 * DAY - 1, 0) && !floor.holds(10 * DAY, 0));
     }
 }

@@ -4,16 +4,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::format::Floor;
+use crate::format::{Floor, PACK_SIZE_MIN_BYTES};
 
 /// A live pack as a prune knows it, after all sessions that stay were marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marked {
     /// Its number.
     pub number: u64,
-    /// Number of records in it that are alive; [`alive_copies`] decides between the copies of an
-    /// id.
-    pub alive_records: u64,
+    /// A record in it is alive; [`alive_copies`] decides between the copies of an id.
+    pub is_needed: bool,
     /// It holds a node of the head's pack table that the commit being made does not write anew.
     pub holds_table_node: bool,
 }
@@ -32,12 +31,25 @@ pub struct Copy {
 /// The packs, ascending, of which no record is alive and that nothing else keeps.
 pub fn to_give_up(packs: &[Marked], floor: Option<Floor>) -> Vec<u64> {
     let unused = packs.iter().filter(|pack| {
-        pack.alive_records == 0
+        !pack.is_needed
             && !pack.holds_table_node
             && !floor.is_some_and(|floor| floor.covers(pack.number))
     });
     let numbers: BTreeSet<u64> = unused.map(|pack| pack.number).collect();
     numbers.into_iter().collect()
+}
+
+/// Commits that giving packs up takes beside the runs of its hold-off: the commit that gives them
+/// up, the commit that marks them, the commit that drops their entries, and two to spare.
+const COMMITS_BESIDE_RUNS: u64 = 5;
+
+/// Whether packs of this length are worth the commits that their deletion takes, although no
+/// session goes. Each of these commits brings a pack, which is dead after the next: if so little
+/// were worth it, the prunes of an archive that is not backed up to any more would make commits and
+/// give up the packs of these commits without end.
+pub fn is_worth_commits(bytes: u64, hold_off_runs: u32) -> bool {
+    let commits = u64::from(hold_off_runs).saturating_add(COMMITS_BESIDE_RUNS);
+    bytes > commits.saturating_mul(PACK_SIZE_MIN_BYTES.into())
 }
 
 /// Numbers of the packs whose copies of an id in use are alive, ascending.
@@ -73,23 +85,23 @@ pub fn keys_to_drop(keys: &BTreeSet<u64>, packs: &BTreeMap<u64, BTreeSet<u64>>) 
 mod tests {
     use super::*;
 
-    fn marked(number: u64, alive_records: u64) -> Marked {
+    fn marked(number: u64, is_needed: bool) -> Marked {
         Marked {
             number,
-            alive_records,
+            is_needed,
             holds_table_node: false,
         }
     }
 
     #[test]
     fn a_pack_is_given_up_when_nothing_in_it_is_alive() {
-        let packs = [marked(3, 0), marked(1, 0), marked(2, 1)];
+        let packs = [marked(3, false), marked(1, false), marked(2, true)];
         assert_eq!(to_give_up(&packs, None), [1, 3]);
     }
 
     #[test]
     fn a_pack_with_a_node_of_the_heads_pack_table_is_not_given_up() {
-        let mut packs = [marked(1, 0), marked(2, 0)];
+        let mut packs = [marked(1, false), marked(2, false)];
         packs[0].holds_table_node = true;
         assert_eq!(to_give_up(&packs, None), [2]);
     }
@@ -100,7 +112,7 @@ mod tests {
             pack: 2,
             sent_secs: 0,
         };
-        let packs = [marked(1, 0), marked(2, 0), marked(3, 0)];
+        let packs = [marked(1, false), marked(2, false), marked(3, false)];
         assert_eq!(to_give_up(&packs, Some(floor)), [1]);
     }
 

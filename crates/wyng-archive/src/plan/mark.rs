@@ -52,6 +52,52 @@ where
     Ok(())
 }
 
+/// Calls `first` with the name of each node that the roots reach, and loads the nodes for which
+/// `first` was true. It goes down level by level, and loads the nodes of a level in ascending order
+/// of their names, so that a source that is sorted by name is passed through once for each level.
+/// Holds the names of the widest level.
+pub fn mark_by_level<S, N, F>(
+    roots: &[Root<Id>],
+    nodes: &mut N,
+    first: &mut F,
+) -> Result<(), N::Error>
+where
+    S: Shape<Child = Id>,
+    N: Nodes<S>,
+    F: FnMut(&Id) -> bool,
+{
+    // The nodes of each level, each with the number of indices from its first index on.
+    let mut levels: Vec<Vec<(Id, u64)>> = Vec::new();
+    for root in roots {
+        if let Some((child, level)) = root.child.zip(root.level()) {
+            let place = usize::from(level);
+            levels.resize(levels.len().max(place.saturating_add(1)), Vec::new());
+            if let Some(open) = levels.get_mut(place) {
+                open.push((child, root.size));
+            }
+        }
+    }
+    while let Some(mut open) = levels.pop() {
+        open.retain(|(child, _)| first(child));
+        open.sort_unstable_by_key(|(child, _)| *child);
+        let level = u8::try_from(levels.len()).unwrap_or(u8::MAX);
+        for (child, room) in open {
+            let Node::Inner { children, .. } = nodes.load(&child, level, room)? else {
+                continue;
+            };
+            let Some(below) = levels.last_mut() else {
+                continue;
+            };
+            for (slot, child) in children.iter().enumerate() {
+                if let (Some(child), Some(begin)) = (child, super::child_base(0, level, slot)) {
+                    below.push((*child, room.saturating_sub(begin)));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Whether `fits` is true for any name below the root, of a node or of an entry. `known` remembers
 /// the result for each node.
 pub fn any<S, N, F>(

@@ -38,7 +38,7 @@ mod walk;
 pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe};
 pub use diff::diff;
 pub use edit::{EditError, Editor};
-pub use mark::{any, mark};
+pub use mark::{any, mark, mark_by_level};
 pub use packs::{PacksError, read_packs};
 pub use walk::{Walk, get};
 

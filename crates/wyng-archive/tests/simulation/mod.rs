@@ -249,9 +249,9 @@ impl Archive {
     }
 
     fn give_up(&mut self) {
-        let marked = |(number, _, alive_records)| Marked {
+        let marked = |(number, _, records): (u64, u64, u64)| Marked {
             number,
-            alive_records,
+            is_needed: records > 0,
             holds_table_node: false,
         };
         let marked: Vec<Marked> = self.alive().into_iter().map(marked).collect();

@@ -45,8 +45,9 @@ macro_rules! store_failures {
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
         next: "Check its permissions, or its credentials (`wyng-ctl archive open ARCHIVE \
-               --credentials FILE` replaces them), and for a folder the helper's limits (ulimit \
-               -f); then run the same command again.",
+               --credentials FILE` replaces them), for a folder the helper's limits (ulimit -f), \
+               and for sftp:// that the account accepts the helper's key; then run the same \
+               command again.",
     }
 
     /// The store is read-only.
@@ -60,9 +61,11 @@ macro_rules! store_failures {
     /// The store cannot be reached.
     StoreUnreachable { store: String } = {
         code: "store-unreachable", exit: Unreachable,
-        what: ("the store {store} cannot be reached"),
+        what: ("the store {store} cannot be reached, or the connection to it was lost"),
         safe: STORED_STAYS,
-        next: "Check the network and the address, and run the same command again.",
+        next: "Check the network and the address, and run the same command again. For sftp:// run \
+               `sftp USER@HOST` once as the helper's user on its machine: it must connect without \
+               a question, so accept the host's key there first.",
     }
 
     /// The helper does not understand the URL.
@@ -115,7 +118,8 @@ macro_rules! store_failures {
         code: "store-full", exit: Failed,
         what: ("{}", store_full(store, *free_mib, *reserve_mib)),
         safe: STORED_STAYS,
-        next: "Make room in the store, and run the same command again.",
+        next: "Make room in the store, for instance with `wyng-ctl prune`, which works in a full \
+               store, and run the same command again.",
     }
 
     /// The disk or service behind the store failed.

@@ -31,7 +31,7 @@ impl Archive {
         // From here on the new cache counts.
         self.ledger.write(files, &self.folder)?;
         self.cache = rewritten;
-        self.cache.index.set_lost(self.ledger.notes.lost_packs());
+        self.cache.index.set_noted(&self.ledger.notes);
         files.remove(&old)?;
         self.follow_head(files)
     }

@@ -102,7 +102,7 @@ impl Archive {
         let head = open_head(&credential, &ledger)?;
         let mut cache =
             Cache::open(files, &folder.cache(ledger.cache))?.ok_or(Failure::CacheLost)?;
-        cache.index.set_lost(ledger.notes.lost_packs());
+        cache.index.set_noted(&ledger.notes);
         let journal = Journal::of(&folder);
         let uncommitted = Uncommitted::default();
         let (unfinished, lost_keys) = (Vec::new(), LostKeys::default());
@@ -159,7 +159,7 @@ impl Archive {
                 continue;
             };
             let head = open_known(&credential, known)?;
-            cache.index.set_lost(ledger.notes.lost_packs());
+            cache.index.set_noted(&ledger.notes);
             let journal = Journal::of(&folder);
             let uncommitted = Uncommitted::default();
             let mut archive = Self {
@@ -380,7 +380,7 @@ impl Archive {
     pub fn reopen_cache(&mut self, files: &mut impl Files) -> Result<(), Failure> {
         self.cache =
             Cache::open(files, &self.folder.cache(self.ledger.cache))?.ok_or(Failure::CacheLost)?;
-        self.cache.index.set_lost(self.ledger.notes.lost_packs());
+        self.cache.index.set_noted(&self.ledger.notes);
         Ok(())
     }
 
@@ -399,6 +399,15 @@ impl Archive {
         self.ledger.write(files, &self.folder)?;
         self.head = open_head(&self.credential, &self.ledger)?;
         Ok(())
+    }
+
+    /// Refuses a command that removes or moves anything while so much was found damaged at once that
+    /// a person has to decide about it: sound copies and sessions could go in favour of damaged ones.
+    pub fn refuse_much_damage(&self) -> Result<(), Failure> {
+        match self.ledger.notes.held_packs().len() as u64 {
+            0 => Ok(()),
+            packs => Err(Failure::MuchDamaged { packs }),
+        }
     }
 
     /// Whether this machine may push: not after a fork was found, not while another machine is the

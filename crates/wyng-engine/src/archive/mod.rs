@@ -14,8 +14,8 @@ pub(crate) use chain_time::check_follows;
 pub use known::Archive;
 pub(crate) use known::{Uncommitted, Unlocked, listed, open_commit};
 pub(crate) use nodes::{
-    CachedNodes, CachedPackNodes, EveryNode, NodesAtHand, collect, content_root, keys_root,
-    sessions_root, volumes_root,
+    CachedNodes, CachedPackNodes, EveryNode, NodesAtHand, collect, content_root, decode_node,
+    keys_root, sessions_root, volumes_root,
 };
 pub(crate) use packs::{Packs, read_packs_of};
 pub use slots::{SlotPlan, new_slot, slot_ref};

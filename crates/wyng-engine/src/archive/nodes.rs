@@ -25,23 +25,36 @@ pub struct CachedNodes<'a, F> {
 
 impl<F: Files> CachedNodes<'_, F> {
     fn load_by_id<S: Shape>(&mut self, id: &Id, level: u8, room: u64) -> Result<Node<S>, Failure> {
-        let plain = self
-            .cache
-            .node(self.files, self.credential, id)?
-            .ok_or_else(|| self.absent(id))?;
-        Node::decode(&plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
-            class: ObjectClass::Node,
-            object: to_hex(&id.0),
-            what: rule.into(),
-            volume: None,
-        })
+        let Some(plain) = self.cache.node(self.files, self.credential, id)? else {
+            return Err(self.absent(id)?);
+        };
+        decode_node(id, &plain, level, room)
     }
 }
 
-impl<F> CachedNodes<'_, F> {
-    /// The cache has every node, except for nodes of packs that were lost before it was built.
-    fn absent(&self, id: &Id) -> Failure {
-        if self.cache.index.has_lost() {
+/// A node from its plain bytes.
+pub(crate) fn decode_node<S: Shape>(
+    id: &Id,
+    plain: &[u8],
+    level: u8,
+    room: u64,
+) -> Result<Node<S>, Failure> {
+    Node::decode(plain, level, room).map_err(|Malformed(rule)| Failure::Damaged {
+        class: ObjectClass::Node,
+        object: to_hex(&id.0),
+        what: rule.into(),
+        volume: None,
+    })
+}
+
+impl<F: Files> CachedNodes<'_, F> {
+    /// Why the cache lacks a node. It has every node, except for nodes of packs that were lost before
+    /// it was built; where the index has the node in a sound pack, the cache itself is damaged, and
+    /// the store is not.
+    fn absent(&mut self, id: &Id) -> Result<Failure, Failure> {
+        let index = &self.cache.index;
+        let is_at_hand = index.find_sound(self.files, id)?.is_some();
+        Ok(if index.has_lost() && !is_at_hand {
             Failure::Missing {
                 class: ObjectClass::Node,
                 object: to_hex(&id.0),
@@ -49,7 +62,7 @@ impl<F> CachedNodes<'_, F> {
             }
         } else {
             Failure::CacheLost
-        }
+        })
     }
 }
 

@@ -11,7 +11,8 @@ use wyng_control::Failure;
 
 use super::location::{Location, Stored};
 use super::merge::merge;
-use super::run::{Run, RunWriter};
+use super::run::{BlockAtHand, Run, RunWriter};
+use crate::state::Notes;
 use crate::world::Files;
 
 /// Maximum number of new ids in memory, about 16 MiB; more are written as a run.
@@ -75,6 +76,10 @@ pub struct Index {
     packs: PacksAtHand,
     entered: PacksAtHand,
     lost: BTreeSet<u64>,
+    /// Whether packs are held.
+    has_held: bool,
+    /// Packs that a later commit gives up.
+    avoided: BTreeSet<u64>,
     keys: KeysAtHand,
     next_file: u64,
     /// No manifest names a file from this number on.
@@ -91,6 +96,8 @@ impl Index {
             packs: PacksAtHand::default(),
             entered: PacksAtHand::default(),
             lost: BTreeSet::new(),
+            has_held: false,
+            avoided: BTreeSet::new(),
             keys: KeysAtHand::default(),
             next_file: 1,
             unlisted_from: 1,
@@ -152,9 +159,33 @@ impl Index {
         }
     }
 
+    /// From now on no record is taken for stored because it is in these packs: a later commit of this
+    /// command gives them up.
+    pub fn avoid_packs(&mut self, packs: BTreeSet<u64>) {
+        self.avoided = packs;
+    }
+
+    /// A place of an id in a pack that is neither lost nor avoided, so that its record need not be
+    /// stored again.
+    pub fn find_lasting(
+        &self,
+        files: &mut impl Files,
+        id: &Id,
+    ) -> Result<Option<Location>, Failure> {
+        let sound = self.find_sound(files, id)?;
+        Ok(sound.filter(|location| !self.avoided.contains(&location.pack)))
+    }
+
     /// From now on these packs count as lost.
     pub fn set_lost(&mut self, packs: BTreeSet<u64>) {
         self.lost = packs;
+    }
+
+    /// From now on the packs that these notes call lost count as lost. The cache may have been built
+    /// without the packs that they hold.
+    pub fn set_noted(&mut self, notes: &Notes) {
+        self.lost = notes.lost_packs();
+        self.has_held = !notes.held_packs().is_empty();
     }
 
     /// From now on chunks under any other key of the table count as lost.
@@ -162,9 +193,9 @@ impl Index {
         self.keys = keys;
     }
 
-    /// Whether any pack or any session key is lost.
+    /// Whether any pack or any session key is lost, or any pack held.
     pub fn has_lost(&self) -> bool {
-        !self.lost.is_empty() || self.has_lost_keys()
+        self.has_held || !self.lost.is_empty() || self.has_lost_keys()
     }
 
     /// The session keys of which the key table has an entry.
@@ -202,24 +233,16 @@ impl Index {
         files: &mut impl Files,
         id: &Id,
     ) -> Result<(Option<Location>, Vec<Location>), Failure> {
-        let rank = |location: &Location| (self.is_lost(location), location.pack);
-        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
-        let mut take = |found: Location| match best {
-            _ if self.packs.is_dead(found.pack) => {}
-            Some(known) if rank(&known) <= rank(&found) => others.push(found),
-            known => {
-                best = Some(found);
-                others.extend(known);
-            }
-        };
-        self.fresh
-            .range((*id, 0)..=(*id, u64::MAX))
-            .for_each(|(_, location)| take(*location));
-        for run in self.runs.iter().filter(|run| run.may_contain(id)) {
-            run.find(files, id, &mut take)?;
+        self.lookup().find_copies(files, id)
+    }
+
+    /// Finds many ids, at little cost if they ascend.
+    pub fn lookup(&self) -> Lookup<'_> {
+        let blocks = self.runs.iter().map(|_| BlockAtHand::default());
+        Lookup {
+            index: self,
+            blocks: blocks.collect(),
         }
-        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
-        Ok((best, others))
     }
 
     /// Number of places; if the same place is in several runs, it counts in each.
@@ -348,6 +371,46 @@ impl Index {
 
     fn path(&self, file: u64) -> String {
         format!("{}/run-{file}", self.folder)
+    }
+}
+
+/// Finds ids one after another. It keeps the last block of each run, so that ids in ascending order
+/// read each block of the index once.
+pub struct Lookup<'a> {
+    index: &'a Index,
+    /// By run.
+    blocks: Vec<BlockAtHand>,
+}
+
+impl Lookup<'_> {
+    /// See [`Index::find_copies`].
+    pub fn find_copies(
+        &mut self,
+        files: &mut impl Files,
+        id: &Id,
+    ) -> Result<(Option<Location>, Vec<Location>), Failure> {
+        let index = self.index;
+        let rank = |location: &Location| (index.is_lost(location), location.pack);
+        let (mut best, mut others): (Option<Location>, Vec<Location>) = (None, Vec::new());
+        let mut take = |found: Location| match best {
+            _ if index.packs.is_dead(found.pack) => {}
+            Some(known) if rank(&known) <= rank(&found) => others.push(found),
+            known => {
+                best = Some(found);
+                others.extend(known);
+            }
+        };
+        index
+            .fresh
+            .range((*id, 0)..=(*id, u64::MAX))
+            .for_each(|(_, location)| take(*location));
+        for (run, block) in index.runs.iter().zip(&mut self.blocks) {
+            if run.may_contain(id) {
+                run.find(files, id, block, &mut take)?;
+            }
+        }
+        others.sort_unstable_by_key(|location| std::cmp::Reverse(rank(location)));
+        Ok((best, others))
     }
 }
 

@@ -14,7 +14,7 @@ mod merge;
 mod nodes;
 mod run;
 
-pub use index::{Index, KeysAtHand, PacksAtHand};
+pub use index::{Index, KeysAtHand, Lookup, PacksAtHand};
 pub use location::{Location, Stored};
 pub use manifest::Manifest;
 pub use nodes::NodeCache;
@@ -137,14 +137,24 @@ impl Cache {
         credential: &Credential,
         id: &Id,
     ) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(Location {
-            stored:
-                Stored::Node {
-                    offset,
-                    plain_bytes,
-                },
-            ..
-        }) = self.index.find(files, id)?
+        match self.index.find(files, id)? {
+            Some(place) => self.node_at(files, credential, id, &place),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`node`](Self::node), where the index has the node at this place.
+    pub fn node_at(
+        &self,
+        files: &mut impl Files,
+        credential: &Credential,
+        id: &Id,
+        place: &Location,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let Stored::Node {
+            offset,
+            plain_bytes,
+        } = place.stored
         else {
             return Ok(None);
         };

@@ -95,11 +95,13 @@ impl Run {
         self.filter.may_contain(id)
     }
 
-    /// Visits every place of an id. Its entries stand together, seldom in more than one block.
+    /// Visits every place of an id. Its entries stand together, seldom in more than one block. The
+    /// last block that was read stays in `at_hand`.
     pub(super) fn find(
         &self,
         files: &mut impl Files,
         id: &Id,
+        at_hand: &mut BlockAtHand,
         visit: &mut dyn FnMut(Location),
     ) -> Result<(), Failure> {
         let wanted = fence(id);
@@ -109,7 +111,12 @@ impl Run {
             .saturating_sub(1);
         let end = self.fences.partition_point(|fence| *fence <= wanted);
         for block in begin..end {
-            let entries = self.read_block(files, block)?;
+            if at_hand.number != Some(block) {
+                at_hand.number = None;
+                at_hand.entries = self.read_block(files, block)?;
+                at_hand.number = Some(block);
+            }
+            let entries = &at_hand.entries;
             let first = entries.partition_point(|(found, _)| found < id);
             entries
                 .iter()
@@ -152,6 +159,13 @@ impl Run {
         files.read_at(&self.path, offset, &mut bytes)?;
         decode_block(&bytes).map_err(|Malformed(_)| Failure::CacheLost)
     }
+}
+
+/// The block of a run that was read last.
+#[derive(Default)]
+pub(super) struct BlockAtHand {
+    number: Option<usize>,
+    entries: Vec<(Id, Location)>,
 }
 
 /// Reads a run from its beginning.

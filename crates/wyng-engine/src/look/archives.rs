@@ -17,7 +17,7 @@ use super::space::{IDS_A_PART, sizes, space};
 use crate::archive::Archive;
 use crate::kept::{local_clock, moment_now, moment_of_session};
 use crate::space::{look_for_waits, tell_waits};
-use crate::state::{ArchiveFolder, Origins, to_hex};
+use crate::state::{ArchiveFolder, Origins, StoreRoom, to_hex};
 use crate::store::{is_damaged, packs_of};
 use crate::verify::{Proven, is_acknowledged, known_damage, proven, report_acknowledged};
 use crate::world::{Client, Files, Parts, World};
@@ -49,7 +49,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             verified_time: verified.map_or(0, |then| then.wall_secs),
             verified_age_secs: Age::of(verified, now).secs(),
             clock_skew_secs: local.parted_secs,
-            rehearsed_time: archive.ledger.rehearsed_time,
+            rehearsed_time: archive.ledger.rehearsed.map_or(0, |then| then.wall_secs),
             proof: proof_summary(&share),
             chunk_size_bytes: settings.chunk_size_bytes,
             pack_size_bytes: settings.pack_size_bytes,
@@ -293,8 +293,8 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     }
 }
 
-/// Ages of the last successes. A backup counts as a success if it made a session, whatever commits
-/// came later. The sessions are not counted.
+/// Ages of the last successes, and free space. A backup counts as a success if it made a session,
+/// whatever commits came later. The sessions are not counted.
 fn ages<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
@@ -304,12 +304,18 @@ fn ages<P: Parts>(
     let packs = packs_of(&mut world.files, archive)?;
     let Proven { verified, .. } = proven(&mut world.files, archive, &packs, now)?;
     let time = |then: Option<Moment>| then.map_or(0, |then| then.wall_secs);
+    let store_room = StoreRoom::read(&mut world.files, &archive.folder);
     Ok(ArchiveAges {
         last_backup_time: time(last_backup),
         backup_secs: Age::of(last_backup, now).secs(),
         last_verify_time: time(verified),
         verify_secs: Age::of(verified, now).secs(),
         key_proof_secs: Age::of(archive.ledger.keys_proven, now).secs(),
+        prune_secs: Age::of(archive.ledger.pruned, now).secs(),
+        rehearsal_secs: Age::of(archive.ledger.rehearsed, now).secs(),
+        store_free_bytes: store_room.map(|room| u64::from(room.free_mib) << 20),
+        store_free_time: store_room.map_or(0, |room| room.wall_secs),
+        state_free_bytes: world.files.free_bytes(),
         session_count: 0,
     })
 }

@@ -13,14 +13,11 @@ use crate::store::{
 };
 use crate::world::{Parts, World};
 
-/// Opens an archive. If much of the store was found damaged at once, nothing is removed until a
-/// person has decided about it: sound sessions could go in favour of damaged sessions.
+/// Opens an archive from which sessions may be removed.
 pub(super) fn open<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure> {
     let archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    match archive.ledger.notes.held_packs().len() as u64 {
-        0 => Ok(archive),
-        packs => Err(Failure::MuchDamaged { packs }),
-    }
+    archive.refuse_much_damage()?;
+    Ok(archive)
 }
 
 /// Connects to the store, and settles the commit that an earlier run left pending.
@@ -48,10 +45,12 @@ pub(super) fn heal<P: Parts>(
     if dry_run || healing.is_empty() {
         return Ok(healing);
     }
-    let mut packer = take_packer(archive)?;
+    let mut packer = take_packer(archive);
     if healing.mark_any_lost() {
         rewrite_metadata(world, archive, pool, &mut packer)?;
     }
+    // What was lost needs free space; the commits without which nothing is removed do not.
+    let mut packer = packer.use_reserve();
     let changes = left_over(world, archive)?;
     commit(world, archive, pool, &mut packer, changes)?;
     while !healing.is_empty() {
@@ -66,9 +65,9 @@ pub(super) fn heal<P: Parts>(
 }
 
 /// A packer that continues after the packs of an interrupted run.
-pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Result<Packer<P>, Failure> {
+pub(super) fn take_packer<P: Parts>(archive: &mut Archive) -> Packer<P> {
     let left = std::mem::take(&mut archive.uncommitted.packs);
-    Ok(Packer::after(archive, left))
+    Packer::after(archive, left)
 }
 
 /// Begun volumes and session keys of an interrupted run: they go into the next commit, which would

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use wyng_archive::format::{PackEntry, PackState, SessionEntry, VolumeEntry, VolumeId};
-use wyng_archive::plan::giving_up::{Copy, to_give_up};
+use wyng_archive::plan::giving_up::{is_worth_commits, to_give_up};
 use wyng_control::Failure;
 
-use crate::archive::{Archive, Packs, open_commit};
+use crate::archive::{Archive, Packs};
 use crate::outcome::internal;
-use crate::pool::Pool;
-use crate::space::{Roots, mark_alive};
+use crate::space::{CopyTimes, Roots, alive_packs};
 use crate::store::{PackChanges, packs_below};
 use crate::world::{Client, Files};
 
@@ -57,10 +56,10 @@ pub(super) fn find_freed(
         waiting_bytes: waiting_bytes(&table.packs),
         ..Freed::default()
     };
-    let copies = Copies::of(archive)?;
+    let times = CopyTimes::of(files, archive, now_kept_secs)?;
     let stays = &mut |volume: &_, session: &_| is_kept(removed, volume, session);
     let roots = Roots::of_head(files, archive, stays)?;
-    let alive = mark_alive(files, client, archive, &roots, &|pack| copies.copy(pack))?;
+    let alive = alive_packs(files, client, archive, &roots, &|pack| times.copy(pack))?;
     freed.unknown = alive.unknown;
     if alive.unknown > 0 {
         return Ok(freed);
@@ -68,10 +67,16 @@ pub(super) fn find_freed(
     // Nodes of the pack table keep no pack: they are written anew in the commit that gives it up.
     let marked = alive.marked(&table.packs, &BTreeSet::new());
     let given_up = to_give_up(&marked, archive.floor(now_kept_secs));
-    // A commit brings a pack with nodes of the pack table, which may be all that is in it. If such
-    // a pack alone were worth a commit, prunes would make commits without end.
-    let is_worth = given_up.iter().any(|pack| !table.nodes.contains_key(pack));
-    if !is_worth && removed.is_empty() {
+    // A commit brings a pack with nodes of the pack table, which may be all that is in it.
+    let without_nodes = given_up
+        .iter()
+        .filter(|pack| !table.nodes.contains_key(pack));
+    let entries = without_nodes.filter_map(|number| table.packs.get(number));
+    let bytes = entries.fold(0, |sum: u64, entry| {
+        sum.saturating_add(entry.length_bytes.into())
+    });
+    let hold_off_runs = archive.head.settings.hold_off_runs;
+    if removed.is_empty() && !is_worth_commits(bytes, hold_off_runs) {
         return Ok(freed);
     }
     for number in given_up {
@@ -98,34 +103,4 @@ fn waiting_bytes(packs: &Packs) -> u64 {
     packs.values().filter(waits).fold(0, |sum: u64, entry| {
         sum.saturating_add(entry.length_bytes.into())
     })
-}
-
-/// Times at which packs came, as far as this machine knows them.
-struct Copies {
-    /// Commits whose bytes are known, ascending: the first number behind the packs of each commit,
-    /// and its kept clock, seconds.
-    commits: Vec<(u64, u64)>,
-}
-
-impl Copies {
-    fn of(archive: &Archive) -> Result<Self, Failure> {
-        let mut pool = Pool::new(0, 0)?;
-        let mut commits = Vec::new();
-        for known in archive.ledger.all_known() {
-            let commit = open_commit(&archive.credential, pool.coder(), known)?;
-            commits.push((commit.next_pack(), commit.stamp.stamp.kept_secs));
-        }
-        Ok(Self { commits })
-    }
-
-    /// A pack came at the latest with the first known commit that has it. When it was read whole
-    /// is kept by the wall clock, which a VM may set: it does not count.
-    fn copy(&self, pack: u64) -> Copy {
-        let has_it = self.commits.iter().find(|(end, _)| *end > pack);
-        Copy {
-            pack,
-            came_secs: has_it.map_or(u64::MAX, |(_, kept_secs)| *kept_secs),
-            read_whole_secs: None,
-        }
-    }
 }

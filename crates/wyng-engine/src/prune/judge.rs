@@ -6,10 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use wyng_archive::crypto::Id;
 use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_archive::plan::retention::{Candidate, Fate, Policy, Reason, Removal, judge};
-use wyng_control::{Failure, KeepReason, PruneRules, RemovedFor, SessionFate};
+use wyng_control::{Failure, KeepReason, RemovedFor, SessionFate};
 
 use super::plan::{Judged, JudgedVolume};
-use super::request::policy_of;
+use super::request::{PruneRequest, policy_of};
 use crate::archive::Archive;
 use crate::store::is_damaged;
 use crate::world::{Client, Files};
@@ -22,15 +22,17 @@ pub(super) struct Judgement {
     pub failed: Vec<Failure>,
 }
 
-/// Judges the volumes of these names (empty: all) for which there is a rule. `now_kept_secs` is the
-/// chain's kept clock.
+/// Judges the requested volumes for which there is a rule. `now_kept_secs` is the chain's kept clock.
+/// A damaged session fills no place of a rule, and goes by a person's word alone: a store that hides
+/// a pack for a while must not have a timer remove the sessions that need it.
 pub(super) fn judge_volumes(
     files: &mut impl Files,
     client: &mut impl Client,
     archive: &mut Archive,
-    (names, rules): (&[String], &PruneRules),
+    request: &PruneRequest,
     now_kept_secs: u64,
 ) -> Result<Judgement, Failure> {
+    let (names, rules) = (&request.volumes, &request.rules);
     let all = archive.volumes(files)?;
     if let Some(unknown) = names
         .iter()
@@ -57,12 +59,16 @@ pub(super) fn judge_volumes(
             sessions => sessions?,
         };
         let candidates = candidates(files, archive, &sessions, &mut known)?;
-        volumes.push(judge_volume(
+        let mut judged = judge_volume(
             (number, entry),
             sessions,
             &candidates,
             (&policy, now_kept_secs),
-        ));
+        );
+        if request.unattended {
+            keep_damaged(&mut judged);
+        }
+        volumes.push(judged);
     }
     Ok(Judgement { volumes, failed })
 }
@@ -110,6 +116,14 @@ fn judge_volume(
         entry,
         sessions: sessions.into_iter().map(judged).collect(),
         is_removed: false,
+    }
+}
+
+fn keep_damaged(volume: &mut JudgedVolume) {
+    for session in &mut volume.sessions {
+        if session.fate == SessionFate::Removed(RemovedFor::Damaged) {
+            session.fate = SessionFate::Kept(vec![KeepReason::Damaged]);
+        }
     }
 }
 

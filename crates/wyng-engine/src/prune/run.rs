@@ -11,7 +11,7 @@ use super::plan::{PrunePlan, removed_of};
 use super::report::{report_sessions, report_totals};
 use super::request::PruneRequest;
 use crate::archive::Archive;
-use crate::kept::{self, kept_now};
+use crate::kept::{self, kept_now, moment_now};
 use crate::pool::Pool;
 use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
@@ -35,8 +35,7 @@ pub fn prune<P: Parts>(
         connect(world, &mut archive)?;
     }
     let mut pool = Pool::new(0, 0)?;
-    let what = (request.volumes.as_slice(), &request.rules);
-    let exit = prune_opened(world, &mut archive, &mut pool, what, request.dry_run)?;
+    let exit = prune_opened(world, &mut archive, &mut pool, request)?;
     if !request.dry_run {
         world.store.finish_push()?;
         let tidied = tidy(world, &mut archive, &mut pool)?;
@@ -68,26 +67,32 @@ pub(crate) fn prune_after_backup<P: Parts>(
     if is_jump_unlooked(world)? {
         return Err(Failure::ClockJumped);
     }
-    match archive.ledger.notes.held_packs().len() as u64 {
-        0 => prune_opened(world, archive, pool, (&[], rules), false),
-        packs => Err(Failure::MuchDamaged { packs }),
-    }
+    archive.refuse_much_damage()?;
+    let request = PruneRequest {
+        archive: String::new(),
+        volumes: Vec::new(),
+        rules: rules.clone(),
+        dry_run: false,
+        unattended: true,
+        trust_clock: false,
+    };
+    prune_opened(world, archive, pool, &request)
 }
 
 fn prune_opened<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     pool: &mut Pool,
-    what: (&[String], &PruneRules),
-    dry_run: bool,
+    request: &PruneRequest,
 ) -> Result<ExitStatus, Failure> {
+    let dry_run = request.dry_run;
     let healing = heal(world, archive, pool, dry_run)?;
     let now_kept_secs = kept_now(&mut world.files, &mut world.clock, archive)?;
     let Judgement { volumes, failed } = judge_volumes(
         &mut world.files,
         &mut world.client,
         archive,
-        what,
+        request,
         now_kept_secs,
     )?;
     let judged = volumes.len();
@@ -105,7 +110,13 @@ fn prune_opened<P: Parts>(
         world.client.tell(ToClient::Failed(failure))?;
     }
     let asked = judged.saturating_add(statuses.len());
-    Ok(crate::outcome::exit_of(&statuses, asked))
+    let exit = crate::outcome::exit_of(&statuses, asked);
+    if exit == ExitStatus::Done && request.volumes.is_empty() && !dry_run {
+        let World { files, clock, .. } = &mut *world;
+        archive.ledger.pruned = Some(moment_now(files, clock, archive)?);
+        archive.ledger.write(files, &archive.folder)?;
+    }
+    Ok(exit)
 }
 
 /// Commits exactly the plan, and reports it; a dry run only reports it.
@@ -133,7 +144,11 @@ pub(super) fn carry_out<P: Parts>(
     if parts.len() > 1 {
         parts.insert(0, PackChanges::default());
     }
-    let mut packer = take_packer(archive)?;
+    // A node that is written now must not be found in a pack that a later part gives up.
+    let going = parts.iter().flat_map(PackChanges::given_up).collect();
+    archive.cache.index.avoid_packs(going);
+    // The store may be full.
+    let mut packer = take_packer(archive).use_reserve();
     let last = parts.len().saturating_sub(1);
     for (place, packs) in parts.into_iter().enumerate() {
         let mut changes = Changes {

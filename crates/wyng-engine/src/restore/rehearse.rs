@@ -14,10 +14,11 @@ use super::plan::{RestoreRequest, look};
 use super::run::openers;
 use super::volume::restore_volume;
 use crate::archive::{Archive, session_name};
+use crate::kept::moment_now;
 use crate::pool::Pool;
 use crate::state::Origins;
 use crate::store::is_damaged;
-use crate::world::{Client, Clock, Files, Parts, Random, Store, World};
+use crate::world::{Client, Files, Parts, Random, Store, World};
 
 /// A volume and its sound sessions.
 type Candidate = (VolumeEntry, Vec<SessionEntry>);
@@ -55,7 +56,8 @@ pub fn rehearse<P: Parts>(
     let report = restore_volume(world, &mut archive, &mut pool, &openers, &request, &plan)
         .map_err(|ended| ended.failure)?;
     world.store.finish_fetch()?;
-    archive.ledger.rehearsed_time = world.clock.wall_secs();
+    let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
+    archive.ledger.rehearsed = Some(now);
     archive.ledger.write(&mut world.files, &archive.folder)?;
     world.client.tell(ToClient::Restored(report))?;
     Ok(ExitStatus::Done)

@@ -45,6 +45,7 @@ pub fn compact<P: Parts>(
     request: &CompactRequest,
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    archive.refuse_much_damage()?;
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
     archive.connect(&mut world.store, Service::Push)?;
@@ -52,11 +53,16 @@ pub fn compact<P: Parts>(
     confirm_head(&mut world.files, &mut world.store, &mut archive)?;
     let mut pool = Pool::new(0, archive.head.settings.zstd_level)?;
     bring_in_notes(world, &mut archive, &mut pool)?;
-    let mut compacted = rewrite(world, &mut archive, &mut pool, request)?;
+    let rewritten = rewrite(world, &mut archive, &mut pool, request);
+    if !matches!(rewritten, Ok(_) | Err(Failure::StoreFull { .. })) {
+        return rewritten.map(|_| ExitStatus::Done);
+    }
+    // What waits for its deletion makes room in a full store.
     world.store.finish_push()?;
     let tidied = tidy(world, &mut archive, &mut pool)?;
+    let mut compacted = rewritten?;
     if request.orphans {
-        compacted.deleted_orphans = delete_orphans(world, &mut archive)?;
+        compacted.deleted_orphans = delete_orphans(world, &mut archive, &mut pool)?;
     }
     compacted.deleted_packs = tidied.deleted_packs;
     compacted.freed_bytes = tidied.deleted_bytes;
@@ -71,6 +77,14 @@ pub fn compact<P: Parts>(
     }
 }
 
+/// A compaction in progress.
+#[derive(Default)]
+struct Rewriting {
+    report: CompactReport,
+    /// Packs that could not be read whole.
+    bad: Vec<u64>,
+}
+
 /// Makes the steps of a compaction.
 fn rewrite<P: Parts>(
     world: &mut World<P>,
@@ -78,40 +92,48 @@ fn rewrite<P: Parts>(
     pool: &mut Pool,
     request: &CompactRequest,
 ) -> Result<CompactReport, Failure> {
-    let mut compacted = CompactReport::default();
-    let World { files, client, .. } = &mut *world;
+    let mut rewriting = Rewriting::default();
+    let World {
+        files,
+        client,
+        clock,
+        ..
+    } = &mut *world;
     let roots = Roots::of_head(files, archive, &mut |_, _| true)?;
-    let times = CopyTimes::of(files, archive)?;
+    let now = kept_now(files, clock, archive)?;
+    let times = CopyTimes::of(files, archive, now)?;
     let alive = mark_alive(files, client, archive, &roots, &|pack| times.copy(pack))?;
     if alive.unknown > 0 {
         // What lies below a lost node may be anywhere.
-        compacted.unknown = true;
-        return Ok(compacted);
+        rewriting.report.unknown = true;
+        return Ok(rewriting.report);
     }
-    let now = kept_now(&mut world.files, &mut world.clock, archive)?;
     let steps = steps(world, archive, &alive, request.budget_bytes, now)?;
     if steps.is_empty() {
-        return Ok(compacted);
+        return Ok(rewriting.report);
     }
+    // A node that is written now must not be found in a pack that a later step gives up.
+    let sources = steps.iter().flat_map(|step| step.sources.iter().copied());
+    archive.cache.index.avoid_packs(sources.collect());
     archive.connect(&mut world.store, Service::Fetch)?;
     let total_bytes = steps
         .iter()
         .fold(0u64, |sum, step| sum.saturating_add(step.read_bytes));
     for step in steps {
-        let stopped = make_step(world, archive, pool, (&alive, &step), &mut compacted)?;
+        let stopped = make_step(world, archive, pool, (&alive, &step), &mut rewriting)?;
         world.client.progress(Progress {
             phase: Phase::Committing,
             volume: None,
-            done_bytes: compacted.read_bytes,
+            done_bytes: rewriting.report.read_bytes,
             total_bytes,
-            sent_bytes: compacted.moved_bytes,
+            sent_bytes: rewriting.report.moved_bytes,
         });
         if stopped {
             return Err(Failure::Interrupted);
         }
     }
     world.store.finish_fetch()?;
-    Ok(compacted)
+    Ok(rewriting.report)
 }
 
 /// The steps that reach the goals, each of which fits one commit.
@@ -170,7 +192,7 @@ fn make_step<P: Parts>(
     archive: &mut Archive,
     pool: &mut Pool,
     (alive, step): (&Alive, &Step),
-    compacted: &mut CompactReport,
+    rewriting: &mut Rewriting,
 ) -> Result<bool, Failure> {
     let mut table_nodes: BTreeMap<u64, BTreeSet<u64>> = BTreeMap::new();
     let packs: Packs = packs_below(&mut world.files, archive, &mut |pack, index| {
@@ -190,10 +212,13 @@ fn make_step<P: Parts>(
         };
         if let Some(alive) = alive.of(*number) {
             match move_records(world, archive, pool, &mut packer, entry, alive) {
-                Ok(bytes) => compacted.moved_bytes = compacted.moved_bytes.saturating_add(bytes),
+                Ok(bytes) => {
+                    let moved = &mut rewriting.report.moved_bytes;
+                    *moved = moved.saturating_add(bytes);
+                }
                 Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })) => {
-                    note_damage(world, archive, *number, failure)?;
-                    compacted.problems = compacted.problems.saturating_add(1);
+                    rewriting.bad.push(*number);
+                    note_damage(world, archive, rewriting, failure)?;
                     continue;
                 }
                 Err(failure) => return Err(failure),
@@ -205,9 +230,10 @@ fn make_step<P: Parts>(
         changes
             .rewritten
             .extend(table_nodes.get(number).into_iter().flatten());
-        compacted.rewritten_packs = compacted.rewritten_packs.saturating_add(1);
+        let report = &mut rewriting.report;
+        report.rewritten_packs = report.rewritten_packs.saturating_add(1);
         let length = u64::from(entry.length_bytes);
-        compacted.read_bytes = compacted.read_bytes.saturating_add(length);
+        report.read_bytes = report.read_bytes.saturating_add(length);
     }
     if !changes.is_empty() {
         let changes = Changes {
@@ -220,16 +246,23 @@ fn make_step<P: Parts>(
     Ok(stopped)
 }
 
-/// Reports a pack that cannot be read whole, and notes it as lost: the next run heals what it can.
+/// Reports that the last of the bad packs cannot be read whole, and notes it as lost: the next run
+/// heals what it can. [`Failure::MuchDamaged`] if so many cannot be read that a person has to decide.
 fn note_damage<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
-    number: u64,
+    rewriting: &mut Rewriting,
     failure: Failure,
 ) -> Result<(), Failure> {
     let problem = problem_of(failure)?;
     world.client.tell(ToClient::Problem(problem))?;
-    let notes = &mut archive.ledger.notes.packs;
-    notes.entry(number).or_insert(PackNote::Lost);
-    archive.ledger.write(&mut world.files, &archive.folder)
+    let (report, bad) = (&mut rewriting.report, &rewriting.bad);
+    report.problems = report.problems.saturating_add(1);
+    let rewritten = usize::try_from(report.rewritten_packs).unwrap_or(usize::MAX);
+    let note = PackNote::of_damage(bad.len(), rewritten.saturating_add(bad.len()));
+    let mut notes = archive.ledger.notes.clone();
+    notes.packs.extend(bad.iter().map(|number| (*number, note)));
+    archive.ledger.notes.take(notes);
+    archive.ledger.write(&mut world.files, &archive.folder)?;
+    archive.refuse_much_damage()
 }

@@ -16,7 +16,7 @@ mod undelete;
 mod waits;
 mod waste;
 
-pub use alive::{Alive, AliveIn, Roots, mark_alive};
+pub use alive::{Alive, AliveIn, AlivePacks, Roots, alive_packs, mark_alive};
 pub use compact::{CompactRequest, compact};
 pub use copy_times::CopyTimes;
 pub(crate) use tidy::is_run_due;

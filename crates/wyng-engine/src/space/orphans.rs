@@ -12,17 +12,23 @@ use wyng_wire::Service;
 use super::guard::{Doomed, Guard};
 use super::proof::is_refusal;
 use crate::archive::Archive;
-use crate::store::packs_of;
+use crate::pool::Pool;
+use crate::store::{commit_change, packs_of};
 use crate::world::{Deleted, Parts, Store, World};
 
 /// Maximum number of DELETEs that are sent before the first is answered.
 const DELETES_AHEAD: usize = 64;
 
-/// Deletes the orphans; returns the number of blobs that are gone. Nothing may be pending or
-/// uncommitted.
+/// Deletes the orphans; returns the number of blobs that are gone. Nothing may be pending,
+/// uncommitted or in flight.
+///
+/// A commit comes first. A state directory that was copied in the middle of a run, and is put back
+/// after that run, takes the packs of the run for orphans: only the name of the next commit, which
+/// is taken, tells otherwise.
 pub(super) fn delete_orphans<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
+    pool: &mut Pool,
 ) -> Result<u64, Failure> {
     let packs = packs_of(&mut world.files, archive)?;
     let needed: BTreeSet<[u8; 32]> = packs.values().map(|entry| entry.name.0).collect();
@@ -30,6 +36,9 @@ pub(super) fn delete_orphans<P: Parts>(
     if archive.dropped.is_empty() || !archive.uncommitted.packs.is_empty() {
         return Ok(0);
     }
+    archive.connect(&mut world.store, Service::Push)?;
+    commit_change(world, archive, pool, |_| {})?;
+    world.store.finish_push()?;
     match archive.connect(&mut world.store, Service::Prune) {
         Ok(()) => {}
         Err(failure) if is_refusal(&failure) => return Ok(0),

@@ -6,7 +6,7 @@
 //! through it.
 
 use wyng_archive::crypto::{Coder, slot_name};
-use wyng_archive::format::PackState;
+use wyng_archive::format::{PackState, Stamp};
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Progress, ToClient};
 use wyng_wire::Service;
@@ -16,13 +16,8 @@ use crate::archive::Archive;
 use crate::kept::kept_now;
 use crate::outcome::{damaged, problem_of};
 use crate::state::{KnownCommit, PackNote};
-use crate::store::{hash_pack, read_commit};
+use crate::store::{History, SoundCommit, hash_pack, read_commit};
 use crate::world::{Client, Parts, Store, World};
-
-/// Up to this number of damaged packs, damage is always believed.
-const BELIEVED_PACKS: usize = 16;
-/// Beyond that, damage is believed up to one damaged pack in this number of packs read.
-const BELIEVED_SHARE: usize = 10;
 
 /// Result of a proof.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -139,13 +134,7 @@ fn note_bad<P: Parts>(
     if bad.is_empty() {
         return Ok(());
     }
-    let is_much =
-        bad.len() > BELIEVED_PACKS && bad.len().saturating_mul(BELIEVED_SHARE) > read_count;
-    let note = if is_much {
-        PackNote::Held
-    } else {
-        PackNote::Lost
-    };
+    let note = PackNote::of_damage(bad.len(), read_count);
     let mut notes = archive.ledger.notes.clone();
     for number in bad {
         let is_live = |state| state == PackState::Live;
@@ -159,14 +148,16 @@ fn note_bad<P: Parts>(
     }
     archive.ledger.notes.take(notes);
     archive.ledger.write(&mut world.files, &archive.folder)?;
-    let lost = archive.ledger.notes.lost_packs();
-    archive.cache.index.set_lost(lost);
+    archive.cache.index.set_noted(&archive.ledger.notes);
     Ok(())
 }
 
-/// Reads the commits from the head back to the oldest that a proof needs, each by the hash that the
-/// one after it carries, and the slots that the head lists. Commits of one stamp follow each other:
-/// the stamp counts once the commit before them was read too.
+/// Reads the commits from the head back to the oldest that a proof needs, each by the hash that a
+/// later one carries, and the slots that the head lists. Commits of one stamp follow each other: the
+/// stamp counts once the commit before them was read too.
+///
+/// A commit below the head that is lost for good must not hold up deletions for ever. No session
+/// needs it, so the points of time between its neighbours count as read with them.
 fn read_commits<P: Parts>(
     world: &mut World<P>,
     archive: &Archive,
@@ -179,7 +170,8 @@ fn read_commits<P: Parts>(
     let mut expected = archive.ledger.head().map(KnownCommit::hash);
     let mut generation = archive.head.generation;
     let mut whole = Vec::new();
-    let mut open = None;
+    let mut open: Option<Stamp> = None;
+    let (mut head, mut is_gap) = (None, false);
     while let Some(hash) = expected.filter(|_| generation > 0) {
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
@@ -189,12 +181,25 @@ fn read_commits<P: Parts>(
         let fault = copies.fault;
         let mut found = copies.sound.into_iter().map(|(_, found)| found);
         let Some(found) = found.find(|found| found.known.hash() == hash) else {
-            let name = archive.credential.commit_name(generation);
-            report(world, Class::Commit, name, fault, proof)?;
-            open = None;
-            break;
+            if !archive.ledger.acknowledged.has_commit(generation) {
+                let name = archive.credential.commit_name(generation);
+                report(world, Class::Commit, name, fault, proof)?;
+            }
+            generation = generation.saturating_sub(1);
+            expected = hash_below_gap(world, archive, head.as_ref(), generation)?;
+            if expected.is_none() {
+                open = None;
+            }
+            is_gap = true;
+            continue;
         };
         let stamp = found.commit.stamp.stamp;
+        if std::mem::take(&mut is_gap) {
+            let key = |at: &Stamp| (at.run, at.kept_secs);
+            let above = open.as_ref().map(key);
+            let between = waste.given_up_at();
+            whole.extend(between.filter(|at| key(at) > key(&stamp) && Some(key(at)) < above));
+        }
         proof.head_is_sound |= generation == archive.head.generation;
         if open.is_some_and(|open| open != stamp) {
             whole.extend(open);
@@ -205,12 +210,28 @@ fn read_commits<P: Parts>(
         }
         expected = Some(found.commit.previous);
         generation = generation.saturating_sub(1);
+        head.get_or_insert(found);
     }
     let first = (generation == 0).then_some(open).flatten();
     let read = whole.into_iter().chain(first);
     let read = read.map(|stamp| ((stamp.run, stamp.kept_secs), read_secs));
     waste.notes.read_commits.extend(read);
     read_slots(world, archive, proof)
+}
+
+/// The hash of a commit below a lost one, from the commits that carry it; `None` if they are lost
+/// too, or if the lost one is the head.
+fn hash_below_gap<P: Parts>(
+    world: &mut World<P>,
+    archive: &Archive,
+    head: Option<&SoundCommit>,
+    generation: u64,
+) -> Result<Option<[u8; 32]>, Failure> {
+    let Some(head) = head.filter(|_| generation > 0) else {
+        return Ok(None);
+    };
+    let mut history = History::from(&archive.credential, &archive.ledger, head)?;
+    history.hash_of(&mut world.store, &mut world.client, generation)
 }
 
 fn read_slots<P: Parts>(

@@ -15,7 +15,7 @@ use wyng_archive::{Class, Damage};
 use wyng_control::{ExitStatus, Failure, Phase, Progress, SessionChoice, ToClient, UndeleteReport};
 use wyng_wire::Service;
 
-use super::alive::{Roots, mark_alive};
+use super::alive::{Roots, alive_packs};
 use super::history::{Removed, Walk};
 use super::notes::bring_in_notes;
 use super::proof::is_refusal;
@@ -139,6 +139,9 @@ fn not_found<P: Parts>(
             volume: request.volume.clone(),
             session: session_name(session.time),
         },
+        Err(Failure::AmbiguousSession {
+            volume, session, ..
+        }) => Failure::NotRemoved { volume, session },
         Err(_) => failure,
     }
 }
@@ -194,8 +197,8 @@ fn revive<P: Parts>(
     });
     let roots = Roots::of_session(removed.session.clone());
     let World { files, client, .. } = &mut *world;
-    let alive = mark_alive(files, client, archive, &roots, &nothing_read)?;
-    let mut needs: BTreeSet<u64> = alive.packs().collect();
+    let alive = alive_packs(files, client, archive, &roots, &nothing_read)?;
+    let mut needs = alive.packs;
     // A live copy needs no pack that was given up beside it.
     let live = |number: &u64| {
         let entry = packs.get(number);
@@ -206,7 +209,7 @@ fn revive<P: Parts>(
         present: needs.iter().copied().filter(live).collect(),
     });
     let World { files, client, .. } = &mut *world;
-    let by_live = mark_alive(files, client, archive, &roots, &nothing_read)?;
+    let by_live = alive_packs(files, client, archive, &roots, &nothing_read)?;
     if by_live.unknown == 0 {
         needs.retain(live);
     }

@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_archive::format::{Heirs, PackState};
+use wyng_archive::format::{Heirs, PackState, Stamp};
 use wyng_archive::plan::deletion::{Obstacle, Plan, REFUSED_PAUSE_SECS, Services, Situation, plan};
 use wyng_archive::plan::giving_up::Copy;
 use wyng_archive::plan::hold_off::HoldOffs;
 use wyng_archive::plan::pack_life::Pack;
 use wyng_control::Failure;
 
-use super::alive::{Roots, mark_alive};
+use super::alive::{Roots, alive_packs};
 use crate::archive::{Archive, Packs};
 use crate::state::SpaceNotes;
 use crate::store::{packs_below, packs_of};
@@ -31,7 +31,8 @@ pub(crate) struct Waste {
 impl Waste {
     /// Reads the pack table and the notes.
     pub(crate) fn of(files: &mut impl Files, archive: &mut Archive) -> Result<Self, Failure> {
-        let notes = SpaceNotes::read(files, &archive.folder)?;
+        let mut notes = SpaceNotes::read(files, &archive.folder)?;
+        notes.forget_readings_of(&archive.ledger.notes);
         let packs = packs_of(files, archive)?;
         Ok(Self::with(packs, notes))
     }
@@ -68,6 +69,15 @@ impl Waste {
     pub(crate) fn is_any(&self) -> bool {
         let mut packs = self.packs.values();
         packs.any(|entry| entry.state.given_up().is_some())
+    }
+
+    /// When the packs were given up that wait for their deletion.
+    pub(crate) fn given_up_at(&self) -> impl Iterator<Item = Stamp> {
+        let given_up = self
+            .packs
+            .values()
+            .filter_map(|entry| entry.state.given_up());
+        given_up.map(|given_up| given_up.at)
     }
 
     /// The plan at `now_kept_secs` without the packs that the head cannot do without, which take
@@ -237,8 +247,7 @@ fn vital(
     let roots = Roots::of_head(files, archive, &mut |volume, session| {
         newest.get(&volume.id.0) == Some(&session.generation)
     })?;
-    let alive = mark_alive(files, client, archive, &roots, &nothing_read)?;
-    let mut vital: BTreeSet<u64> = alive.packs().collect();
+    let mut vital = alive_packs(files, client, archive, &roots, &nothing_read)?.packs;
     packs_below(files, archive, &mut |pack, _| {
         vital.insert(pack);
     })?;

@@ -68,9 +68,10 @@ pub struct Ledger {
     pub chain: ChainClock,
     /// When every session key was last derived and compared; `None`: never.
     pub keys_proven: Option<Moment>,
-    /// When a rehearsal last restored a session and found it right, seconds since 1970 UTC; 0:
-    /// never.
-    pub rehearsed_time: i64,
+    /// When a rehearsal last restored a session and found it right; `None`: never.
+    pub rehearsed: Option<Moment>,
+    /// When a prune by rules last judged every volume that has rules; `None`: never.
+    pub pruned: Option<Moment>,
     /// The slot whose passphrase opened the archive last on this machine, and when, seconds since
     /// 1970 UTC.
     pub opened: Option<(u8, i64)>,
@@ -117,11 +118,6 @@ impl Ledger {
     /// The head: the newest commit that is durable in the store.
     pub fn head(&self) -> Option<&KnownCommit> {
         self.known.last()
-    }
-
-    /// All known commits, ascending by generation.
-    pub fn all_known(&self) -> impl Iterator<Item = &KnownCommit> {
-        self.known.iter()
     }
 
     /// A known commit by its generation.
@@ -238,7 +234,14 @@ mod tests {
                 wall_secs: 7,
                 kept_secs: 8,
             }),
-            rehearsed_time: 9,
+            rehearsed: Some(Moment {
+                wall_secs: 9,
+                kept_secs: 10,
+            }),
+            pruned: Some(Moment {
+                wall_secs: 11,
+                kept_secs: 12,
+            }),
             opened: Some((3, 8)),
             head_copy: 2,
             cache: CacheFolder::Second,

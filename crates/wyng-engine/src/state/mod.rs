@@ -18,6 +18,7 @@ mod proofs;
 mod space;
 mod spending;
 mod starts;
+mod store_room;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
@@ -33,3 +34,4 @@ pub use proofs::{PackProof, Proofs, StayingVm};
 pub use space::{RemovedSlot, SpaceNotes};
 pub use spending::Spending;
 pub use starts::Starts;
+pub use store_room::StoreRoom;

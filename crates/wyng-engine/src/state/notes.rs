@@ -23,6 +23,11 @@ const NOTES_MAX: usize = 1 << 16;
 /// Maximum number of packs in the notes: as many as a listing of a store may have.
 const PACKS_MAX: u32 = 1 << 24;
 
+/// Up to this number of damaged packs, damage is always believed.
+const BELIEVED_PACKS: usize = 16;
+/// Beyond that, damage is believed up to one damaged pack in this number of packs read.
+const BELIEVED_SHARE: usize = 10;
+
 /// What is known of a pack that was found missing or damaged once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PackNote {
@@ -72,6 +77,16 @@ struct Range {
     count: u32,
 }
 
+impl PackNote {
+    /// The note for packs of which `damaged` were found missing or damaged among `read`: so much
+    /// damage at once is more likely another disk, or a store that lies, so nothing follows from it
+    /// by itself.
+    pub fn of_damage(damaged: usize, read: usize) -> Self {
+        let is_much = damaged > BELIEVED_PACKS && damaged.saturating_mul(BELIEVED_SHARE) > read;
+        if is_much { Self::Held } else { Self::Lost }
+    }
+}
+
 impl Notes {
     /// The packs that count as lost.
     pub fn lost_packs(&self) -> BTreeSet<u64> {
@@ -81,6 +96,11 @@ impl Notes {
     /// The packs that would count as lost if they were fewer.
     pub fn held_packs(&self) -> BTreeSet<u64> {
         self.packs_with(PackNote::Held)
+    }
+
+    /// Whether a pack was found missing or damaged, and not found sound since.
+    pub fn is_damaged(&self, pack: u64) -> bool {
+        matches!(self.packs.get(&pack), Some(PackNote::Lost | PackNote::Held))
     }
 
     /// From now on the held packs count as lost; false if there are none.
@@ -112,6 +132,20 @@ impl Notes {
         }
         if found.notes() <= NOTES_MAX {
             *self = found;
+        }
+    }
+
+    /// Makes the notes fit a ledger. If they are too many, all packs from the first to the last that
+    /// is noted count as held: nothing follows until a person has decided.
+    pub fn shorten(&mut self) {
+        if self.notes() <= NOTES_MAX {
+            return;
+        }
+        let first = self.packs.first_key_value().map(|(number, _)| *number);
+        let last = self.packs.last_key_value().map(|(number, _)| *number);
+        if let (Some(first), Some(last)) = (first, last) {
+            let noted = (first..=last).take(PACKS_MAX as usize);
+            self.packs = noted.map(|number| (number, PackNote::Held)).collect();
         }
     }
 

@@ -26,6 +26,7 @@ use wyng_archive::format::{Malformed, Reader, Stamp, Writer};
 use wyng_control::Failure;
 
 use super::archives::ArchiveFolder;
+use super::notes::Notes;
 use crate::world::Files;
 
 const FILE: &str = "space";
@@ -61,6 +62,12 @@ pub struct SpaceNotes {
 }
 
 impl SpaceNotes {
+    /// Forgets the readings of packs that are noted as damaged: what was read before is gone.
+    pub fn forget_readings_of(&mut self, damage: &Notes) {
+        self.read_packs
+            .retain(|number, _| !damage.is_damaged(*number));
+    }
+
     /// Reads the file; empty if it is missing or damaged.
     pub fn read(files: &mut impl Files, folder: &ArchiveFolder) -> Result<Self, Failure> {
         let bytes = files.read(&folder.file(FILE))?.unwrap_or_default();
@@ -162,6 +169,7 @@ impl SpaceNotes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::notes::PackNote;
     use super::*;
 
     #[test]
@@ -187,5 +195,23 @@ mod tests {
         assert_eq!(SpaceNotes::decode(&notes.encode()), Ok(notes));
         let empty = SpaceNotes::default();
         assert_eq!(SpaceNotes::decode(&empty.encode()), Ok(empty));
+    }
+
+    #[test]
+    fn a_pack_that_is_noted_as_damaged_was_not_read() {
+        let mut notes = SpaceNotes {
+            read_packs: (1..=4).map(|number| (number, 9)).collect(),
+            ..SpaceNotes::default()
+        };
+        let damage = [
+            (1, PackNote::Lost),
+            (2, PackNote::Held),
+            (3, PackNote::Sound),
+        ];
+        notes.forget_readings_of(&Notes {
+            packs: damage.into(),
+            ..Notes::default()
+        });
+        assert_eq!(notes.read_packs, [(3, 9), (4, 9)].into());
     }
 }

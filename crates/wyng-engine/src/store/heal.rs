@@ -23,7 +23,7 @@ use super::put::put_blob;
 use super::tools::Tools;
 use super::trees::cached;
 use crate::archive::{
-    Archive, EveryNode, NodesAtHand, content_root, keys_root, sessions_root, volumes_root,
+    Archive, EveryNode, NodesAtHand, Packs, content_root, keys_root, sessions_root, volumes_root,
 };
 use crate::pool::Pool;
 use crate::state::PackNote;
@@ -64,7 +64,37 @@ pub(crate) fn plan_healing(
         }
         *note == PackNote::Lost || entry.state != state
     });
+    revive_sources(&packs, &lost, &mut changes);
     Ok(changes)
+}
+
+/// Makes the packs live again that were given up in favour of a lost pack: they may hold the only
+/// copy of its records. Packs that are going stay as they are.
+fn revive_sources(packs: &Packs, lost: &BTreeSet<u64>, changes: &mut PackChanges) {
+    let is_lost =
+        |number: &u64, state: PackState| state == PackState::Lost || lost.contains(number);
+    for (number, entry) in packs {
+        let PackState::GivenUp(given_up) = entry.state else {
+            continue;
+        };
+        let (mut open, mut seen) = (Vec::from_iter(given_up.heirs), BTreeSet::new());
+        let mut has_lost_heir = false;
+        while let Some(heirs) = open.pop().filter(|_| !has_lost_heir) {
+            if heirs.first > heirs.last || !seen.insert(heirs) {
+                continue;
+            }
+            for (heir, entry) in packs.range(heirs.first..=heirs.last) {
+                has_lost_heir |= is_lost(heir, entry.state);
+                // An heir that was given up itself stands for its own heirs.
+                open.extend(entry.state.given_up().and_then(|given_up| given_up.heirs));
+            }
+        }
+        if has_lost_heir {
+            let state = PackState::Live;
+            let entry = PackEntry { state, ..*entry };
+            changes.entries.insert(*number, entry);
+        }
+    }
 }
 
 /// From now on packs count as lost that were held back because so much of the store was found
@@ -72,10 +102,7 @@ pub(crate) fn plan_healing(
 pub(crate) fn release_held(files: &mut impl Files, archive: &mut Archive) -> Result<(), Failure> {
     if archive.ledger.notes.release_held() {
         archive.ledger.write(files, &archive.folder)?;
-        archive
-            .cache
-            .index
-            .set_lost(archive.ledger.notes.lost_packs());
+        archive.cache.index.set_noted(&archive.ledger.notes);
     }
     Ok(())
 }

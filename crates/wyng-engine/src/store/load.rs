@@ -44,7 +44,9 @@ impl OldCache {
 }
 
 /// Builds index and nodes anew in a folder of the state: the pack table from right to left, then of
-/// each pack in use its directory and its nodes; a pack that was given up may be gone. A directory
+/// each pack in use its directory and its nodes; a pack that was given up may be gone. A pack that
+/// was given up in favour of others is read too: it becomes live again if one of them is lost. A
+/// directory
 /// or node that cannot be read comes from the old cache, as far as its ids fit. A pack that cannot
 /// be read is noted. It is also reported, unless the archive marks it lost already; the number of
 /// packs that were reported is returned.
@@ -61,22 +63,29 @@ pub(crate) fn rebuild<P: Parts>(
     let mut cache = Cache::create(&mut world.files, folder)?;
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
+    let (mut found, mut read_count) = (Vec::new(), 0usize);
     for (number, entry) in packs {
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
-        if !matches!(entry.state, PackState::Live | PackState::Lost) {
-            continue;
-        }
+        let has_heirs = match entry.state {
+            PackState::Live | PackState::Lost => false,
+            PackState::GivenUp(given_up) if given_up.heirs.is_some() => true,
+            PackState::GivenUp(_) | PackState::Going(_) => continue,
+        };
         if entry.state == PackState::Lost {
             notes.packs.entry(number).or_insert(PackNote::Lost);
         }
+        read_count = read_count.saturating_add(1);
         let (pack, damage) = read_pack(&mut world.store, credential, &mut coder, number, &entry)?;
+        if has_heirs && damage.is_some() {
+            continue; // its absence is no damage
+        }
         cache.add_pack(&mut world.files, &pack)?;
         if let Some(damage) = damage {
-            notes.packs.insert(number, PackNote::Lost);
             unread.insert(number);
             if entry.state != PackState::Lost {
+                found.push(number);
                 problems = problems.saturating_add(1);
                 world.client.tell(ToClient::Problem(damage))?;
             }
@@ -93,6 +102,11 @@ pub(crate) fn rebuild<P: Parts>(
             sent_bytes: 0,
         });
     }
+    let note = PackNote::of_damage(found.len(), read_count);
+    notes
+        .packs
+        .extend(found.into_iter().map(|number| (number, note)));
+    notes.shorten();
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
         let keeps = |pack: u64| unread.contains(&pack);

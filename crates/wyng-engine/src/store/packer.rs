@@ -117,7 +117,7 @@ impl<P: Parts> Packer<P> {
     ) -> Result<Id, Failure> {
         let id = tools.credential.node_id(&plain);
         if self.outbox.on_the_way.contains(&id)
-            || tools.cache.index.find_sound(tools.files, &id)?.is_some()
+            || tools.cache.index.find_lasting(tools.files, &id)?.is_some()
         {
             return Ok(id);
         }

@@ -15,11 +15,6 @@ use crate::state::{Notes, PackNote};
 use crate::store::read_pack;
 use crate::world::{Files, Store};
 
-/// Up to this number of damaged packs, damage is always believed.
-const HELD_MIN_PACKS: usize = 16;
-/// Beyond that, damage is believed up to one damaged pack in this number of packs read.
-const HELD_SHARE: usize = 10;
-
 /// Something wrong, and the number of the pack in which it was found, if it was in a pack.
 pub(super) struct Found {
     /// What is wrong.
@@ -166,9 +161,8 @@ impl Findings {
     /// nothing follows from it by itself, since healing would send everything again. Packs that
     /// were held before and were not read again count too.
     pub(super) fn hold_what_is_too_much(&mut self) {
-        let bad = self.bad_packs.len();
-        let is_much = bad > HELD_MIN_PACKS && bad.saturating_mul(HELD_SHARE) > self.read_packs;
-        if is_much || !self.notes.held_packs().is_empty() {
+        let note = PackNote::of_damage(self.bad_packs.len(), self.read_packs);
+        if note == PackNote::Held || !self.notes.held_packs().is_empty() {
             self.notes.packs.extend(
                 self.bad_packs
                     .iter()

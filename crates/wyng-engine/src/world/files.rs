@@ -10,6 +10,8 @@ pub trait Files {
     fn only_looks(&self) -> bool {
         false
     }
+    /// Free space of the file system of the state directory, bytes; `None`: not known.
+    fn free_bytes(&mut self) -> Option<u64>;
     /// Closes what was opened for a look, so that the next one finds the files that are there then.
     fn look_anew(&mut self) {}
     /// Reads a whole file of at most 256 MiB; `None` if there is no such file.

@@ -146,6 +146,11 @@ pub trait Store {
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;
     /// Ends the fetch.
     fn finish_fetch(&mut self) -> Result<(), Failure>;
+    /// The free space that a far end stated since the last call, MiB; `None`: none did. It is only
+    /// a claim.
+    fn take_free_mib(&mut self) -> Option<u32> {
+        None
+    }
     /// Peak of the memory of the role that carries blobs, with the blobs on their way, bytes; 0:
     /// not measured.
     fn peak_bytes(&self) -> u64 {

@@ -123,6 +123,12 @@ impl Directory {
         self.root.as_fd()
     }
 
+    /// Free space of the store, MiB; `None`: it has no limit, or states none.
+    pub(crate) fn free_mib(&self) -> Option<u32> {
+        let space = space(&self.root).ok().filter(|space| space.limited)?;
+        Some(space.free_mib())
+    }
+
     /// The folder `ab` of a blob, if it exists.
     fn shard(&self, shard: [u8; 2]) -> Result<Option<OwnedFd>, Errno> {
         match openat(&self.root, &shard[..], FOLDER, Mode::empty()) {

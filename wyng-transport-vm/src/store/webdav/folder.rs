@@ -280,6 +280,7 @@ pub(super) fn open_status(problem: &StoreError) -> OpenStatus {
             Errno::REMOTE => OpenStatus::BadDestination,
             _ => OpenStatus::Unreachable,
         },
+        StoreError::Lost { .. } => OpenStatus::Unreachable,
         StoreError::Foreign { .. } | StoreError::Unusable { .. } => OpenStatus::Failed,
     }
 }

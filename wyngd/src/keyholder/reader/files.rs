@@ -20,6 +20,10 @@ impl Files for LookedAtFiles {
         true
     }
 
+    fn free_bytes(&mut self) -> Option<u64> {
+        self.files.free_bytes()
+    }
+
     fn look_anew(&mut self) {
         self.files.close();
     }

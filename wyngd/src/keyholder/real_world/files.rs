@@ -258,6 +258,12 @@ impl Files for StateFiles {
         }
     }
 
+    fn free_bytes(&mut self) -> Option<u64> {
+        let space = rustix::fs::fstatvfs(self.root()).ok()?;
+        // A file system without blocks states no limit.
+        (space.f_blocks > 0).then(|| space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
     fn read_at(&mut self, name: &str, offset: u64, bytes: &mut [u8]) -> Result<(), Failure> {
         self.handle(name, IfMissing::Fail)
             .and_then(|file| read_exact_at(file, offset, bytes))

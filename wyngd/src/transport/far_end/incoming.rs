@@ -351,7 +351,8 @@ impl Incoming {
         }
         self.is_open = true;
         watchdog.opened();
-        self.answer(TransportToKeyholder::Opened);
+        let free_mib = opened.free_mib;
+        self.answer(TransportToKeyholder::Opened { free_mib });
         Ok(())
     }
 
@@ -631,7 +632,7 @@ pub(super) mod tests {
         fn opened(service: Service) -> Self {
             let mut call = Self::greeted(service);
             assert_eq!(call.say(&OPENED), Ok(()));
-            assert_eq!(call.heard(), [TransportToKeyholder::Opened]);
+            assert_eq!(call.heard(), [OPENED_HEARD]);
             call
         }
 
@@ -666,8 +667,10 @@ pub(super) mod tests {
 
     const OPENED: ToDaemon = ToDaemon::Opened(Opened {
         status: OpenStatus::Ok,
-        free_mib: None,
+        free_mib: Some(7),
     });
+
+    const OPENED_HEARD: TransportToKeyholder = TransportToKeyholder::Opened { free_mib: Some(7) };
 
     fn encoded(frame: &ToDaemon) -> Vec<u8> {
         frame.encode(&mut [0; TO_DAEMON_MAX]).unwrap().to_vec()
@@ -727,7 +730,7 @@ pub(super) mod tests {
                 assert_eq!(call.take(part), Ok(()), "cut at {cut}");
             }
             let opened = call.incoming.next_answer().unwrap();
-            assert_eq!(opened.message, TransportToKeyholder::Opened);
+            assert_eq!(opened.message, OPENED_HEARD);
             let got = call.incoming.next_answer().unwrap();
             assert_eq!(
                 got.message,

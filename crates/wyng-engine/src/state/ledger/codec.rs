@@ -12,10 +12,13 @@
 //!  64 │ newest generation passed over u64; zero without flag 4        │
 //!  72 │ when a slot opened last: seconds since 1970 UTC, i64; 0: never│
 //!  80 │ its number u8 │ copy of the head u8 │ 0 u16 │ 0 u32           │
-//!  88 │ when a rehearsal last succeeded, i64; 0: never                │
-//!  96 │ count of known commits u32    │ 1 if one is pending u32       │
-//! 104 │ count of the spine u32        │ count of the notes u32        │
-//! 112 │ the spine, descending: generation u64 ‖ hash (32)             │
+//!  88 │ when a rehearsal last succeeded: seconds since 1970 UTC, i64  │
+//!  96 │ the same by the chain's kept clock u64; both 0 without flag 64│
+//! 104 │ when a prune last succeeded: seconds since 1970 UTC, i64      │
+//! 112 │ the same by the chain's kept clock u64; both 0 without flag 128│
+//! 120 │ count of known commits u32    │ 1 if one is pending u32       │
+//! 128 │ count of the spine u32        │ count of the notes u32        │
+//! 136 │ the spine, descending: generation u64 ‖ hash (32)             │
 //!     │ the notes of damage (notes.rs)                                │
 //!     │ what was acknowledged of the damage (acknowledged.rs)         │
 //!     │ the known commits, ascending: generation u64 ‖ 4096 bytes     │
@@ -23,7 +26,8 @@
 //!     │ H of all before                                               │
 //! ```
 //! Flags: 1: stopped; 2: the cache is in the second folder; 4: newer generations were passed over;
-//! 8: one of them is sound; 16: a person asked for the older one; 32: the keys were proven.
+//! 8: one of them is sound; 16: a person asked for the older one; 32: the keys were proven; 64: a
+//! rehearsal succeeded; 128: a prune succeeded.
 
 use wyng_archive::format::{COMMIT_BYTES, Malformed, Reader, Writer};
 use wyng_archive::plan::age::Moment;
@@ -33,13 +37,15 @@ use super::{KEPT_COMMITS, KnownCommit, Ledger, PassedOver};
 use crate::state::{Acknowledged, CacheFolder, Notes};
 
 const MAGIC: &[u8; 8] = b"wyngledg";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 const FLAG_STOPPED: u32 = 1;
 const FLAG_SECOND_CACHE: u32 = 2;
 const FLAG_PASSED_OVER: u32 = 4;
 const FLAG_PASSED_SOUND: u32 = 8;
 const FLAG_PASSED_REQUESTED: u32 = 16;
 const FLAG_KEYS_PROVEN: u32 = 32;
+const FLAG_REHEARSED: u32 = 64;
+const FLAG_PRUNED: u32 = 128;
 /// Maximum length of the spine: a generation has 64 bits, and each step clears one.
 const SPINE_MAX: usize = 64;
 
@@ -60,19 +66,16 @@ impl Ledger {
                 FLAG_PASSED_REQUESTED,
             ),
             (self.keys_proven.is_some(), FLAG_KEYS_PROVEN),
+            (self.rehearsed.is_some(), FLAG_REHEARSED),
+            (self.pruned.is_some(), FLAG_PRUNED),
         ];
         let flags = flags
             .into_iter()
             .filter(|(set, _)| *set)
             .fold(0, |flags, (_, flag)| flags | flag);
         writer.bytes(MAGIC).u32(FORMAT).u32(flags);
-        let proven = self.keys_proven.unwrap_or(Moment {
-            wall_secs: 0,
-            kept_secs: 0,
-        });
+        encode_moment(&mut writer, self.keys_proven);
         writer
-            .i64(proven.wall_secs)
-            .u64(proven.kept_secs)
             .u64(self.chain.chain_secs)
             .u64(self.chain.local_secs)
             .bytes(&self.chain.instance);
@@ -83,8 +86,9 @@ impl Ledger {
             .u8(slot)
             .u8(self.head_copy)
             .u16(0)
-            .u32(0)
-            .i64(self.rehearsed_time);
+            .u32(0);
+        encode_moment(&mut writer, self.rehearsed);
+        encode_moment(&mut writer, self.pruned);
         writer
             .u32(u32::try_from(self.known.len()).unwrap_or(u32::MAX))
             .u32(u32::from(self.pending.is_some()));
@@ -111,8 +115,8 @@ impl Ledger {
         }
         let flags = reader.u32()?;
         let of_passed = FLAG_PASSED_SOUND | FLAG_PASSED_REQUESTED;
-        let all =
-            FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | FLAG_KEYS_PROVEN | of_passed;
+        let of_moments = FLAG_KEYS_PROVEN | FLAG_REHEARSED | FLAG_PRUNED;
+        let all = FLAG_STOPPED | FLAG_SECOND_CACHE | FLAG_PASSED_OVER | of_passed | of_moments;
         let has = |flag: u32| flags & flag != 0;
         if flags & !all != 0 || has(of_passed) && !has(FLAG_PASSED_OVER) {
             return Err(Malformed("flags"));
@@ -122,11 +126,7 @@ impl Ledger {
         } else {
             CacheFolder::First
         };
-        let proven = Moment {
-            wall_secs: reader.i64()?,
-            kept_secs: reader.u64()?,
-        };
-        let keys_proven = has(FLAG_KEYS_PROVEN).then_some(proven);
+        let keys_proven = decode_moment(&mut reader, has(FLAG_KEYS_PROVEN))?;
         let (chain_secs, local_secs) = (reader.u64()?, reader.u64()?);
         let chain = ChainClock {
             chain_secs,
@@ -143,7 +143,8 @@ impl Ledger {
         let (opened_time, slot, head_copy) = (reader.i64()?, reader.u8()?, reader.u8()?);
         let opened = (opened_time != 0).then_some((slot, opened_time));
         reader.zeros(6, "reserved")?;
-        let rehearsed_time = reader.i64()?;
+        let rehearsed = decode_moment(&mut reader, has(FLAG_REHEARSED))?;
+        let pruned = decode_moment(&mut reader, has(FLAG_PRUNED))?;
         let (count, pending) = (reader.u32()?, reader.u32()?);
         if usize::try_from(count).map_or(true, |count| count > KEPT_COMMITS + SPINE_MAX)
             || pending > 1
@@ -179,7 +180,8 @@ impl Ledger {
             stopped,
             chain,
             keys_proven,
-            rehearsed_time,
+            rehearsed,
+            pruned,
             opened,
             head_copy,
             passed_over,
@@ -188,4 +190,17 @@ impl Ledger {
             acknowledged,
         })
     }
+}
+
+fn encode_moment(writer: &mut Writer, moment: Option<Moment>) {
+    let (wall_secs, kept_secs) = moment.map_or((0, 0), |then| (then.wall_secs, then.kept_secs));
+    writer.i64(wall_secs).u64(kept_secs);
+}
+
+fn decode_moment(reader: &mut Reader<'_>, is_there: bool) -> Result<Option<Moment>, Malformed> {
+    let moment = Moment {
+        wall_secs: reader.i64()?,
+        kept_secs: reader.u64()?,
+    };
+    Ok(is_there.then_some(moment))
 }

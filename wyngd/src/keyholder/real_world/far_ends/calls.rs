@@ -50,6 +50,8 @@ pub struct FarEnds {
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
     pub(super) peak_bytes: u64,
+    /// Free space that a far end stated last, MiB, until the engine takes it.
+    pub(super) free_mib: Option<u32>,
 }
 
 impl FarEnds {
@@ -67,6 +69,7 @@ impl FarEnds {
             prune: Prune::default(),
             spare: Vec::new(),
             peak_bytes: 0,
+            free_mib: None,
         }
     }
 
@@ -153,7 +156,10 @@ impl FarEnds {
         }
         sent?;
         match self.transport_message()?.message {
-            TransportToKeyholder::Opened => Ok(()),
+            TransportToKeyholder::Opened { free_mib } => {
+                self.free_mib = free_mib.or(self.free_mib);
+                Ok(())
+            }
             _ => Err(broken(&Fatal::Unexpected("transport"))),
         }
     }
@@ -262,10 +268,15 @@ impl FarEnds {
             .with(|control| control.ended.get(&service).cloned().flatten());
         let opening = self.opening(service);
         Ok(match (fault, reported) {
-            // The exit status says that the store failed, and not which store.
+            // The exit status says what became of the store, and not which store it is.
             (FarEndFault::Lost, Some(Failure::StoreFailed { .. })) => Failure::StoreFailed {
                 store: opening.store,
             },
+            (FarEndFault::Lost, Some(Failure::StoreUnreachable { .. })) => {
+                Failure::StoreUnreachable {
+                    store: opening.store,
+                }
+            }
             (FarEndFault::Lost, Some(failure)) => failure,
             _ => failure_of(fault, &opening),
         })

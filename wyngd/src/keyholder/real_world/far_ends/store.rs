@@ -300,6 +300,10 @@ impl Store for FarEnds {
         self.let_end(Service::Fetch)
     }
 
+    fn take_free_mib(&mut self) -> Option<u32> {
+        self.free_mib.take()
+    }
+
     fn peak_bytes(&self) -> u64 {
         self.push
             .unsettled_peak_bytes

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Reading a file of the server by blocks, of which many are on their way at the same time, and
+//! blobs that stay open.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use wyng_wire::BlobName;
+
+use super::connection::{Fault, Handle, Lost, Ticket};
+use super::packet::{BLOCK_BYTES, Code};
+use super::places::known;
+use super::server::Server;
+
+/// Maximum number of blocks that are read ahead.
+const BLOCKS_MAX: usize = 64;
+
+/// Maximum number of blobs that stay open, of which ranges are read in turns.
+const BLOBS_MAX: usize = 16;
+
+/// Blobs that were opened last, and their lengths.
+#[derive(Default)]
+pub(super) struct OpenBlobs(Mutex<VecDeque<(BlobName, Arc<Handle>, u64)>>);
+
+impl OpenBlobs {
+    pub(super) fn find(&self, name: &BlobName) -> Option<(Arc<Handle>, u64)> {
+        let blobs = known(&self.0);
+        let found = blobs.iter().find(|(known, ..)| known == name);
+        found.map(|(_, file, length_bytes)| (Arc::clone(file), *length_bytes))
+    }
+
+    pub(super) fn keep(&self, name: &BlobName, file: &Arc<Handle>, length_bytes: u64) {
+        let mut blobs = known(&self.0);
+        blobs.push_back((*name, Arc::clone(file), length_bytes));
+        if blobs.len() > BLOBS_MAX {
+            blobs.pop_front();
+        }
+    }
+}
+
+/// Blocks of one file that were asked for, in their order and without gaps.
+#[derive(Default)]
+pub(super) struct Blocks {
+    asked: VecDeque<(u64, u32, Ticket)>,
+    /// Where the next block begins, bytes.
+    next_bytes: u64,
+    /// End of the range that is wanted, bytes.
+    end_bytes: u64,
+}
+
+impl Blocks {
+    /// Asks for blocks from `offset_bytes` on, as far as the range goes and the window allows. What
+    /// was asked for at another place is forgotten.
+    pub(super) fn ask(
+        &mut self,
+        server: &Server,
+        file: &Handle,
+        offset_bytes: u64,
+        length_bytes: u64,
+    ) -> Result<(), Fault> {
+        if self
+            .asked
+            .front()
+            .is_none_or(|(at, ..)| *at != offset_bytes)
+        {
+            self.asked.clear();
+            self.next_bytes = offset_bytes;
+        }
+        self.end_bytes = offset_bytes.saturating_add(length_bytes);
+        self.ask_further(server, file)
+    }
+
+    fn ask_further(&mut self, server: &Server, file: &Handle) -> Result<(), Fault> {
+        while self.asked.len() < BLOCKS_MAX && self.next_bytes < self.end_bytes {
+            let left_bytes = self.end_bytes.saturating_sub(self.next_bytes);
+            let length_bytes =
+                u32::try_from(left_bytes).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+            let ticket = server.read(file, self.next_bytes, length_bytes)?;
+            self.asked
+                .push_back((self.next_bytes, length_bytes, ticket));
+            self.next_bytes = self.next_bytes.saturating_add(length_bytes.into());
+        }
+        Ok(())
+    }
+
+    /// Takes the blocks that fit into `room`, and returns the number of bytes: 0 at the end of the
+    /// file. An error behind the first block is that of the next call.
+    pub(super) fn fill(
+        &mut self,
+        server: &Server,
+        file: &Handle,
+        room: &mut [u8],
+    ) -> Result<usize, Fault> {
+        let mut filled = 0_usize;
+        while let Some((at, length_bytes, ticket)) = self.asked.pop_front() {
+            let length = length_bytes as usize;
+            let Some(place) = room.get_mut(filled..filled.saturating_add(length)) else {
+                self.asked.push_front((at, length_bytes, ticket));
+                break;
+            };
+            let count = match ticket.data() {
+                Ok(bytes) => {
+                    let Some(place) = place.get_mut(..bytes.len()) else {
+                        return Err(server.connection.give_up(Lost::Nonsense));
+                    };
+                    place.copy_from_slice(&bytes);
+                    bytes.len()
+                }
+                Err(fault) if fault.is(Code::EndOfFile) => 0,
+                Err(Fault::Status(_)) if filled > 0 => 0,
+                Err(fault) => {
+                    self.asked.clear();
+                    return Err(fault);
+                }
+            };
+            filled = filled.saturating_add(count);
+            if count < length {
+                // The rest is asked for again, or the file ends here.
+                self.asked.clear();
+                break;
+            }
+            self.ask_further(server, file)?;
+        }
+        Ok(filled)
+    }
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The store in a folder of an SFTP server, which is laid out as the folder store is: what is
+//! backed up over SFTP can be restored from the folder itself, and the reverse. Blobs on their way
+//! in lie in the folder `.incoming`.
+//!
+//! An account that may neither remove, rename nor change modes can add blobs and change none: they
+//! are read-only files, and get their names by a hard link.
+
+mod blocks;
+mod connection;
+mod incoming;
+mod packet;
+mod places;
+mod reading;
+mod server;
+mod ssh;
+mod upload;
+
+use std::collections::BTreeSet;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex};
+
+use tracing::{info, warn};
+use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
+
+use super::address::SftpAddress;
+use super::{Prune, StoreError};
+use blocks::OpenBlobs;
+pub(crate) use connection::Lost;
+use connection::{Connection, Fault};
+use incoming::Naming;
+use packet::{Code, Entry};
+use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
+use server::{IfThere, Server};
+
+/// Minimum free space beyond the reserve for creating a store, bytes, as in a folder.
+const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Maximum number of entries of the store's folder that are looked at: it has 256 shards.
+const ROOT_ENTRIES_MAX: usize = 10_000;
+
+/// A connected server, and the store's folder there.
+pub(crate) struct Sftp {
+    places: Arc<Places>,
+    /// Shards with deletions that are not durable yet.
+    deleted_from: BTreeSet<u8>,
+    opened: OpenBlobs,
+    /// How blobs get their names.
+    naming: Arc<Mutex<Naming>>,
+}
+
+impl Sftp {
+    /// Starts ssh and opens the folder for a service. With `create` its last component is made.
+    pub(crate) fn open(
+        service: Service,
+        create: bool,
+        address: &SftpAddress,
+    ) -> Result<Self, Opened> {
+        let refused = |status| Opened {
+            status,
+            free_mib: None,
+        };
+        if !ssh::is_harmless(address) {
+            return Err(refused(OpenStatus::BadDestination));
+        }
+        let connection = ssh::connect(address)
+            .and_then(Connection::over)
+            .map_err(|problem| {
+                warn!("ssh cannot be started: {problem}");
+                refused(OpenStatus::Unreachable)
+            })?;
+        let connection = Arc::new(connection);
+        let server = Server::greet(&connection).map_err(|lost| {
+            warn!("there is no SFTP server: {lost}");
+            refused(status_of_words(&connection.last_words()))
+        })?;
+        Self::open_at(server, service, create, address.path.as_os_str().as_bytes())
+    }
+
+    fn open_at(
+        server: Server,
+        service: Service,
+        create: bool,
+        path: &[u8],
+    ) -> Result<Self, Opened> {
+        let mut root = path.to_vec();
+        while root.ends_with(b"/") {
+            root.pop();
+        }
+        let made = create && make_root(&server, &root)?;
+        let opened = Self::open_folder(server.clone(), service, create, &root);
+        if opened.is_err() && made {
+            // A folder that could not become a store is removed again.
+            let incoming = [&root[..], b"/", incoming::FOLDER].concat();
+            for folder in [&incoming, &root] {
+                let removed = server.ask(packet::RMDIR, folder);
+                let _ = removed.and_then(connection::Ticket::status);
+            }
+        }
+        opened
+    }
+
+    fn open_folder(
+        server: Server,
+        service: Service,
+        create: bool,
+        root: &[u8],
+    ) -> Result<Self, Opened> {
+        let shards = expect_folder(&server, root, create)?;
+        let space = server.space(&or_slash(root)).map_err(open_fault)?;
+        let writes = service != Service::Fetch;
+        if writes && space.is_some_and(|space| space.read_only) {
+            return Err(opened(OpenStatus::ReadOnly));
+        }
+        let least = RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES);
+        if let Some(space) = space.filter(|space| space.limited && space.free_bytes < least) {
+            if create {
+                return Err(Opened {
+                    status: OpenStatus::Full,
+                    free_mib: Some(free_mib(space.free_bytes)),
+                });
+            }
+        }
+        let syncs_folders = syncs_folders(&server, root).map_err(open_fault)?;
+        if writes && !syncs_folders {
+            warn!("the server does not sync folders: what it accepts may not outlive a power cut");
+        }
+        let naming = Naming::of(server.extensions);
+        let store = Self {
+            places: Arc::new(Places {
+                server,
+                root: root.to_vec(),
+                syncs_folders,
+                shards: Mutex::new(shards),
+                synced: Mutex::default(),
+            }),
+            deleted_from: BTreeSet::new(),
+            opened: OpenBlobs::default(),
+            naming: Arc::new(Mutex::new(naming)),
+        };
+        match service {
+            Service::Push => {
+                store.places.prepare_incoming().map_err(open_fault)?;
+                store.places.sweep();
+            }
+            Service::Prune => store.places.sweep(),
+            Service::Fetch => {}
+        }
+        if create {
+            let tried = store.places.try_to_be_exclusive(&store.naming);
+            if !tried.map_err(open_fault)? {
+                return Err(opened(OpenStatus::Unsuitable));
+            }
+        }
+        store.places.server.connection.be_patient();
+        info!(
+            hardlink = store.places.server.extensions.hardlink,
+            fsync = store.places.server.extensions.fsync,
+            syncs_folders,
+            statvfs = store.places.server.extensions.statvfs,
+            "connected"
+        );
+        Ok(store)
+    }
+}
+
+impl Prune for Sftp {
+    fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
+        const STEP: &str = "delete a blob";
+        let at_name = |fault: Fault| fault.at_name(STEP);
+        let shard = shard_of(name);
+        let places = &self.places;
+        if !places.has_shard(shard).map_err(at_name)? {
+            return Ok(false);
+        }
+        let path = places.blob_path(name);
+        let removed = places.server.ask(packet::REMOVE, &path);
+        let was_there = match removed.and_then(connection::Ticket::status).if_there() {
+            Ok(removed) => removed.is_some(),
+            Err(fault) if fault.is(Code::Failure) => {
+                let found = places.server.look(&path).map_err(at_name)?;
+                if found.is_some_and(|found| found.is_file() == Some(false)) {
+                    return Err(StoreError::Foreign { step: STEP });
+                }
+                return Err(fault.at_name(STEP));
+            }
+            Err(fault) => return Err(fault.at_name(STEP)),
+        };
+        // Also when the blob did not exist: an earlier run may have deleted it and been killed
+        // before that was durable.
+        self.deleted_from.insert(shard);
+        Ok(was_there)
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        let shards: Vec<u8> = std::mem::take(&mut self.deleted_from).into_iter().collect();
+        const STEP: &str = "make deletions durable";
+        let synced = self.places.sync_shards(&shards);
+        if synced.map_err(|fault| fault.failed(STEP))? {
+            Ok(())
+        } else {
+            let errno = server::errno_of(Code::PermissionDenied);
+            Err(StoreError::Failed { step: STEP, errno })
+        }
+    }
+}
+
+/// Makes the last component of the store's path. Returns whether it was missing.
+fn make_root(server: &Server, root: &[u8]) -> Result<bool, Opened> {
+    let making = server.make_folder(&or_slash(root)).map_err(open_fault)?;
+    match making.status() {
+        Ok(()) => {}
+        Err(fault) if fault.may_be_taken() || fault.is(Code::PermissionDenied) => {
+            // An account may be denied to make a folder that is there already.
+            let found = server
+                .ask(packet::STAT, &or_slash(root))
+                .map_err(open_fault)?;
+            return match found.attributes().if_there().map_err(open_fault)? {
+                Some(_) => Ok(false),
+                None => Err(open_fault(fault)),
+            };
+        }
+        Err(fault) => return Err(open_fault(fault)),
+    }
+    let parent = root.rsplitn(2, |byte| *byte == b'/').nth(1);
+    let parent = or_slash(parent.unwrap_or_default());
+    syncs(server, &parent).map_err(open_fault)?;
+    Ok(true)
+}
+
+/// The shards in the store's folder; an error if it is not what was expected.
+fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<u8>, Opened> {
+    let root = or_slash(root);
+    // The owner chose this path, which may contain links.
+    let found = server.ask(packet::STAT, &root).map_err(open_fault)?;
+    let found = found.attributes().map_err(open_fault)?;
+    if found.is_folder() == Some(false) {
+        return Err(opened(OpenStatus::NotAFolder));
+    }
+    let folder = server.ask(packet::OPENDIR, &root).map_err(open_fault)?;
+    let folder = folder.handle().map_err(open_fault)?;
+    let (mut shards, mut other_things, mut count) = (BTreeSet::new(), false, 0_usize);
+    while let Some(entries) = next_entries(server, &folder).map_err(open_fault)? {
+        count = count.saturating_add(entries.len());
+        for entry in &entries {
+            match &entry.name[..] {
+                // Every new ext file system has a lost+found.
+                b"." | b".." | b"lost+found" | incoming::FOLDER => {}
+                _ => match shard_in(entry) {
+                    Some(shard) => drop(shards.insert(shard)),
+                    None => other_things = true,
+                },
+            }
+        }
+        if count > ROOT_ENTRIES_MAX {
+            break;
+        }
+    }
+    match (create, shards.is_empty()) {
+        (false, true) => Err(opened(OpenStatus::Empty)),
+        (true, false) => Err(opened(OpenStatus::NotEmpty)),
+        (true, true) if other_things => Err(opened(OpenStatus::NotEmpty)),
+        _ => Ok(shards),
+    }
+}
+
+/// The shard that an entry is, if it is one.
+fn shard_in(entry: &Entry) -> Option<u8> {
+    let is_digit = |digit: &u8| matches!(digit, b'0'..=b'9' | b'a'..=b'f');
+    let is_shard = entry.name.len() == 2
+        && entry.name.iter().all(is_digit)
+        && entry.attributes.is_folder() != Some(false);
+    let name = std::str::from_utf8(&entry.name).ok()?;
+    is_shard
+        .then(|| u8::from_str_radix(name, 16).ok())
+        .flatten()
+}
+
+/// Whether the server makes the names in folders durable, tried with the store's folder.
+fn syncs_folders(server: &Server, root: &[u8]) -> Result<bool, Fault> {
+    syncs(server, &or_slash(root))
+}
+
+const fn opened(status: OpenStatus) -> Opened {
+    Opened {
+        status,
+        free_mib: None,
+    }
+}
+
+/// Why the store is not open.
+fn open_fault(fault: Fault) -> Opened {
+    let status = match &fault {
+        Fault::Lost(lost) => {
+            warn!("the store cannot be opened: {lost}");
+            OpenStatus::Unreachable
+        }
+        Fault::Status(status) => {
+            warn!(
+                "the store cannot be opened: the server answered {:?} \"{}\"",
+                status.code, status.message
+            );
+            match status.code {
+                _ if fault.says_full() => OpenStatus::Full,
+                Code::NoSuchFile => OpenStatus::Missing,
+                Code::PermissionDenied => OpenStatus::Permission,
+                Code::Unsupported => OpenStatus::Unsuitable,
+                _ => OpenStatus::Failed,
+            }
+        }
+    };
+    opened(status)
+}
+
+/// What ssh's last words mean for the person who reads the daemon's message.
+fn status_of_words(words: &[u8]) -> OpenStatus {
+    let has = |part: &[u8]| words.windows(part.len()).any(|window| window == part);
+    if has(b"Permission denied") {
+        OpenStatus::Permission
+    } else {
+        OpenStatus::Unreachable
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Storing a blob on the server if its name is free: write, make durable, name, make durable. Many
+//! blocks are on their way at the same time.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use wyng_wire::{BlobName, RESERVE_BYTES};
+
+use super::Sftp;
+use super::blocks::Blocks;
+use super::connection::{Fault, Handle, Ticket};
+use super::incoming::{Named, Naming, Temporary};
+use super::packet::{self, BLOCK_BYTES, Code, Status};
+use super::places::{Places, free_mib, known, or_slash, shard_of, syncs};
+use crate::store::{Placed, Push, Reserve, StoreError, Upload};
+
+/// Maximum number of blocks on their way that are not confirmed.
+const BLOCKS_MAX: usize = 64;
+
+const OPENING: &str = "open a shard";
+const MAKING: &str = "make a temporary file";
+const WRITING: &str = "write a blob";
+const SETTLING: &str = "make a name durable";
+const NAMING: &str = "name a blob";
+const COMPARING: &str = "compare a blob";
+
+/// A blob that is being stored on the server.
+pub(crate) struct SftpUpload {
+    places: Arc<Places>,
+    naming: Arc<Mutex<Naming>>,
+    name: BlobName,
+    /// The file, until it is closed and removed.
+    temporary: Option<Temporary>,
+    /// The folder that gets the name, open to be synced.
+    shard: Option<Handle>,
+    unconfirmed: VecDeque<Ticket>,
+    written_bytes: u64,
+}
+
+impl Push for Sftp {
+    type Upload = SftpUpload;
+
+    fn begin(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        reserve: Reserve,
+    ) -> Result<SftpUpload, StoreError> {
+        let places = &self.places;
+        let in_writing = |fault: Fault| fault.in_writing("ask for free space");
+        let at_name = |step| move |fault: Fault| fault.at_name(step);
+        // What does not depend on each other is asked at once.
+        let space = (reserve == Reserve::Kept && places.server.extensions.statvfs)
+            .then(|| places.server.ask_for_space(&or_slash(&places.root)))
+            .transpose()
+            .map_err(in_writing)?;
+        places.make_shard(shard_of(name))?;
+        let shard = places
+            .open_to_sync(shard_of(name))
+            .map_err(at_name(OPENING))?;
+        let asked = places.ask_for_temporary(name).map_err(at_name(MAKING))?;
+        let asked = asked.handle();
+        let temporary = match places.make_temporary(name, asked) {
+            Ok(temporary) => temporary,
+            Err(fault) => return Err(places.no_room_or(fault, length_bytes, MAKING)),
+        };
+        let mut upload = SftpUpload {
+            places: Arc::clone(places),
+            naming: Arc::clone(&self.naming),
+            name: *name,
+            temporary: Some(temporary),
+            shard: None,
+            unconfirmed: VecDeque::new(),
+            written_bytes: 0,
+        };
+        if let Some(ticket) = shard {
+            upload.shard = Some(ticket.handle().map_err(at_name(OPENING))?);
+        }
+        let space = space.map(|space| places.server.space_of(space)).transpose();
+        if let Some(space) = space.map_err(in_writing)?.flatten() {
+            let least = RESERVE_BYTES.saturating_add(length_bytes.into());
+            if space.limited && space.free_bytes < least {
+                return Err(StoreError::Full {
+                    free_mib: Some(free_mib(space.free_bytes)),
+                });
+            }
+        }
+        Ok(upload)
+    }
+}
+
+impl Places {
+    /// Makes the folder of a blob, durably, unless it is there.
+    fn make_shard(&self, shard: u8) -> Result<(), StoreError> {
+        let at_name = |fault: Fault| fault.at_name(OPENING);
+        if known(&self.shards).contains(&shard) {
+            return Ok(());
+        }
+        let path = self.shard_path(shard);
+        let making = self.server.make_folder(&path).map_err(at_name)?;
+        match making.status() {
+            Ok(()) => {
+                if self.syncs_folders {
+                    syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
+                }
+            }
+            Err(fault) => match self.server.look(&path).map_err(at_name)? {
+                Some(found) if found.is_folder() == Some(false) => {
+                    return Err(StoreError::Foreign { step: OPENING });
+                }
+                Some(_) => {}
+                None => return Err(self.no_room_or(fault, 0, OPENING)),
+            },
+        }
+        known(&self.shards).insert(shard);
+        Ok(())
+    }
+
+    /// The error of a step that may have failed because the disk is full, which OpenSSH reports
+    /// like any other failure.
+    fn no_room_or(&self, fault: Fault, wanted_bytes: u32, step: &'static str) -> StoreError {
+        let unclear = fault.is(Code::Failure) && !fault.says_full();
+        if unclear {
+            let space = self.server.space(&or_slash(&self.root));
+            if let Ok(Some(space)) = space {
+                // The last blocks of a file system are often not to be had.
+                let least = u64::from(wanted_bytes).saturating_add(1 << 20);
+                if space.limited && space.free_bytes < least {
+                    return StoreError::Full {
+                        free_mib: Some(free_mib(space.free_bytes)),
+                    };
+                }
+            }
+        }
+        fault.in_writing(step)
+    }
+}
+
+impl Upload for SftpUpload {
+    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        for block in piece.chunks(BLOCK_BYTES as usize) {
+            self.write_block(block)
+                .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, WRITING))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Placed, StoreError> {
+        while let Some(ticket) = self.unconfirmed.pop_front() {
+            ticket
+                .status()
+                .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, WRITING))?;
+        }
+        // Before the name, because a power cut must not leave a name of half a blob.
+        self.sync_file().map_err(|fault| {
+            self.places
+                .no_room_or(fault, BLOCK_BYTES, "make a blob durable")
+        })?;
+        let path = self.places.blob_path(&self.name);
+        let Some(temporary) = &mut self.temporary else {
+            return Ok(Placed::Unknown);
+        };
+        let named = self
+            .places
+            .publish(temporary, &path, &self.naming)
+            .map_err(|fault| fault.at_name(NAMING))?;
+        if named == Named::Taken {
+            return self.compare(&path);
+        }
+        self.settle(named, &path)
+            .map_err(|fault| fault.failed(SETTLING))?;
+        Ok(Placed::New)
+    }
+}
+
+impl SftpUpload {
+    fn open_file(&self) -> Option<&Handle> {
+        self.temporary.as_ref()?.file.as_ref()
+    }
+
+    fn write_block(&mut self, block: &[u8]) -> Result<(), Fault> {
+        if self.unconfirmed.len() >= BLOCKS_MAX {
+            if let Some(ticket) = self.unconfirmed.pop_front() {
+                ticket.status()?;
+            }
+        }
+        let Some(file) = self.open_file() else {
+            return Ok(());
+        };
+        let server = &self.places.server;
+        let ticket = server.write(file, self.written_bytes, block)?;
+        self.unconfirmed.push_back(ticket);
+        self.written_bytes = self.written_bytes.saturating_add(block.len() as u64);
+        Ok(())
+    }
+
+    /// Makes the new name durable, looks at it, and removes the temporary one, in one round trip.
+    fn settle(&mut self, named: Named, path: &[u8]) -> Result<(), Fault> {
+        let server = &self.places.server;
+        let mut asked = Vec::new();
+        // The file again, because some file systems log no file without its name.
+        if let Some(file) = self.open_file().filter(|_| server.extensions.fsync) {
+            asked.push(server.fsync(file)?);
+        }
+        if let Some(shard) = &self.shard {
+            asked.push(server.fsync(shard)?);
+        }
+        // rclone's server says that it made a link, and makes none.
+        let looking = server.ask(packet::LSTAT, path)?;
+        let mut removing = None;
+        if let Some(Temporary { file, path }) = self.temporary.take() {
+            drop(file);
+            if named == Named::Linked {
+                removing = Some(server.ask(packet::REMOVE, &path)?);
+            }
+        }
+        for ticket in asked {
+            ticket.status()?;
+        }
+        let found = looking.attributes()?;
+        let has_length = |bytes| bytes == self.written_bytes;
+        if found.is_file() == Some(false) || !found.length_bytes.is_none_or(has_length) {
+            return Err(Fault::Status(Status {
+                code: Code::Failure,
+                message: "the name that the server gave leads to something else".into(),
+            }));
+        }
+        // Where it may not be removed, it stays.
+        match removing.map(Ticket::status) {
+            Some(Err(lost @ Fault::Lost(_))) => Err(lost),
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_file(&self) -> Result<(), Fault> {
+        match self.open_file() {
+            Some(file) if self.places.server.extensions.fsync => {
+                self.places.server.fsync(file)?.status()
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn sync_shard(&self) -> Result<(), Fault> {
+        match &self.shard {
+            Some(shard) => self.places.server.fsync(shard)?.status(),
+            None => Ok(()),
+        }
+    }
+
+    /// Compares the blob with the file that has its name. A file of an earlier run may not be
+    /// durable yet; with `Same` it is.
+    fn compare(&self, path: &[u8]) -> Result<Placed, StoreError> {
+        let server = &self.places.server;
+        let lost_or = |fault: Fault, placed| match fault {
+            Fault::Lost(_) => Err(fault.at_name(COMPARING)),
+            Fault::Status(_) => Ok(placed),
+        };
+        let found = match server.look(path) {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Placed::Unknown),
+            Err(fault) => return lost_or(fault, Placed::Unknown),
+        };
+        let has_other_length = found
+            .length_bytes
+            .is_some_and(|bytes| bytes != self.written_bytes);
+        if found.is_file() == Some(false) || has_other_length {
+            return Ok(Placed::Different);
+        }
+        let Some(temporary) = &self.temporary else {
+            return Ok(Placed::Unknown);
+        };
+        let open = |path: &[u8]| server.open_for_reading(path)?.handle();
+        let (ours, taken) = match (open(&temporary.path), open(path)) {
+            (Ok(ours), Ok(taken)) => (ours, taken),
+            (Err(fault), _) | (_, Err(fault)) => return lost_or(fault, Placed::Unknown),
+        };
+        // One byte more, so that a longer file differs.
+        let end_bytes = self.written_bytes.saturating_add(1);
+        match self.same_bytes(&ours, &taken, end_bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(Placed::Different),
+            Err(fault) => return lost_or(fault, Placed::Unknown),
+        }
+        let settled = || {
+            if server.extensions.fsync {
+                server.fsync(&taken)?.status()?;
+            }
+            self.sync_shard()
+        };
+        settled().map_err(|fault| fault.failed(SETTLING))?;
+        Ok(Placed::Same)
+    }
+
+    fn same_bytes(&self, ours: &Handle, taken: &Handle, end_bytes: u64) -> Result<bool, Fault> {
+        let server = &self.places.server;
+        let (mut ours_blocks, mut taken_blocks) = (Blocks::default(), Blocks::default());
+        let mut offset_bytes = 0;
+        let (mut ours_bytes, mut taken_bytes) =
+            (vec![0; BLOCK_BYTES as usize], vec![0; BLOCK_BYTES as usize]);
+        loop {
+            let left_bytes = end_bytes.saturating_sub(offset_bytes);
+            // Both are asked before either is awaited.
+            ours_blocks.ask(server, ours, offset_bytes, left_bytes)?;
+            taken_blocks.ask(server, taken, offset_bytes, left_bytes)?;
+            let count = ours_blocks.fill(server, ours, &mut ours_bytes)?;
+            let taken_count = taken_blocks.fill(server, taken, &mut taken_bytes)?;
+            if ours_bytes.get(..count) != taken_bytes.get(..taken_count) {
+                return Ok(false);
+            }
+            if count == 0 {
+                return Ok(offset_bytes == self.written_bytes);
+            }
+            offset_bytes = offset_bytes.saturating_add(count as u64);
+        }
+    }
+}
+
+impl Drop for SftpUpload {
+    fn drop(&mut self) {
+        self.unconfirmed.clear();
+        if let Some(temporary) = self.temporary.take() {
+            drop(temporary.file);
+            // A crash before that leaves a file that a later sweep removes.
+            let _ = self.places.remove(&temporary.path);
+        }
+    }
+}
