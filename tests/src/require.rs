@@ -56,8 +56,6 @@ pub enum Component {
     S3,
     /// `wsgidav`, a WebDAV server over a folder.
     Wsgidav,
-    /// `rclone`, which serves a folder over WebDAV, and over SFTP without hard links.
-    Rclone,
     /// `openssl`, which makes certificates.
     Openssl,
     /// `systemd-analyze`, which checks units without a running systemd.
@@ -66,6 +64,8 @@ pub enum Component {
     SftpServer,
     /// Root, `sshd` and `ssh`.
     Sshd,
+    /// `rclone`, which serves a folder over WebDAV, and over SFTP without hard links.
+    Rclone,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or

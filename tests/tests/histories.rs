@@ -435,6 +435,7 @@ const GARBAGE: [u8; 4096] = [7; 4096];
 
 fn open_request() -> admin::OpenRequest {
     admin::OpenRequest {
+        credentials: false,
         name: "home".into(),
         store: Some("memory".into()),
         via: Some(Via::Local),

@@ -236,6 +236,7 @@ fn what_lost_packs_took_over_comes_back_by_a_backup_alone_also_behind_a_new_cach
         let mut world = at(&lost, now + HOUR);
         if opens {
             let request = wyng_engine::admin::OpenRequest {
+                credentials: false,
                 name: "home".into(),
                 store: Some("memory".into()),
                 via: None,
@@ -389,6 +390,7 @@ fn a_store_that_hides_much_is_not_believed_by_a_machine_that_opens_the_archive()
     };
     let mut world = at(&elsewhere, now);
     let request = wyng_engine::admin::OpenRequest {
+        credentials: false,
         name: "home".into(),
         store: Some("memory".into()),
         via: Some(wyng_control::Via::Local),

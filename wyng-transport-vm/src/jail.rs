@@ -48,13 +48,6 @@ pub(crate) fn after_open(service: Service, folder: impl AsFd) {
     log("system call filter", allow_only(profile(service)));
 }
 
-/// Restricts the helper to its pipes: ssh, which was started before, does all the rest. No file can
-/// be opened, no program started, and no socket made.
-pub(crate) fn after_connecting() {
-    log("no file", restrict_paths(&[]));
-    log("system call filter", allow_only(Profile::HelperPipes));
-}
-
 /// Gives up every privilege, and restricts the calling thread, and the threads that it starts, to
 /// connections to the port of the store and to name servers. No program can be started, and no file
 /// opened. Nothing has been connected before.
@@ -83,6 +76,13 @@ pub(crate) fn before_the_network(service: Service, port: u16) {
         Service::Fetch => Profile::NetworkFetch,
     };
     log("system call filter", allow_only(profile));
+}
+
+/// Restricts the helper to its pipes: ssh, which was started before, does all the rest. No file can
+/// be opened, no program started, and no socket made.
+pub(crate) fn after_connecting() {
+    log("no file", restrict_paths(&[]));
+    log("system call filter", allow_only(Profile::HelperPipes));
 }
 
 fn access(service: Service) -> PathAccess {

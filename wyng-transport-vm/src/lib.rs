@@ -105,13 +105,6 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::after_open(service, store.root());
             call.serve(store, scheme, free_mib)
         }
-        Address::Sftp(address) => {
-            let store = Sftp::open(service, destination.create, &address)
-                .map_err(|opened| call.refuse(opened))?;
-            drop(destination);
-            jail::after_connecting();
-            call.serve(store, scheme, None)
-        }
         Address::S3(address) => {
             let unopened = s3::Unopened::new(address, credentials)
                 .map_err(|status| call.refuse_because(status))?;
@@ -128,6 +121,13 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::before_the_network(service, unopened.port());
             let store = Webdav::open(unopened, service, destination.create)
                 .map_err(|status| call.refuse_because(status))?;
+            call.serve(store, scheme, None)
+        }
+        Address::Sftp(address) => {
+            let store = Sftp::open(service, destination.create, &address)
+                .map_err(|opened| call.refuse(opened))?;
+            drop(destination);
+            jail::after_connecting();
             call.serve(store, scheme, None)
         }
     }

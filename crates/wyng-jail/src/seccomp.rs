@@ -46,8 +46,6 @@ pub enum Profile {
     HelperPrune,
     /// The helper, with its folder open: reads files.
     HelperFetch,
-    /// The helper, with ssh started: reads and writes pipes.
-    HelperPipes,
     /// The helper of a store behind the network: sends blobs. It can open no file.
     NetworkPush,
     /// The helper of a store behind the network: asks for deletions. It can open no file, and make
@@ -55,6 +53,8 @@ pub enum Profile {
     NetworkPrune,
     /// The helper of a store behind the network: receives blobs. It can open no file.
     NetworkFetch,
+    /// The helper, with ssh started: reads and writes pipes.
+    HelperPipes,
 }
 
 /// Installs a profile for all threads of the process. [`crate::no_new_privileges`] must be called
@@ -85,9 +85,9 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::HelperPush => &[STORE, STORE_ADDS],
         Profile::HelperPrune => &[STORE, STORE_REMOVES],
         Profile::HelperFetch => &[STORE, STORE_READS],
-        Profile::HelperPipes => &[STORE_PIPES],
         Profile::NetworkPush | Profile::NetworkFetch => &[NETWORK, NETWORK_PIPES],
         Profile::NetworkPrune => &[NETWORK],
+        Profile::HelperPipes => &[STORE_PIPES],
     };
     let ioctls: &[u32] = match profile {
         Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => {

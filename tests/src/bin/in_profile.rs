@@ -28,10 +28,7 @@ fn main() {
             "/nowhere",
             rustix::mount::UnmountFlags::empty(),
         )),
-        "open" => {
-            let opened = std::fs::File::open("/etc/passwd");
-            assert!(opened.is_err() || !profile.starts_with("network"));
-        }
+        "open" => drop(std::fs::File::open("/etc/passwd")),
         "open-in-vain" => assert!(std::fs::File::open("/etc/passwd").is_err()),
         "open-for-writing" => drop(std::fs::File::options().write(true).open("/nowhere/at/all")),
         "make-file" => drop(std::fs::File::create("/nowhere/at/all")),
@@ -64,10 +61,10 @@ fn profile_of(name: &str) -> Profile {
         "push" => Profile::HelperPush,
         "prune" => Profile::HelperPrune,
         "fetch" => Profile::HelperFetch,
-        "pipes" => Profile::HelperPipes,
         "network-push" => Profile::NetworkPush,
         "network-prune" => Profile::NetworkPrune,
         "network-fetch" => Profile::NetworkFetch,
+        "pipes" => Profile::HelperPipes,
         other => panic!("no such profile: {other}"),
     }
 }

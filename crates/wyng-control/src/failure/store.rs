@@ -46,8 +46,8 @@ macro_rules! store_failures {
         safe: STORED_STAYS,
         next: "Check its permissions, or its credentials (`wyng-ctl archive open ARCHIVE \
                --credentials FILE` replaces them), for a folder the helper's limits (ulimit -f), \
-               for sftp:// that the account accepts the helper's key; then run the same command \
-               again.",
+               and for sftp:// that the account accepts the helper's key; then run the same \
+               command again.",
     }
 
     /// The store is read-only.
