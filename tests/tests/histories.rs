@@ -441,7 +441,6 @@ fn open_request() -> admin::OpenRequest {
         via: Some(Via::Local),
         expect: None,
         before: None,
-        credentials: false,
     }
 }
 

@@ -242,7 +242,6 @@ fn what_lost_packs_took_over_comes_back_by_a_backup_alone_also_behind_a_new_cach
                 via: None,
                 expect: None,
                 before: None,
-                credentials: false,
             };
             let opened = wyng_engine::admin::open(&mut world, &request).unwrap();
             assert!(opened.problems > 0, "{opened:?}");
@@ -396,7 +395,6 @@ fn a_store_that_hides_much_is_not_believed_by_a_machine_that_opens_the_archive()
         via: Some(wyng_control::Via::Local),
         expect: None,
         before: None,
-        credentials: false,
     };
     assert!(
         wyng_engine::admin::open(&mut world, &request)

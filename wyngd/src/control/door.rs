@@ -121,25 +121,48 @@ impl Door {
             && via.is_none_or(|via| is_known(&|known| known.via == *via))
     }
 
-    /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
-    /// those of the configuration and no other. The same holds for the rules of a prune.
-    fn check_rights(&self, command: &Command) -> Result<(), Failure> {
-        let denied = |what: &str| {
-            Err(Failure::NotAllowed {
-                what: what.to_owned(),
-            })
-        };
+    /// Stores and far ends: those of the configuration, with the credentials that it names.
+    fn check_places(&self, command: &Command) -> Result<(), Failure> {
         let naming = "name a store or a far end that the configuration does not";
-        let pruning = "prune an archive by other rules than the configuration's, or without \
-                       --unattended";
-        let giving = "give a store's credentials";
         match command {
             Command::ArchiveCreate {
                 credentials: true, ..
             }
             | Command::ArchiveOpen {
                 credentials: true, ..
-            } => denied(giving),
+            } => denied("give a store's credentials"),
+            Command::ArchiveCreate {
+                archive,
+                store_url,
+                via,
+                ..
+            } if !self.has_place(archive, Some(store_url), Some(via)) => denied(naming),
+            Command::ArchiveOpen {
+                archive,
+                store_url,
+                via,
+                ..
+            } if !self.has_place(archive, store_url.as_deref(), via.as_ref()) => denied(naming),
+            Command::QubesCheck { vias } => {
+                let known: BTreeSet<&Via> =
+                    self.archives.values().map(|archive| &archive.via).collect();
+                if vias.iter().all(|via| known.contains(via)) {
+                    Ok(())
+                } else {
+                    denied(naming)
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
+    /// those of the configuration and no other. The same holds for the rules of a prune.
+    fn check_rights(&self, command: &Command) -> Result<(), Failure> {
+        self.check_places(command)?;
+        let pruning = "prune an archive by other rules than the configuration's, or without \
+                       --unattended";
+        match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
@@ -170,27 +193,6 @@ impl Door {
             // The rules of a prune name volumes and tags.
             Command::VolumeRename { .. } => denied("rename a volume"),
             Command::Tag { remove: true, .. } => denied("remove a tag"),
-            Command::ArchiveCreate {
-                archive,
-                store_url,
-                via,
-                ..
-            } if !self.has_place(archive, Some(store_url), Some(via)) => denied(naming),
-            Command::ArchiveOpen {
-                archive,
-                store_url,
-                via,
-                ..
-            } if !self.has_place(archive, store_url.as_deref(), via.as_ref()) => denied(naming),
-            Command::QubesCheck { vias } => {
-                let known: BTreeSet<&Via> =
-                    self.archives.values().map(|archive| &archive.via).collect();
-                if vias.iter().all(|via| known.contains(via)) {
-                    Ok(())
-                } else {
-                    denied(naming)
-                }
-            }
             Command::ArchiveList
             | Command::ArchiveNames
             | Command::ArchiveShow { .. }
@@ -222,9 +224,16 @@ impl Door {
             | Command::KeyChange { .. }
             | Command::KeyRemove { .. }
             | Command::RecoverySheet { .. }
+            | Command::QubesCheck { .. }
             | Command::KeyCheck { .. } => Ok(()),
         }
     }
+}
+
+fn denied(what: &str) -> Result<(), Failure> {
+    Err(Failure::NotAllowed {
+        what: what.to_owned(),
+    })
 }
 
 /// Checks that each string and number is within its bound, and that the forwarded message, which is
