@@ -37,6 +37,10 @@ fn world(durable: &Durable, now: u64, sources: &[Vec<u8>]) -> MemoryWorld {
 
 /// Backs up all sources under the limit.
 fn back_up_limited(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
+    back_up_up_to(world, LIMIT)
+}
+
+fn back_up_up_to(world: &mut MemoryWorld, max_new_bytes: u64) -> Result<ExitStatus, Failure> {
     let request = BackupRequest {
         archive: "home".into(),
         sources: named(world),
@@ -45,7 +49,7 @@ fn back_up_limited(world: &mut MemoryWorld) -> Result<ExitStatus, Failure> {
         live: false,
         heal: false,
         verify: false,
-        max_new_bytes: Some(LIMIT),
+        max_new_bytes: Some(max_new_bytes),
         prune_after: None,
         commit_after_bytes: backup::COMMIT_AFTER_BYTES,
     };
@@ -218,9 +222,10 @@ fn floor_and_given_up(durable: &Durable) -> (Option<u64>, usize) {
 #[test]
 fn what_was_sent_without_a_session_is_alive_until_the_session_comes_or_the_minimum_age_passes() {
     // The packs of the first volume hold nothing of the catalog.
-    let sources = [noise(60 * CHUNK, 1), noise(60 * CHUNK, 2)];
+    let sources = [noise(200 * CHUNK, 1), noise(200 * CHUNK, 2)];
     let mut first = world(&made(), DAY, &sources);
-    assert_eq!(back_up_limited(&mut first), Ok(ExitStatus::Partial));
+    // So much that its packs are worth the commits of their deletion.
+    assert_eq!(back_up_up_to(&mut first, 700_000), Ok(ExitStatus::Partial));
     let sent = first.end();
     let (floor, _) = floor_and_given_up(&sent);
     assert!(floor.is_some());
@@ -246,6 +251,6 @@ fn what_was_sent_without_a_session_is_alive_until_the_session_comes_or_the_minim
     back_up(&mut rest).unwrap();
     let whole = rest.end();
     assert_eq!(floor_and_given_up(&whole), (None, 0));
-    assert_eq!(copies(&whole), [60, 60]);
+    assert_eq!(copies(&whole), [200, 200]);
     assert_whole(&whole, &reported(&rest));
 }
