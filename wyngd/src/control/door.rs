@@ -4,8 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_config::{Archive, Config};
-use wyng_control::{Command, Failure, PruneRules, Via, decode, encode};
+use wyng_config::{Archive, Config, Profile};
+use wyng_control::{Command, Failure, PruneRules, Unattended, Via, decode, encode};
 
 use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
@@ -27,6 +27,8 @@ pub(super) struct Door {
     own_uid: u32,
     /// Archives of the configuration, with their stores and far ends.
     archives: BTreeMap<String, Archive>,
+    /// Its profiles.
+    profiles: BTreeMap<String, Profile>,
     /// The rules of its prunes, each with the archive's name.
     rules: Vec<(String, PruneRules)>,
 }
@@ -62,6 +64,7 @@ impl Door {
             private: daemon == Daemon::Private,
             own_uid: rustix::process::geteuid().as_raw(),
             archives: config.archives.clone(),
+            profiles: config.profiles.clone(),
             rules: configured_rules(config),
         }
     }
@@ -121,6 +124,43 @@ impl Door {
             && via.is_none_or(|via| is_known(&|known| known.via == *via))
     }
 
+    /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
+    /// while: it must do what the timer's run would do.
+    fn check_timer(&self, command: &Command) -> Result<(), Failure> {
+        let is_of = |timer: &Unattended, archive: &String, volumes: Option<BTreeSet<&String>>| {
+            let profile = self.profiles.get(&timer.profile);
+            profile.is_some_and(|profile| {
+                let all = || profile.volumes.iter().collect();
+                profile.archive == *archive && volumes.is_none_or(|volumes| volumes == all())
+            })
+        };
+        let is_allowed = match command {
+            Command::Backup {
+                archive,
+                sources,
+                unattended: Some(timer),
+                dry_run: false,
+                ..
+            } => {
+                let volumes = sources.iter().map(|source| &source.volume).collect();
+                is_of(timer, archive, Some(volumes))
+            }
+            Command::Verify {
+                archive,
+                volumes,
+                session,
+                unattended: Some(timer),
+                ..
+            } => volumes.is_empty() && session.is_none() && is_of(timer, archive, None),
+            _ => true,
+        };
+        if is_allowed {
+            Ok(())
+        } else {
+            denied("start a profile's run that is not as the configuration has it")
+        }
+    }
+
     /// Stores and far ends: those of the configuration, with the credentials that it names.
     fn check_places(&self, command: &Command) -> Result<(), Failure> {
         let naming = "name a store or a far end that the configuration does not";
@@ -160,6 +200,7 @@ impl Door {
     /// those of the configuration and no other. The same holds for the rules of a prune.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
         self.check_places(command)?;
+        self.check_timer(command)?;
         let pruning = "prune an archive by other rules than the configuration's, or without \
                        --unattended";
         match command {
@@ -261,7 +302,7 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
 
-    use wyng_control::{KeepRules, SessionChoice, ToDaemon};
+    use wyng_control::{BackupSource, KeepRules, SessionChoice, ToDaemon};
 
     use super::*;
 
@@ -345,10 +386,46 @@ mod tests {
             session: SessionChoice::Latest,
             pinned,
         };
+        let nightly = Profile {
+            archive: "home".into(),
+            volumes: vec!["a".into(), "b".into()],
+            live: false,
+            skip_unchanged: false,
+            verify: false,
+            backup_overdue_secs: 1,
+            verify_overdue_secs: None,
+            verify_budget_bytes: None,
+            scratch: None,
+            max_new_bytes: None,
+            keep: KeepRules::default(),
+            prune_after_backup: false,
+        };
+        let as_timer = |profile: &str, volumes: &[&str]| {
+            let source = |volume: &&str| BackupSource {
+                volume: (*volume).to_owned(),
+                named: true,
+                configured: true,
+            };
+            let mut backup = back_up(None);
+            if let Command::Backup {
+                sources,
+                unattended,
+                ..
+            } = &mut backup
+            {
+                *sources = volumes.iter().map(source).collect();
+                *unattended = Some(Unattended {
+                    profile: profile.into(),
+                    interval_secs: 0,
+                });
+            }
+            backup
+        };
         let door = Door {
             private: false,
             own_uid: 500,
             archives: [("home".to_owned(), known)].into(),
+            profiles: [("nightly".to_owned(), nightly)].into(),
             rules: vec![("home".to_owned(), configured.clone())],
         };
         let by_timer = |archive: &str, rules: &PruneRules, unattended| Command::Prune {
@@ -382,6 +459,7 @@ mod tests {
             by_timer("home", &configured, true),
             back_up(None),
             back_up(Some(configured.clone())),
+            as_timer("nightly", &["b", "a"]),
             remove(true),
             pin(true),
         ];
@@ -408,6 +486,8 @@ mod tests {
         let denied = [
             by_hand(true, true),
             healing,
+            as_timer("nightly", &["a"]),
+            as_timer("weekly", &["a", "b"]),
             Command::VolumeRename {
                 archive: "home".into(),
                 volume: "vm".into(),
