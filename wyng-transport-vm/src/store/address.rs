@@ -359,7 +359,7 @@ mod tests {
     fn what_is_not_understood_is_refused_rather_than_ignored() {
         for address in [
             "s3://",
-            "s3://b?regoin=x",
+            "s3://b?zone=x",
             "s3://b?region=x&region=y",
             "s3://user@b/x",
             "s3://b:9/x",

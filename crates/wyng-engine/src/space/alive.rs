@@ -173,7 +173,7 @@ pub fn mark_alive(
 /// That a pack is not needed is a statement about every session that stays, and nothing on the disk
 /// is trusted with it, so every node that the roots reach is loaded. A node that sessions share is
 /// loaded once. Ids are looked up in ascending order: nodes a level at a time, and chunks
-/// [`CHUNKS_AT_ONCE`] at a time, so that each block of the index is read once for many ids. Takes
+/// `CHUNKS_AT_ONCE` at a time, so that each block of the index is read once for many ids. Takes
 /// 32 bytes of memory for each chunk that waits, and about 100 for each node.
 ///
 /// Fails with [`Failure::Interrupted`] if the client cancels.
