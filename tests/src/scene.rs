@@ -87,11 +87,10 @@ impl Scene {
         [self.sandbox.state(), self.sandbox.store()]
     }
 
-    /// Checks that the first and the last session that was reported restore, and by a verify that
-    /// the archive is intact.
+    /// Checks that the session that was reported last restores, and by a verify that the archive is
+    /// intact: this runs after each of hundreds of kills.
     pub fn assert_whole(&self) {
-        let last = self.sessions.iter().skip(1).last();
-        for (volume, session, content) in self.sessions.first().into_iter().chain(last) {
+        if let Some((volume, session, content)) = self.sessions.last() {
             self.sandbox.assert_restores(volume, session, content);
         }
         let verified = self.sandbox.wyng(&["verify", "home"]);
