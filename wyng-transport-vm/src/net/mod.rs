@@ -21,7 +21,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 pub(crate) use client::{Answer, Http, HttpError, Sent};
 pub(crate) use credentials::Credentials;
 pub(crate) use resolver::DNS_PORT;
-pub(crate) use retry::{Faced, Patience, is_passing, retry_after};
+pub(crate) use retry::{Faced, Patience, is_passing, retry_after, until_it_lasts};
 
 use crate::store::Server;
 use resolver::Resolver;

@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
+use rustix::io::Errno;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -29,6 +30,40 @@ pub(crate) enum Faced {
     Error(HttpError),
     /// An answer that may pass.
     Status(StatusCode, Option<Duration>),
+}
+
+impl Faced {
+    /// The number of an error of the system that says the same.
+    pub(crate) fn errno(&self) -> Errno {
+        match self {
+            Self::Error(problem) => problem.errno(),
+            Self::Status(..) => Errno::BUSY,
+        }
+    }
+}
+
+/// Sends a request until the answer is one that does not pass: neither a status that always may
+/// pass, nor `passing`. Also returns whether an earlier try may have had its effect.
+pub(crate) async fn until_it_lasts<F>(
+    mut patience: Patience,
+    passing: Option<StatusCode>,
+    try_once: impl Fn() -> F,
+) -> Result<(Answer, bool), Faced>
+where
+    F: Future<Output = Result<Answer, HttpError>>,
+{
+    loop {
+        let faced = match try_once().await {
+            Ok(answer) if is_passing(answer.status) || Some(answer.status) == passing => {
+                Faced::Status(answer.status, retry_after(&answer))
+            }
+            Ok(answer) => return Ok((answer, patience.tried_before())),
+            Err(problem) => Faced::Error(problem),
+        };
+        if !patience.again(&faced).await {
+            return Err(faced);
+        }
+    }
 }
 
 /// The tries of one request.
@@ -59,7 +94,7 @@ impl Patience {
     }
 
     /// Whether an earlier try may have had its effect.
-    pub(crate) fn tried_before(&self) -> bool {
+    fn tried_before(&self) -> bool {
         self.tries > 0
     }
 

@@ -12,7 +12,7 @@ use tracing::warn;
 use wyng_s3::{AccessKey, Stamp};
 
 use super::listing::error_code;
-use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, is_passing, retry_after};
+use crate::net::{Answer, Http, HttpError, Patience, Sent, until_it_lasts};
 use crate::store::{S3Address, StoreError};
 
 /// The first step of a call.
@@ -71,28 +71,16 @@ impl Bucket {
     /// Sends a request until the answer is one that does not pass. Also returns whether an earlier
     /// try may have had its effect.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
-        let mut patience = if ask.step == OPENING {
+        let patience = if ask.step == OPENING {
             Patience::at_first(ask.step)
         } else {
             Patience::to(ask.step)
         };
-        loop {
-            let faced = match self.try_once(ask).await {
-                Ok(answer) if is_passing(answer.status) || Some(answer.status) == ask.passing => {
-                    Faced::Status(answer.status, retry_after(&answer))
-                }
-                Ok(answer) => return Ok((answer, patience.tried_before())),
-                Err(problem) => Faced::Error(problem),
-            };
-            if !patience.again(&faced).await {
-                let errno = match &faced {
-                    Faced::Status(..) => Errno::BUSY,
-                    Faced::Error(problem) => problem.errno(),
-                };
-                let step = ask.step;
-                return Err(StoreError::Failed { step, errno });
-            }
-        }
+        let answered = until_it_lasts(patience, ask.passing, || self.try_once(ask)).await;
+        answered.map_err(|faced| StoreError::Failed {
+            step: ask.step,
+            errno: faced.errno(),
+        })
     }
 
     /// Sends a request once.

@@ -86,12 +86,8 @@ impl Folder {
                 }
                 Err(problem) => Faced::Error(problem),
             };
-            let errno = match &faced {
-                Faced::Status(..) => Errno::BUSY,
-                Faced::Error(problem) => problem.errno(),
-            };
             if !patience.again(&faced).await {
-                return Err(failed(STORING, errno));
+                return Err(failed(STORING, faced.errno()));
             }
             self.remove_incoming(&incoming).await;
         }
