@@ -92,7 +92,8 @@ pub(crate) struct Report {
     has_key: bool,
     /// The drawings of a recovery sheet besides its text.
     drawing: Drawing,
-    /// The next `no-passphrase` or `no-credentials` of the daemon was already reported, with its cause.
+    /// The next `no-passphrase` or `no-credentials` of the daemon was already reported, with its
+    /// cause.
     secret_told: bool,
     /// The archive that was last shown.
     archive_shown: Option<String>,

@@ -48,9 +48,9 @@ pub(crate) fn decode_node<S: Shape>(
 }
 
 impl<F: Files> CachedNodes<'_, F> {
-    /// Why the cache lacks a node. It has every node, except for nodes of packs that were lost before
-    /// it was built; where the index has the node in a sound pack, the cache itself is damaged, and
-    /// the store is not.
+    /// Why the cache lacks a node. It has every node, except for nodes of packs that were lost
+    /// before it was built; where the index has the node in a sound pack, the cache itself is
+    /// damaged, and the store is not.
     fn absent(&mut self, id: &Id) -> Result<Failure, Failure> {
         let index = &self.cache.index;
         let is_at_hand = index.find_sound(self.files, id)?.is_some();

@@ -159,8 +159,8 @@ impl Index {
         }
     }
 
-    /// From now on no record is taken for stored because it is in these packs: a later commit of this
-    /// command gives them up.
+    /// From now on no record is taken for stored because it is in these packs: a later commit of
+    /// this command gives them up.
     pub fn avoid_packs(&mut self, packs: BTreeSet<u64>) {
         self.avoided = packs;
     }
@@ -181,8 +181,8 @@ impl Index {
         self.lost = packs;
     }
 
-    /// From now on the packs that these notes call lost count as lost. The cache may have been built
-    /// without the packs that they hold.
+    /// From now on the packs that these notes call lost count as lost. The cache may have been
+    /// built without the packs that they hold.
     pub fn set_noted(&mut self, notes: &Notes) {
         self.lost = notes.lost_packs();
         self.has_held = !notes.held_packs().is_empty();

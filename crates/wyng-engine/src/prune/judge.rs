@@ -22,9 +22,9 @@ pub(super) struct Judgement {
     pub failed: Vec<Failure>,
 }
 
-/// Judges the requested volumes for which there is a rule. `now_kept_secs` is the chain's kept clock.
-/// A damaged session fills no place of a rule, and goes by a person's word alone: a store that hides
-/// a pack for a while must not have a timer remove the sessions that need it.
+/// Judges the requested volumes for which there is a rule. `now_kept_secs` is the chain's kept
+/// clock. A damaged session fills no place of a rule, and goes by a person's word alone: a store
+/// that hides a pack for a while must not have a timer remove the sessions that need it.
 pub(super) fn judge_volumes(
     files: &mut impl Files,
     client: &mut impl Client,

@@ -247,7 +247,8 @@ fn make_step<P: Parts>(
 }
 
 /// Reports that the last of the bad packs cannot be read whole, and notes it as lost: the next run
-/// heals what it can. [`Failure::MuchDamaged`] if so many cannot be read that a person has to decide.
+/// heals what it can. [`Failure::MuchDamaged`] if so many cannot be read that a person has to
+/// decide.
 fn note_damage<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

@@ -43,8 +43,8 @@ pub(super) struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// The newest removed session of this volume that fits, as the newest commit has it that has any.
-    /// [`Failure::UnknownSession`] if no commit that can be read has one.
+    /// The newest removed session of this volume that fits, as the newest commit has it that has
+    /// any. [`Failure::UnknownSession`] if no commit that can be read has one.
     pub(super) fn find(
         &mut self,
         files: &mut impl Files,

@@ -153,8 +153,8 @@ fn note_bad<P: Parts>(
 }
 
 /// Reads the commits from the head back to the oldest that a proof needs, each by the hash that a
-/// later one carries, and the slots that the head lists. Commits of one stamp follow each other: the
-/// stamp counts once the commit before them was read too.
+/// later one carries, and the slots that the head lists. Commits of one stamp follow each other:
+/// the stamp counts once the commit before them was read too.
 ///
 /// A commit below the head that is lost for good must not hold up deletions for ever. No session
 /// needs it, so the points of time between its neighbours count as read with them.

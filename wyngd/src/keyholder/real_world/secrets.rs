@@ -61,9 +61,9 @@ impl PersonsSecrets {
         }
     }
 
-    /// Reads a client's pipe to its end, or one byte beyond the maximum, without leaving copies behind as a growing buffer would.
-    /// The client may hold the pipe too, and could make a read of it wait forever: so its pages are
-    /// moved into a pipe that nobody else has.
+    /// Reads a client's pipe to its end, or one byte beyond the maximum, without leaving copies
+    /// behind as a growing buffer would. The client may hold the pipe too, and could make a read of
+    /// it wait forever: so its pages are moved into a pipe that nobody else has.
     fn read_secret(
         &mut self,
         pipe: &OwnedFd,
