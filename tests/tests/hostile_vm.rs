@@ -367,6 +367,7 @@ fn a_machine_that_takes_over_from_hidden_commits_has_nothing_deleted_of_the_real
         .collect();
     let passphrase = hostile.sandbox.path("passphrase");
     let [first, second] = ["first", "second"].map(|name| hostile.sandbox.path(name));
+    let mut forks = 0;
     for commits in [1, 3] {
         hostile.put_back();
         std::fs::rename(hostile.sandbox.state(), &first).unwrap();
@@ -409,6 +410,15 @@ fn a_machine_that_takes_over_from_hidden_commits_has_nothing_deleted_of_the_real
                 "{}",
                 deep.json
             );
+            forks += problems.len();
+            // Both commits stay in the store, so a person who has seen it can say so.
+            hostile.wyng(&["archive", "acknowledge", "home"]).success();
+            hostile.wyng(&["verify", "home"]).success();
+            hostile.wyng(&["status", "home"]).success();
         }
     }
+    assert!(
+        forks > 0,
+        "no commit of the other machine was left beside this one's"
+    );
 }

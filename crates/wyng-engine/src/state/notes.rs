@@ -16,6 +16,7 @@ const KIND_SLOT: u32 = 2;
 const KIND_LOST_PACK: u32 = 3;
 const KIND_SOUND_PACK: u32 = 4;
 const KIND_HELD_PACK: u32 = 5;
+const KIND_FORK: u32 = 6;
 
 /// Maximum number of notes in a ledger, 16 bytes each: 1 MiB.
 const NOTES_MAX: usize = 1 << 16;
@@ -41,6 +42,14 @@ pub enum PackNote {
 }
 
 impl PackNote {
+    /// The note for packs of which `damaged` were found missing or damaged among `read`: so much
+    /// damage at once is more likely another disk, or a store that lies, so nothing follows from it
+    /// by itself.
+    pub fn of_damage(damaged: usize, read: usize) -> Self {
+        let is_much = damaged > BELIEVED_PACKS && damaged.saturating_mul(BELIEVED_SHARE) > read;
+        if is_much { Self::Held } else { Self::Lost }
+    }
+
     fn kind(self) -> u32 {
         match self {
             Self::Lost => KIND_LOST_PACK,
@@ -63,6 +72,9 @@ pub struct Notes {
     /// copy was read and none authenticates, at most 256. A generation above the head is no damage:
     /// names of it are taken, and its commit will go under that copy.
     pub commits: BTreeMap<u64, u16>,
+    /// Generations whose commit is sound, and beside which another commit authenticates: two
+    /// machines wrote one generation.
+    pub forks: BTreeSet<u64>,
     /// Slots that are missing, by number.
     pub slots: BTreeSet<u8>,
     /// Packs, by number.
@@ -75,16 +87,6 @@ struct Range {
     first: u64,
     /// At least 1.
     count: u32,
-}
-
-impl PackNote {
-    /// The note for packs of which `damaged` were found missing or damaged among `read`: so much
-    /// damage at once is more likely another disk, or a store that lies, so nothing follows from it
-    /// by itself.
-    pub fn of_damage(damaged: usize, read: usize) -> Self {
-        let is_much = damaged > BELIEVED_PACKS && damaged.saturating_mul(BELIEVED_SHARE) > read;
-        if is_much { Self::Held } else { Self::Lost }
-    }
 }
 
 impl Notes {
@@ -111,11 +113,14 @@ impl Notes {
         !held.is_empty()
     }
 
-    /// The commits of the archive, up to the head, that are damaged.
-    pub fn damaged_commits(&self, head: u64) -> impl Iterator<Item = u64> {
-        self.commits
+    /// The generations of the archive, up to the head, whose commit is damaged or has another one
+    /// beside it, ascending.
+    pub fn damaged_commits(&self, head: u64) -> BTreeSet<u64> {
+        let damaged = self
+            .commits
             .range(..=head)
-            .map(|(generation, _)| *generation)
+            .map(|(generation, _)| generation);
+        damaged.chain(self.forks.range(..=head)).copied().collect()
     }
 
     /// The copy under which a commit of this generation is pushed; `None` if damage has taken the
@@ -135,8 +140,8 @@ impl Notes {
         }
     }
 
-    /// Makes the notes fit a ledger. If they are too many, all packs from the first to the last that
-    /// is noted count as held: nothing follows until a person has decided.
+    /// Makes the notes fit a ledger. If they are too many, all packs from the first to the last
+    /// that is noted count as held: nothing follows until a person has decided.
     pub fn shorten(&mut self) {
         if self.notes() <= NOTES_MAX {
             return;
@@ -157,6 +162,7 @@ impl Notes {
     fn notes(&self) -> usize {
         self.commits
             .len()
+            .saturating_add(self.forks.len())
             .saturating_add(self.slots.len())
             .saturating_add(self.ranges().len())
     }
@@ -195,6 +201,9 @@ impl Notes {
         self.commits
             .iter()
             .for_each(|(generation, copy)| note(KIND_COMMIT, u32::from(*copy), *generation));
+        self.forks
+            .iter()
+            .for_each(|generation| note(KIND_FORK, 0, *generation));
         self.slots
             .iter()
             .for_each(|number| note(KIND_SLOT, 0, u64::from(*number)));
@@ -223,6 +232,7 @@ impl Notes {
                         .ok_or(Malformed("copy"))?;
                     notes.commits.insert(number, copy);
                 }
+                (KIND_FORK, _) if more == 0 => drop(notes.forks.insert(number)),
                 (KIND_SLOT, _) if more == 0 => drop(
                     notes
                         .slots
@@ -268,9 +278,10 @@ mod tests {
         fn notes_come_back_as_they_were(
             packs in prop::collection::btree_map(0..200_u64, note(), 0..120),
             commits in prop::collection::btree_map(any::<u64>(), 0..=COPIES_MAX, 0..4),
+            forks in prop::collection::btree_set(any::<u64>(), 0..4),
             slots in prop::collection::btree_set(any::<u8>(), 0..4),
         ) {
-            let notes = Notes { commits, slots, packs };
+            let notes = Notes { commits, forks, slots, packs };
             let bytes = written(&notes);
             prop_assert_eq!(bytes.len(), 16 * notes.count() as usize);
             let mut reader = Reader::new(&bytes);
@@ -279,7 +290,7 @@ mod tests {
         }
 
         #[test]
-        fn random_notes_decode_to_an_error_or_to_what_a_ledger_can_hold(bytes in prop::collection::vec(prop_oneof![Just(0), 0..6_u8, any::<u8>()], 0..20 * 16)) {
+        fn random_notes_decode_to_an_error_or_to_what_a_ledger_can_hold(bytes in prop::collection::vec(prop_oneof![Just(0), 0..7_u8, any::<u8>()], 0..20 * 16)) {
             let count = u32::try_from(bytes.len() / 16).unwrap();
             if let Ok(notes) = Notes::decode(&mut Reader::new(&bytes), count) {
                 prop_assert!(notes.count() <= count && notes.packs.len() <= PACKS_MAX as usize);

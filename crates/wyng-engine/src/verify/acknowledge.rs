@@ -25,10 +25,7 @@ pub(crate) struct KnownDamage {
 /// Acknowledges all damage that is known now, and reports what that is.
 pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    let held = archive.ledger.notes.held_packs().len();
-    if held > 0 {
-        return Err(Failure::MuchDamaged { packs: held as u64 });
-    }
+    archive.refuse_much_damage()?;
     let mut acknowledged = Acknowledged::default();
     let mut fits = true;
     let mut known = HashMap::new();
@@ -52,7 +49,7 @@ pub fn acknowledge<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitSta
         .ledger
         .notes
         .damaged_commits(archive.head.generation);
-    fits = damaged.fold(fits, |fits, generation| {
+    fits = damaged.into_iter().fold(fits, |fits, generation| {
         acknowledged.add_commit(generation) && fits
     });
     archive
@@ -218,6 +215,7 @@ pub(super) fn forget_what_healed(
     let (noted, seen) = (&archive.ledger.notes, &archive.ledger.acknowledged);
     for generation in noted
         .damaged_commits(archive.head.generation)
+        .into_iter()
         .filter(|generation| seen.has_commit(*generation))
     {
         left.add_commit(generation);

@@ -33,7 +33,7 @@ pub(super) struct Findings {
     pub read_bytes: u64,
     /// The ledger's notes as they become.
     pub notes: Notes,
-    /// Packs that were noted as lost, and are whole.
+    /// Packs that were noted as lost or held, and are whole.
     returned: Vec<u64>,
     /// Generations whose commit is not sound under its first name.
     pub copied: BTreeSet<u64>,
@@ -115,7 +115,7 @@ impl Findings {
             }
         };
         self.returned
-            .extend((noted == Some(PackNote::Lost)).then_some(number));
+            .extend(matches!(noted, Some(PackNote::Lost | PackNote::Held)).then_some(number));
         self.proving.note_sound(files, number)
     }
 

@@ -65,9 +65,11 @@ pub(super) fn list(
         findings.judge_length(*number, pack);
     }
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
+    let mut forks = BTreeSet::new();
     for generation in copied {
         let copies = read_copies(store, &archive.credential, &mut coder, generation)?;
         if copies.sound.len() > 1 {
+            forks.insert(generation);
             findings.note(
                 Class::Commit,
                 archive.credential.commit_name(generation),
@@ -75,6 +77,11 @@ pub(super) fn list(
             );
         }
     }
+    let (notes, read) = (&mut findings.notes, &findings.copied);
+    if is_whole {
+        notes.forks.retain(|generation| read.contains(generation));
+    }
+    notes.forks.append(&mut forks);
     Ok(Listing {
         foreign_objects,
         is_whole,

@@ -70,13 +70,24 @@ pub(super) fn check_commits(
         let fits = |found: &SoundCommit| expected.is_none_or(|hash| hash == found.known.hash());
         let found = copies.sound.into_iter().map(|(_, found)| found).find(fits);
         match (&found, contents) {
-            (Some(_), 1) => drop(findings.notes.commits.remove(&generation)),
+            (Some(_), 1) => {
+                findings.notes.commits.remove(&generation);
+                // Behind a commit that is sound under its first name, the listing shows others.
+                if findings.copied.contains(&generation) {
+                    findings.notes.forks.remove(&generation);
+                }
+            }
             (_, 0) => {
                 findings.notes.commits.insert(generation, free);
                 findings.note(Class::Commit, name, fault);
             }
             (None, 1) => findings.note(Class::Commit, name, Fault::Hash),
-            (_, _) => findings.note(Class::Commit, name, Fault::Copies),
+            (found, _) => {
+                if found.is_some() {
+                    findings.notes.forks.insert(generation);
+                }
+                findings.note(Class::Commit, name, Fault::Copies);
+            }
         }
         if let Some(found) = &found
             && let Some(newer) = newer.replace(found.commit.clone())
