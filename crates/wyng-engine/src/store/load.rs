@@ -46,10 +46,9 @@ impl OldCache {
 /// Builds index and nodes anew in a folder of the state: the pack table from right to left, then of
 /// each pack in use its directory and its nodes; a pack that was given up may be gone. A pack that
 /// was given up in favour of others is read too: it becomes live again if one of them is lost. A
-/// directory
-/// or node that cannot be read comes from the old cache, as far as its ids fit. A pack that cannot
-/// be read is noted. It is also reported, unless the archive marks it lost already; the number of
-/// packs that were reported is returned.
+/// directory or node that cannot be read comes from the old cache, as far as its ids fit. A pack
+/// that cannot be read is noted. It is also reported, unless the archive marks it lost already; the
+/// number of packs that were reported is returned.
 pub(crate) fn rebuild<P: Parts>(
     world: &mut World<P>,
     credential: &Credential,
@@ -60,6 +59,11 @@ pub(crate) fn rebuild<P: Parts>(
 ) -> Result<u64, Failure> {
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let packs = read_pack_table(world, credential, &mut coder, head, old.as_deref_mut())?;
+    // Damage of packs that went meanwhile is nobody's: no verify would find them sound again.
+    notes.packs.retain(|number, _| {
+        let entry = packs.get(number);
+        entry.is_some_and(|entry| entry.state.given_up().is_none())
+    });
     let mut cache = Cache::create(&mut world.files, folder)?;
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
@@ -79,7 +83,8 @@ pub(crate) fn rebuild<P: Parts>(
         read_count = read_count.saturating_add(1);
         let (pack, damage) = read_pack(&mut world.store, credential, &mut coder, number, &entry)?;
         if has_heirs && damage.is_some() {
-            continue; // its absence is no damage
+            // It may be gone or damaged: nothing needs it unless an heir is lost.
+            continue;
         }
         cache.add_pack(&mut world.files, &pack)?;
         if let Some(damage) = damage {
@@ -106,7 +111,6 @@ pub(crate) fn rebuild<P: Parts>(
     notes
         .packs
         .extend(found.into_iter().map(|number| (number, note)));
-    notes.shorten();
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
         let keeps = |pack: u64| unread.contains(&pack);

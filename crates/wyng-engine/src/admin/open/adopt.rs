@@ -14,7 +14,9 @@ use super::view::{View, Wanted, look_below};
 use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
-use crate::state::{ArchiveToml, CacheFolder, Ledger, PackProof, Proofs, StayingVm, to_hex};
+use crate::state::{
+    ArchiveToml, CacheFolder, KnownCommit, Ledger, PackProof, Proofs, SpaceNotes, StayingVm, to_hex,
+};
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Files, Parts, Place, Random, Secrets, Store, World};
 
@@ -84,8 +86,15 @@ pub(super) fn adopt<P: Parts>(
     let next_pack = view.head.found.commit.next_pack();
     let old_cache = ledger.cache;
     let local = local_clock(&mut world.files, &mut world.clock)?;
+    let known_head = ledger.head().map(KnownCommit::hash);
     settle(&mut ledger, view, &local);
     ledger.cache = cache;
+    ledger.notes.shorten();
+    if known_head.is_some() && known_head != ledger.head().map(KnownCommit::hash) {
+        // The same numbers may be those of other packs now, which nobody has read.
+        SpaceNotes::default().write(&mut world.files, &folder)?;
+        Proofs::default().write(&mut world.files, &folder)?;
+    }
     // From here on the new state counts.
     ledger.write(&mut world.files, &folder)?;
     folder.link(&mut world.files, name)?;
