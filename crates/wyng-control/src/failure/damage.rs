@@ -80,8 +80,8 @@ macro_rules! damage_failures {
             "{packs} packs are missing or damaged, so many that this may be the wrong disk or store"
         ),
         safe: Safe::Always(
-            "None of them counts as lost, so no backup sends everything again. Nothing in the \
-             store was changed.",
+            "None of them counts as lost, so no backup sends everything again. No session was \
+             removed, and everything committed stays.",
         ),
         next: "Check that this is the right disk or store, complete and mounted, and verify \
                again. If the damage is real, `wyng-ctl backup ARCHIVE … --heal` sends again what \

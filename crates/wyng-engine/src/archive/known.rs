@@ -401,9 +401,9 @@ impl Archive {
         Ok(())
     }
 
-    /// Refuses a command that removes or moves anything while so much was found damaged at once
-    /// that a person has to decide about it: sound copies and sessions could go in favour of
-    /// damaged ones.
+    /// Refuses a command that removes, moves or acknowledges anything while so much was found
+    /// damaged at once that a person has to decide about it: sound copies and sessions could go in
+    /// favour of damaged ones.
     pub fn refuse_much_damage(&self) -> Result<(), Failure> {
         match self.ledger.notes.held_packs().len() as u64 {
             0 => Ok(()),

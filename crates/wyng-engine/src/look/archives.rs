@@ -277,14 +277,7 @@ fn status_of<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, F
     if let Some(behind) = archive.is_behind() {
         return Err(behind);
     }
-    match archive.ledger.notes.held_packs().len() {
-        0 => {}
-        packs => {
-            return Err(Failure::MuchDamaged {
-                packs: packs as u64,
-            });
-        }
-    }
+    archive.refuse_much_damage()?;
     let damage = known_damage(&mut world.files, &mut archive)?;
     report_acknowledged(&mut world.client, damage.acknowledged)?;
     match damage.new {

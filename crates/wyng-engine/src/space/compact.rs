@@ -53,14 +53,9 @@ pub fn compact<P: Parts>(
     confirm_head(&mut world.files, &mut world.store, &mut archive)?;
     let mut pool = Pool::new(0, archive.head.settings.zstd_level)?;
     bring_in_notes(world, &mut archive, &mut pool)?;
-    let rewritten = rewrite(world, &mut archive, &mut pool, request);
-    if !matches!(rewritten, Ok(_) | Err(Failure::StoreFull { .. })) {
-        return rewritten.map(|_| ExitStatus::Done);
-    }
-    // What waits for its deletion makes room in a full store.
+    let mut compacted = rewrite(world, &mut archive, &mut pool, request)?;
     world.store.finish_push()?;
     let tidied = tidy(world, &mut archive, &mut pool)?;
-    let mut compacted = rewritten?;
     if request.orphans {
         compacted.deleted_orphans = delete_orphans(world, &mut archive, &mut pool)?;
     }

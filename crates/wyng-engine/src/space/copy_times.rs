@@ -23,9 +23,8 @@ pub struct CopyTimes {
 
 impl CopyTimes {
     /// Takes the times from the commits that this machine knows, from the readings for deletions,
-    /// and from the proofs of verifies. A reading by the VM that pushed, or of what was pushed a
-    /// moment ago, is no proof, and a reading later than `now_kept_secs` is from a clock that was
-    /// lost: neither counts.
+    /// and from the proofs of verifies, except for proofs by the VM that pushed. A reading later
+    /// than `now_kept_secs` is from a clock that was lost, and does not count.
     pub fn of(
         files: &mut impl Files,
         archive: &Archive,

@@ -11,13 +11,11 @@ use wyng_wire::Service;
 
 use super::guard::{Doomed, Guard};
 use super::proof::is_refusal;
+use super::tidy::DELETES_AHEAD;
 use crate::archive::Archive;
 use crate::pool::Pool;
 use crate::store::{commit_change, packs_of};
 use crate::world::{Deleted, Parts, Store, World};
-
-/// Maximum number of DELETEs that are sent before the first is answered.
-const DELETES_AHEAD: usize = 64;
 
 /// Deletes the orphans; returns the number of blobs that are gone. Nothing may be pending,
 /// uncommitted or in flight.

@@ -26,7 +26,7 @@ use crate::store::{Changes, CommitPoint, PackChanges, Packer, begun_volumes, com
 use crate::world::{Client, Deleted, Parts, Store, World};
 
 /// Maximum number of DELETEs that are sent before the first is answered.
-const DELETES_AHEAD: usize = 64;
+pub(super) const DELETES_AHEAD: usize = 64;
 
 /// Totals of the deletion.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 //! The times at which each pack was pushed, read and proven, so that a byte budget reaches all
 //! packs in turn, and a person learns the proven share of an archive.
 //!
-//! A pack that the file lacks counts as never read. The one choice for a deletion that it takes
-//! part in: a proof of a pack lets later copies of its records go. A verify appends an entry as
-//! soon as a pack was read, so that a pack read before a kill counts. A later entry replaces an
-//! earlier one of the same pack.
+//! A pack that the file lacks counts as never read. Only one deletion depends on the file: a proof
+//! of a pack lets later copies of its records go. A verify appends an entry as soon as a pack was
+//! read, so that a pack read before a kill counts. A later entry replaces an earlier one of the same
+//! pack.
 //!
 //! ```text
 //! entry, 64 bytes:
