@@ -127,12 +127,9 @@ impl Door {
     /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
     /// while: it must do what the timer's run would do.
     fn check_timer(&self, command: &Command) -> Result<(), Failure> {
-        let is_of = |timer: &Unattended, archive: &String, volumes: Option<BTreeSet<&String>>| {
+        let profile_of = |timer: &Unattended, archive: &String| {
             let profile = self.profiles.get(&timer.profile);
-            profile.is_some_and(|profile| {
-                let all = || profile.volumes.iter().collect();
-                profile.archive == *archive && volumes.is_none_or(|volumes| volumes == all())
-            })
+            profile.filter(|profile| profile.archive == *archive)
         };
         let is_allowed = match command {
             Command::Backup {
@@ -140,18 +137,27 @@ impl Door {
                 sources,
                 unattended: Some(timer),
                 dry_run: false,
+                max_new_bytes,
                 ..
-            } => {
-                let volumes = sources.iter().map(|source| &source.volume).collect();
-                is_of(timer, archive, Some(volumes))
-            }
+            } => profile_of(timer, archive).is_some_and(|profile| {
+                let volumes: BTreeSet<&String> =
+                    sources.iter().map(|source| &source.volume).collect();
+                volumes == profile.volumes.iter().collect()
+                    && sources.iter().all(|source| source.configured)
+                    && *max_new_bytes == profile.max_new_bytes
+            }),
             Command::Verify {
                 archive,
                 volumes,
                 session,
                 unattended: Some(timer),
+                budget_bytes,
                 ..
-            } => volumes.is_empty() && session.is_none() && is_of(timer, archive, None),
+            } => profile_of(timer, archive).is_some_and(|profile| {
+                volumes.is_empty()
+                    && session.is_none()
+                    && *budget_bytes == profile.verify_budget_bytes
+            }),
             _ => true,
         };
         if is_allowed {
