@@ -35,7 +35,7 @@ use input::Input;
 use output::Output;
 use store::directory::Directory;
 use store::s3::{self, S3};
-use store::sftp::Sftp;
+use store::sftp::{self, Sftp};
 use store::webdav::{self, Webdav};
 use store::{Address, Fetch, Prune, Push};
 
@@ -124,10 +124,11 @@ fn call(service: Service) -> Result<(), CallError> {
             call.serve(store, scheme, None)
         }
         Address::Sftp(address) => {
-            let store = Sftp::open(service, destination.create, &address)
-                .map_err(|opened| call.refuse(opened))?;
-            drop(destination);
+            let unopened = sftp::Unopened::new(&address).map_err(|opened| call.refuse(opened))?;
+            drop(destination.bytes);
             jail::after_connecting();
+            let store = Sftp::open(unopened, service, destination.create, &address)
+                .map_err(|opened| call.refuse(opened))?;
             call.serve(store, scheme, None)
         }
     }

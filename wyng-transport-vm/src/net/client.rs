@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{self, CertificateError};
 
 use super::resolver::Resolver;
 use crate::store::Server;
@@ -44,7 +45,7 @@ pub(crate) enum HttpError {
     #[error("the server cannot be reached: {0}")]
     Unreachable(#[source] io::Error),
     /// TLS does not prove that it is the server.
-    #[error("the server's certificate or TLS is refused: {0}")]
+    #[error("{}", reason(.0))]
     Tls(#[source] io::Error),
     /// The server is too slow.
     #[error("the server did not answer in time")]
@@ -281,6 +282,24 @@ impl Answer {
                 },
             }
         }
+    }
+}
+
+/// Why TLS is refused, in words of ours: those of the library name the server.
+fn reason(problem: &io::Error) -> &'static str {
+    let inner = problem.get_ref().and_then(|inner| inner.downcast_ref());
+    let Some(rustls::Error::InvalidCertificate(certificate)) = inner else {
+        return "the server does not speak TLS as it must";
+    };
+    match certificate {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the server's certificate has expired"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the server's certificate is that of another name"
+        }
+        CertificateError::UnknownIssuer => "the issuer of the server's certificate is not known",
+        _ => "the server's certificate is refused",
     }
 }
 

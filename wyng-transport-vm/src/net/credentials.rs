@@ -45,6 +45,10 @@ impl Credentials {
             }
             // Amazon's own files have this prefix.
             let key = key.strip_prefix("aws_").unwrap_or(key);
+            // Which of two counts must not be a guess.
+            if lines.iter().any(|(known, _)| known == key) {
+                return None;
+            }
             lines.push((key.to_owned(), Zeroizing::new(value.to_owned())));
         }
         Some(Self(lines))
@@ -72,9 +76,9 @@ fn of_vm(folder: &Path, name: &str) -> Option<Zeroizing<String>> {
     }
     let mut file = File::open(folder.join(name)).ok()?;
     let mut text = Zeroizing::new(String::with_capacity(MAX_BYTES + 1));
-    let limit = u64::try_from(MAX_BYTES).ok()?;
+    let limit = u64::try_from(MAX_BYTES).ok()?.saturating_add(1);
     file.by_ref().take(limit).read_to_string(&mut text).ok()?;
-    Some(text)
+    (text.len() <= MAX_BYTES).then_some(text)
 }
 
 #[cfg(test)]
@@ -90,6 +94,7 @@ mod tests {
         assert!(read.get("session_token").is_none());
         assert!(Credentials::read(b"no line").is_none());
         assert!(Credentials::read(b"a = \xff").is_none());
+        assert!(Credentials::read(b"aws_a = x\na = y").is_none());
     }
 
     #[test]

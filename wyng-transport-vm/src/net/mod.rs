@@ -7,11 +7,14 @@ mod credentials;
 mod resolver;
 mod retry;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -26,6 +29,9 @@ pub(crate) use retry::{Faced, Patience, is_passing, retry_after, until_it_lasts}
 use crate::store::Server;
 use resolver::Resolver;
 
+/// Maximum time of opening a store: less than the silence with which the daemon gives a far end up,
+/// so that the helper says what failed.
+const OPENING_MAX: Duration = Duration::from_secs(45);
 /// Number of threads that send and receive: one body can be encrypted while another one is.
 const WORKERS: usize = 2;
 /// Maximum size of a file of certificates, bytes.
@@ -60,13 +66,16 @@ fn roots(file: Option<&Path>) -> io::Result<RootCertStore> {
         let roots = webpki_roots::TLS_SERVER_ROOTS.to_vec();
         return Ok(RootCertStore { roots });
     };
-    if std::fs::metadata(file)?.len() > CERTIFICATES_MAX_BYTES {
+    let mut bytes = Vec::new();
+    // A device or a pipe may never end.
+    let limit = CERTIFICATES_MAX_BYTES.saturating_add(1);
+    let read = File::open(file)?.take(limit).read_to_end(&mut bytes)?;
+    if read as u64 > CERTIFICATES_MAX_BYTES {
         return Err(io::Error::other(
             "a file of certificates is larger than 4 MiB",
         ));
     }
     let mut store = RootCertStore::empty();
-    let bytes = std::fs::read(file)?;
     for certificate in CertificateDer::pem_slice_iter(&bytes) {
         store
             .add(certificate.map_err(io::Error::other)?)
@@ -111,6 +120,12 @@ impl Network {
     /// The server.
     pub(crate) fn http(&self) -> Arc<Http> {
         Arc::clone(&self.http)
+    }
+
+    /// Waits for a store to be opened; `None` if that takes too long.
+    pub(crate) fn open<T>(&self, opening: impl Future<Output = T>) -> Option<T> {
+        let opened = async { timeout(OPENING_MAX, opening).await.ok() };
+        self.runtime.block_on(opened)
     }
 
     /// Where work is handed over, and waited for.

@@ -99,7 +99,10 @@ impl S3 {
             address,
             key,
         });
-        let holds = network.handle().block_on(bucket.look())?;
+        let holds = network.open(bucket.look()).unwrap_or_else(|| {
+            warn!("the server does not answer in time");
+            Err(OpenStatus::Unreachable)
+        })?;
         match (create, holds, service) {
             (true, Holds::Something, _) => Err(OpenStatus::NotEmpty),
             (false, Holds::Nothing, _) => Err(OpenStatus::Empty),
@@ -184,7 +187,7 @@ impl Prune for S3 {
             let (answer, _) = bucket.ask(&ask).await?;
             match answer.status.as_u16() {
                 // S3 does not say whether there was anything.
-                200 | 202 | 204 => {
+                200 | 204 => {
                     let _ = bucket.http.read_whole(answer, FIRST_PAGE_MAX_BYTES).await;
                     Ok(true)
                 }

@@ -49,17 +49,14 @@ pub(crate) struct Sftp {
     naming: Arc<Mutex<Naming>>,
 }
 
-impl Sftp {
-    /// Starts ssh and opens the folder for a service. With `create` its last component is made.
-    pub(crate) fn open(
-        service: Service,
-        create: bool,
-        address: &SftpAddress,
-    ) -> Result<Self, Opened> {
-        let refused = |status| Opened {
-            status,
-            free_mib: None,
-        };
+/// ssh, started, and nothing of it read yet.
+pub(crate) struct Unopened {
+    connection: Arc<Connection>,
+}
+
+impl Unopened {
+    /// Starts ssh, which needs what the jail takes away.
+    pub(crate) fn new(address: &SftpAddress) -> Result<Self, Opened> {
         if !ssh::is_harmless(address) {
             return Err(refused(OpenStatus::BadDestination));
         }
@@ -69,7 +66,29 @@ impl Sftp {
                 warn!("ssh cannot be started: {problem}");
                 refused(OpenStatus::Unreachable)
             })?;
-        let connection = Arc::new(connection);
+        Ok(Self {
+            connection: Arc::new(connection),
+        })
+    }
+}
+
+fn refused(status: OpenStatus) -> Opened {
+    Opened {
+        status,
+        free_mib: None,
+    }
+}
+
+impl Sftp {
+    /// Opens the folder for a service. With `create` its last component is made. Only behind the
+    /// jail: here the first byte of the server is read.
+    pub(crate) fn open(
+        unopened: Unopened,
+        service: Service,
+        create: bool,
+        address: &SftpAddress,
+    ) -> Result<Self, Opened> {
+        let Unopened { connection } = unopened;
         let server = Server::greet(&connection).map_err(|lost| {
             warn!("there is no SFTP server: {lost}");
             refused(status_of_words(&connection.last_words()))

@@ -5,7 +5,8 @@
 use std::io;
 use std::process::{Child, Command, Stdio};
 
-use wyng_jail::{CapabilitySet, keep_capabilities, start};
+use tracing::warn;
+use wyng_jail::{CapabilitySet, Enforced, keep_capabilities, start};
 
 use crate::store::address::SftpAddress;
 
@@ -38,7 +39,9 @@ pub(super) fn is_harmless(address: &SftpAddress) -> bool {
 /// capability.
 pub(super) fn connect(address: &SftpAddress) -> io::Result<Child> {
     // ssh inherits what this thread has. What the helper does from here on needs no capability.
-    keep_capabilities(CapabilitySet::empty());
+    if let Enforced::No(reason) = keep_capabilities(CapabilitySet::empty()) {
+        warn!(%reason, "ssh may keep capabilities");
+    }
     let mut command = command(address);
     command
         .stdin(Stdio::piped())

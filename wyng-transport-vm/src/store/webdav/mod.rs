@@ -102,9 +102,11 @@ impl Webdav {
             authorization,
             shards: Mutex::default(),
         });
-        network
-            .handle()
-            .block_on(open_folder(&folder, service, create))?;
+        let opening = open_folder(&folder, service, create);
+        network.open(opening).unwrap_or_else(|| {
+            warn!("the server does not answer in time");
+            Err(OpenStatus::Unreachable)
+        })?;
         Ok(Self {
             network,
             folder,
@@ -146,7 +148,8 @@ impl Prune for Webdav {
             let ask = Ask::new(DELETING, "DELETE", &path);
             let (answer, tried_before) = folder.ask(&ask).await?;
             match answer.status.as_u16() {
-                200 | 202 | 204 => {
+                // 202 is a promise.
+                200 | 204 => {
                     folder.finish(answer).await;
                     Ok(true)
                 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Listing and reading the files of the folder. Their bytes are not verified here.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -27,12 +28,17 @@ impl Fetch for Webdav {
     type Blob = RangeBlob<RemoteFile>;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
-        let mut complete = true;
-        let mut list = |path: &str| match self.wait(self.folder.list(LISTING, path)) {
-            Ok(found) => found.unwrap_or_default(),
+        let complete = Cell::new(true);
+        let list = |path: &str| match self.wait(self.folder.list(LISTING, path)) {
+            Ok(Some(found)) => found,
+            // A folder that was there a moment ago.
+            Ok(None) => {
+                complete.set(false);
+                Vec::new()
+            }
             Err(problem) => {
                 warn!("{problem}");
-                complete = false;
+                complete.set(false);
                 Vec::new()
             }
         };
@@ -44,12 +50,14 @@ impl Fetch for Webdav {
                 // Any other name is that of a foreign file.
                 let name = BlobName::from_hex(file.name.as_bytes())
                     .filter(|_| !file.is_folder && file.name.starts_with(&shard.name));
-                if let (Some(name), Some(length_bytes)) = (name, file.length_bytes) {
-                    visit(&name, length_bytes)?;
+                match (name, file.length_bytes) {
+                    (Some(name), Some(length_bytes)) => visit(&name, length_bytes)?,
+                    (Some(_), None) => complete.set(false),
+                    (None, _) => {}
                 }
             }
         }
-        Ok(complete)
+        Ok(complete.get())
     }
 
     fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError> {
