@@ -536,6 +536,14 @@ fn adopting_between_a_cut_run_and_the_next_loses_no_session() {
 }
 
 #[test]
+fn an_archive_is_made_where_a_push_may_not_read() {
+    let mut world = MemoryWorld::new(Durable::default(), 1);
+    world.store.push_may_read = false;
+    wyng_engine::admin::create(&mut world, &wyng_tests::engine::create_request()).unwrap();
+    assert_eq!(world.store.services, [wyng_wire::Service::Push]);
+}
+
+#[test]
 fn a_commit_whose_receipt_was_lost_is_settled_by_archive_open_where_push_may_not_read() {
     let (base, old, source) = with_a_small_session();
     let mut changed = source;

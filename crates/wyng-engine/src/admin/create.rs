@@ -93,8 +93,8 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
         Password::new(world.secrets.passphrase(Asked::New)?).ok_or(Failure::NoPassphrase)?;
     if let Some(folder) = unfinished {
         if let Some(made) = Made::read(&mut world.files, &mut world.secrets, &folder, request)? {
-            folder.write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
             unlock_again(world, &made, &password)?;
+            folder.write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
             return resume(world, request, &place, &folder, &made);
         }
         folder.forget(&mut world.files, &request.name)?; // it never reached the store
@@ -255,9 +255,12 @@ fn push<P: Parts>(
     let slot = made.slot.encode();
     let address = without_credentials(&request.store);
     put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)?;
-    // A store that does not notice a second put could not tell two writers apart.
-    if put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)? != Kept::Same {
-        return Err(Failure::StoreNotExclusive { store: address });
+    // A store that does not notice a second put could not tell two writers apart. One that lets a
+    // push read nothing says only that the name is taken.
+    match put_blob(&mut world.store, slot_name(FIRST_SLOT), &slot)? {
+        Kept::Same | Kept::Unknown => {}
+        Kept::New => return Err(Failure::StoreNotExclusive { store: address }),
+        Kept::Different => return Err(Failure::StoreNotEmpty { store: address }),
     }
     put_or_find(
         &mut world.store,
@@ -366,9 +369,9 @@ fn put_or_find(
     name: BlobName,
     bytes: &[u8],
     address: &str,
-) -> Result<Kept, Failure> {
+) -> Result<(), Failure> {
     match put_blob(store, name, bytes)? {
-        kept @ (Kept::New | Kept::Same) => Ok(kept),
+        Kept::New | Kept::Same => Ok(()),
         Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty {
             store: address.to_owned(),
         }),

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Where a store is, how it is reached, and what it asks for before it lets anybody in.
 
+use std::collections::BTreeSet;
+
 use wyng_control::{Failure, STORE_MAX_BYTES, Via};
 use wyng_wire::Service;
 use zeroize::Zeroizing;
@@ -49,6 +51,11 @@ pub struct StoreCredentials(Zeroizing<String>);
 
 impl StoreCredentials {
     /// Takes the text of a credentials file, for a store at `url`.
+    ///
+    /// # Errors
+    /// [`Failure::BadCredentials`] if it is not UTF-8, if a line is neither a pair, `vm:NAME`, a
+    /// section nor a comment, if no service gets a line, if a service gets a key twice, or if the
+    /// address and the lines of a service have more than [`STORE_MAX_BYTES`].
     pub fn parse(text: Zeroizing<Vec<u8>>, url: &str) -> Result<Self, Failure> {
         let text = std::str::from_utf8(&text).map_err(|_| Failure::BadCredentials)?;
         let is_line = |line: &str| {
@@ -64,7 +71,11 @@ impl StoreCredentials {
             [Service::Push, Service::Fetch, Service::Prune].map(|service| read.of(service).len());
         // A service without lines is one that the owner does not grant to this machine.
         let fits = lengths.iter().all(|length| *length <= room);
-        if text.lines().all(is_line) && fits && lengths.iter().any(|length| *length > 0) {
+        let is_clear = [Service::Push, Service::Fetch, Service::Prune]
+            .into_iter()
+            .all(|service| has_each_key_once(&read.of(service)));
+        if text.lines().all(is_line) && fits && is_clear && lengths.iter().any(|length| *length > 0)
+        {
             Ok(read)
         } else {
             Err(Failure::BadCredentials)
@@ -97,6 +108,16 @@ impl StoreCredentials {
         }
         lines
     }
+}
+
+/// Whether no key stands in two lines: one for all services and one for this one, or with Amazon's
+/// prefix and without it. Which of the two the far end took would be a guess.
+fn has_each_key_once(lines: &str) -> bool {
+    let mut keys = BTreeSet::new();
+    lines.lines().all(|line| {
+        let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
+        keys.insert(key.strip_prefix("aws_").unwrap_or(key))
+    })
 }
 
 /// The service of a line `[push]`, `[fetch]` or `[prune]`.
@@ -150,6 +171,8 @@ mod tests {
             "only words",
             "[push",
             "[all]\nkey = a",
+            "key = a\n[push]\nkey = b",
+            "aws_key = a\nkey = b",
             "key = \u{1b}[2J",
             &format!("key = {}", "x".repeat(5000)),
         ] {
