@@ -6,7 +6,7 @@
 # take minutes and do not depend on the user.
 set -eu
 user=wyng-tester
-left_out='binary(walls) | binary(neighbour) | binary(healing) | binary(output) | binary(second_reader)
+left_out='binary(walls) | binary(neighbour) | binary(healing) | binary(output) | binary(second_reader) | binary(golden)
     | binary(killed) | binary(identity) | binary(commits_under_damage) | binary(boundaries) | binary(power_loss) | binary(plug) | binary(many_chunks) | binary(index) | binary(oldest_rust) | test(/^lost::/) | package(wyng-archive)'
 getent passwd $user >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
 folder=$(mktemp -d /var/tmp/wyng-user.XXXXXX)

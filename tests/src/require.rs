@@ -109,7 +109,8 @@ impl Component {
         self != Self::Exfat || has_driver("exfat")
     }
 
-    fn is_there(self) -> bool {
+    /// Whether this machine has it, whatever the tests require.
+    pub fn is_there(self) -> bool {
         match self {
             Self::Root => std::fs::metadata("/proc/self")
                 .is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0),
