@@ -23,6 +23,7 @@ pub fn create_request() -> admin::CreateRequest {
         name: "home".into(),
         store: "memory".into(),
         via: Via::Local,
+        verify_via: None,
         settings: admin::CreateSettings {
             chunk_size_bytes: CHUNK,
             pack_size_bytes: 64 << 10,
@@ -88,6 +89,7 @@ pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
         name: "home".into(),
         store,
         via,
+        verify_via: None,
         expect: None,
         before: None,
     };

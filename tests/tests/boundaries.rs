@@ -34,6 +34,7 @@ fn made() -> Durable {
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,
+            verify_via: None,
             settings,
         },
     )

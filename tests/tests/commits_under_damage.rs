@@ -184,6 +184,7 @@ fn request(before: Option<u64>) -> admin::OpenRequest {
         name: "home".into(),
         store: Some("memory".into()),
         via: None,
+        verify_via: None,
         expect: None,
         before,
     }

@@ -439,6 +439,7 @@ fn open_request() -> admin::OpenRequest {
         name: "home".into(),
         store: Some("memory".into()),
         via: Some(Via::Local),
+        verify_via: None,
         expect: None,
         before: None,
     }

@@ -25,6 +25,7 @@ fn open_as(world: &mut MemoryWorld, name: &str) -> Result<admin::Opened, Failure
         name: name.into(),
         store: Some("memory".into()),
         via: None,
+        verify_via: None,
         expect: None,
         before: None,
     };

@@ -118,6 +118,7 @@ fn two_million_chunks_of_a_volume_of_1_tib_fit_the_memory_and_the_local_state() 
             name: "home".into(),
             store: "none".into(),
             via: Via::Local,
+            verify_via: None,
             settings,
         },
     )

@@ -223,6 +223,7 @@ fn a_vm_that_stays_proves_what_it_pushed_only_until_there_is_another_one() {
     let request = admin::CreateRequest {
         credentials: false,
         via: Via::Qube("one".into()),
+        verify_via: None,
         ..create_request()
     };
     admin::create(&mut world, &request).unwrap();
@@ -234,12 +235,21 @@ fn a_vm_that_stays_proves_what_it_pushed_only_until_there_is_another_one() {
     assert_eq!(proof.proven_bytes, proof.total_bytes);
     assert_eq!(proof.by_pusher_bytes, proof.total_bytes, "and that is said");
 
-    let mut world = night(&durable, 3);
+    // The other one reads what is verified, or everything from now on.
+    for (via, verify_via) in [(None, Some("two")), (Some("two"), None)] {
+        prove_by_another(&durable, via, verify_via);
+    }
+}
+
+fn prove_by_another(durable: &Durable, via: Option<&str>, verify_via: Option<&str>) {
+    let named = |name: Option<&str>| name.map(|name| Via::Qube(name.into()));
+    let mut world = night(durable, 3);
     let request = admin::OpenRequest {
         credentials: false,
         name: "home".into(),
         store: None,
-        via: Some(Via::Qube("two".into())),
+        via: named(via),
+        verify_via: named(verify_via),
         expect: None,
         before: None,
     };

@@ -52,6 +52,7 @@ impl Scene {
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,
+            verify_via: None,
             settings,
         };
         admin::create(&mut world, &request).unwrap();

@@ -869,6 +869,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
             name: "home".into(),
             store: "memory".into(),
             via: Via::Local,
+            verify_via: None,
             settings,
         },
     )

@@ -7,8 +7,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use wyng_archive::format::{PackState, SlotKind};
 use wyng_control::{
-    CompactReport, ExitStatus, Failure, SessionChoice, ToClient, UndeleteReport, WaitReason, Waits,
+    CompactReport, ExitStatus, Failure, SessionChoice, ToClient, UndeleteReport, Via, WaitReason,
+    Waits,
 };
+use wyng_engine::admin::CreateRequest;
 use wyng_engine::prune;
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
 use wyng_engine::verify;
@@ -24,8 +26,11 @@ const COMMIT_BYTES: usize = 4096;
 
 /// An archive whose hold-off is so long.
 fn made(runs: u32, secs: u64) -> Durable {
+    made_as(runs, secs, create_request())
+}
+
+fn made_as(runs: u32, secs: u64, mut request: CreateRequest) -> Durable {
     let mut world = MemoryWorld::observed(Durable::default(), 1);
-    let mut request = create_request();
     request.settings.hold_off_runs = runs;
     request.settings.hold_off_secs = secs;
     wyng_engine::admin::create(&mut world, &request).unwrap();
@@ -109,6 +114,31 @@ fn a_compaction_moves_what_is_alive_and_the_next_one_deletes_what_was_given_up()
     compact(&mut world).unwrap();
     let then = packs(&mut world, |state| state == PackState::Live).len();
     assert!(then <= live, "{then} packs after {live}");
+    assert_whole(&world.end(), &sessions);
+}
+
+#[test]
+fn what_is_read_back_before_a_deletion_comes_through_the_far_end_that_verifies() {
+    let (pushes, checks) = (Via::Qube("one".into()), Via::Qube("two".into()));
+    let request = CreateRequest {
+        via: pushes.clone(),
+        verify_via: Some(checks.clone()),
+        ..create_request()
+    };
+    let (durable, sessions, now) = with_small_packs(&made_as(0, 0, request), 12);
+    let mut world = at(&durable, now);
+    let report = compact(&mut world).unwrap();
+    assert!(report.deleted_packs > 6, "{report:?}");
+    let store = &world.store;
+    let calls: Vec<(Service, &Via)> = store.services.iter().copied().zip(&store.vias).collect();
+    let of = |service| {
+        let of_service = calls.iter().filter(move |(known, _)| *known == service);
+        of_service.map(|(_, via)| *via).collect::<Vec<_>>()
+    };
+    // What compact moves is checked as it is moved, and comes the usual way.
+    assert_eq!(of(Service::Fetch), [&pushes, &checks], "{calls:?}");
+    assert!(of(Service::Push).iter().all(|via| *via == &pushes));
+    assert_eq!(of(Service::Prune), [&pushes]);
     assert_whole(&world.end(), &sessions);
 }
 
@@ -240,6 +270,7 @@ fn what_lost_packs_took_over_comes_back_by_a_backup_alone_also_behind_a_new_cach
                 name: "home".into(),
                 store: Some("memory".into()),
                 via: None,
+                verify_via: None,
                 expect: None,
                 before: None,
             };
@@ -393,6 +424,7 @@ fn a_store_that_hides_much_is_not_believed_by_a_machine_that_opens_the_archive()
         name: "home".into(),
         store: Some("memory".into()),
         via: Some(wyng_control::Via::Local),
+        verify_via: None,
         expect: None,
         before: None,
     };

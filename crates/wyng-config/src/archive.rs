@@ -23,6 +23,8 @@ pub struct Archive {
     pub credentials: Option<Credentials>,
     /// How the far end is reached.
     pub via: Via,
+    /// How the far end is reached through which what was pushed is checked; `None`: `via`.
+    pub verify_via: Option<Via>,
     /// Which sessions of a volume a prune keeps.
     pub keep: KeepRules,
     /// Rules of volumes with rules of their own, by the volumes' names.
@@ -130,6 +132,7 @@ pub(crate) struct WrittenArchive {
     store: Spanned<String>,
     credentials: Option<Spanned<WrittenCredentials>>,
     via: Option<Spanned<String>>,
+    verify_via: Option<Spanned<String>>,
     #[serde(default)]
     keep: WrittenKeep,
     #[serde(default)]
@@ -186,16 +189,19 @@ impl WrittenArchive {
                 "Remove it from the address, and name a file that has it: credentials = \"FILE\".",
             ),
         }
-        let via = self.via.as_ref().map(|via| {
-            via.as_ref().parse().unwrap_or_else(|_| {
+        let mut far_end = |written: Option<Spanned<String>>| {
+            let via = written?;
+            let parsed = via.as_ref().parse().ok();
+            if parsed.is_none() {
                 found.note(
-                    via,
+                    &via,
                     format!("{:?} is no far end", via.as_ref()),
                     &format!("Write one of {VIA_ALLOWED}."),
                 );
-                Via::Local
-            })
-        });
+            }
+            parsed
+        };
+        let (via, verify_via) = (far_end(self.via), far_end(self.verify_via));
         let minimum_age = self
             .minimum_age
             .and_then(|text| found.check(positive(&text, parse_secs, "\"14d\"")));
@@ -211,6 +217,7 @@ impl WrittenArchive {
                 .map(|written| WrittenCredentials::check(written, found)),
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
+            verify_via,
             warn: self.warn.check(found),
         }
     }

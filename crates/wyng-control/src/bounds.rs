@@ -373,6 +373,7 @@ mod tests {
             archive: archive.into(),
             store_url: store_url.into(),
             via: via.parse().unwrap(),
+            verify_via: None,
             credentials: false,
             chunk_size_bytes: 1 << 17,
             pack_size_bytes: 1 << 24,

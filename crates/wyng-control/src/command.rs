@@ -159,6 +159,9 @@ pub enum Command {
         store_url: String,
         /// The far end: `local`, `ssh:HOST`, `qrexec:VM`, `qrexec:@dispvm:TEMPLATE`.
         via: Via,
+        /// The far end through which `verify`, `rehearse` and deletions read back what was pushed,
+        /// if it is another one.
+        verify_via: Option<Via>,
         /// The client has credentials for the store: the daemon asks for them as it asks for a
         /// passphrase.
         credentials: bool,
@@ -188,6 +191,8 @@ pub enum Command {
         store_url: Option<String>,
         /// The far end; `local` by default the first time.
         via: Option<Via>,
+        /// The far end that checks; by default as before, the first time `via`.
+        verify_via: Option<Via>,
         /// The client has credentials for the store: the daemon asks for them as it asks for a
         /// passphrase. Without them, those of the same address are used again.
         credentials: bool,

@@ -295,6 +295,8 @@ pub struct ArchiveSummary {
     pub store_url: String,
     /// The far end.
     pub via: String,
+    /// The far end through which what was pushed is checked, if it is another one.
+    pub verify_via: Option<String>,
     /// Generation of the newest commit that this machine knows; 0 if it knows none.
     pub generation: u64,
     /// Time of that commit, seconds since 1970 UTC.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wyng_control::Failure;
+use wyng_control::{Failure, Via};
 use wyng_engine::world::{
     Deleted, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
 };
@@ -39,6 +39,8 @@ pub struct MemoryStore {
     pub push_may_read: bool,
     /// Which services were started, in order.
     pub services: Vec<Service>,
+    /// Through which far end each of them was started.
+    pub vias: Vec<Via>,
     /// The far end is lost at this call.
     pub lose_far_end_at: Option<u64>,
     /// Names to be deleted without an answer yet. A deletion without an answer may be done or not.
@@ -76,6 +78,7 @@ impl MemoryStore {
             puts: Vec::new(),
             push_may_read: true,
             services: Vec::new(),
+            vias: Vec::new(),
             lose_far_end_at: None,
             dooms: VecDeque::new(),
             deletes: Vec::new(),
@@ -188,9 +191,10 @@ impl Store for MemoryStore {
     type Buffer = Vec<u8>;
     type Bytes = Vec<u8>;
 
-    fn connect(&mut self, service: Service, _: &Place, open: OpenStore) -> Result<(), Failure> {
+    fn connect(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure> {
         self.plug.step();
         self.services.push(service);
+        self.vias.push(place.via.clone());
         if self.refused_services.contains(&service) {
             return Err(Failure::FarEndRefused {
                 via: "qrexec:memory".into(),

@@ -303,6 +303,12 @@ pub(crate) struct CreateArgs {
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
+    /// Far end through which what was pushed is checked [default: as configured, else that of --via]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) verify_via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) verify_far_end: Option<Via>,
     /// Size of a chunk: a power of two, 64K to 1M
     #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
     pub(super) chunk_size: u32,
@@ -348,6 +354,12 @@ pub(crate) struct OpenArgs {
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
+    /// Far end through which what was pushed is checked [default: as configured, else as before, else that of --via]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) verify_via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) verify_far_end: Option<Via>,
     /// Refuse a state older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     pub(super) expect: Option<String>,

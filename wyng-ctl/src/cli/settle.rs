@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wyng_config::{Archive, Config, Credentials, Profile};
-use wyng_control::CompareWith;
+use wyng_control::{CompareWith, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
@@ -105,10 +105,9 @@ impl Cli {
         match &mut self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
                 let known = config.archives.get(&create.name);
-                create.far_end = match &create.via {
-                    Some(words) => Some(parse_far_end(words)?),
-                    None => known.map(|known| known.via.clone()),
-                };
+                create.far_end = far_end(&create.via, known.map(|known| &known.via))?;
+                let known_verify = known.and_then(|known| known.verify_via.as_ref());
+                create.verify_far_end = far_end(&create.verify_via, known_verify)?;
                 create.store_credentials =
                     credentials(create.credentials.take(), create.store.as_deref(), known);
                 create.store = create
@@ -125,10 +124,9 @@ impl Cli {
             }
             Verb::Archive(ArchiveVerb::Open(open)) => {
                 let known = config.archives.get(&open.name);
-                open.far_end = match &open.via {
-                    Some(words) => Some(parse_far_end(words)?),
-                    None => known.map(|known| known.via.clone()),
-                };
+                open.far_end = far_end(&open.via, known.map(|known| &known.via))?;
+                let known_verify = known.and_then(|known| known.verify_via.as_ref());
+                open.verify_far_end = far_end(&open.verify_via, known_verify)?;
                 open.store_credentials =
                     credentials(open.credentials.take(), open.store.as_deref(), known);
                 open.store = open
@@ -289,6 +287,14 @@ fn fill_in_prune(prune: &mut PruneArgs, config: &Config) -> Result<(), Message> 
         .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
         .collect();
     Ok(())
+}
+
+/// The far end of the command line, or the configured one.
+fn far_end(words: &Option<String>, configured: Option<&Via>) -> Result<Option<Via>, Message> {
+    match words {
+        Some(words) => parse_far_end(words).map(Some),
+        None => Ok(configured.cloned()),
+    }
 }
 
 #[cfg(test)]

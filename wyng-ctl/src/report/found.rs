@@ -680,6 +680,7 @@ struct ConfiguredArchive {
     name: String,
     store: String,
     via: String,
+    verify_via: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -697,6 +698,7 @@ impl ConfigRows {
                 name: name.clone(),
                 store: archive.store.clone(),
                 via: archive.via.to_string(),
+                verify_via: archive.verify_via.as_ref().map(ToString::to_string),
             });
         let volumes = config.volumes.iter().map(|(name, path)| ConfiguredVolume {
             name: name.clone(),

@@ -436,6 +436,12 @@ impl Human {
                 archive.zstd_level,
                 plain(&archive.via),
             ));
+            lines.extend(
+                archive
+                    .verify_via
+                    .as_ref()
+                    .map(|via| format!("  what was pushed is checked through {}", plain(via))),
+            );
             lines.push(format!(
                 "  hold-off {} and {}, minimum age of sessions {}",
                 counted(u64::from(archive.hold_off_runs), "run"),

@@ -640,6 +640,7 @@ What a person must know although the command did what it was asked to. With `--j
             id: "0123456789abcdef0123456789abcdef".into(),
             store_url: "dir:/srv/wyng".into(),
             via: "local".into(),
+            verify_via: Some("ssh:other".into()),
             generation: 7,
             committed_time: 1_795_416_190,
             keys_proven_time: 0,

@@ -27,6 +27,7 @@ pub(super) struct ArchiveFields {
     #[serde(rename = "store")]
     store_url: String,
     via: String,
+    verify_via: Option<String>,
     generation: u64,
     #[serde(rename = "committed", serialize_with = "time")]
     committed_time: i64,

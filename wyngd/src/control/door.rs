@@ -117,11 +117,19 @@ impl Door {
 
     /// Whether the configuration has this store and this far end for the archive, as far as they
     /// are named.
-    fn has_place(&self, archive: &str, store_url: Option<&str>, via: Option<&Via>) -> bool {
+    fn has_place(
+        &self,
+        archive: &str,
+        store_url: Option<&str>,
+        via: Option<&Via>,
+        verify_via: Option<&Via>,
+    ) -> bool {
         let known = self.archives.get(archive);
         let is_known = |is: &dyn Fn(&Archive) -> bool| known.is_some_and(is);
         store_url.is_none_or(|store_url| is_known(&|known| known.store == store_url))
             && via.is_none_or(|via| is_known(&|known| known.via == *via))
+            && verify_via
+                .is_none_or(|via| is_known(&|known| known.verify_via.as_ref() == Some(via)))
     }
 
     /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
@@ -181,17 +189,33 @@ impl Door {
                 archive,
                 store_url,
                 via,
+                verify_via,
                 ..
-            } if !self.has_place(archive, Some(store_url), Some(via)) => denied(naming),
+            } if !self.has_place(archive, Some(store_url), Some(via), verify_via.as_ref()) => {
+                denied(naming)
+            }
             Command::ArchiveOpen {
                 archive,
                 store_url,
                 via,
+                verify_via,
                 ..
-            } if !self.has_place(archive, store_url.as_deref(), via.as_ref()) => denied(naming),
+            } if !self.has_place(
+                archive,
+                store_url.as_deref(),
+                via.as_ref(),
+                verify_via.as_ref(),
+            ) =>
+            {
+                denied(naming)
+            }
             Command::QubesCheck { vias } => {
-                let known: BTreeSet<&Via> =
-                    self.archives.values().map(|archive| &archive.via).collect();
+                let known: BTreeSet<&Via> = self
+                    .archives
+                    .values()
+                    .flat_map(|archive| [Some(&archive.via), archive.verify_via.as_ref()])
+                    .flatten()
+                    .collect();
                 if vias.iter().all(|via| known.contains(via)) {
                     Ok(())
                 } else {
@@ -346,6 +370,7 @@ mod tests {
             store: "dir:/srv/wyng".into(),
             credentials: None,
             via: Via::Ssh("backup".into()),
+            verify_via: Some(Via::Ssh("other".into())),
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),
             minimum_age_secs: 0,
@@ -447,6 +472,7 @@ mod tests {
             archive: archive.into(),
             store_url: store.map(str::to_owned),
             via: via.map(|via| via.parse().unwrap()),
+            verify_via: None,
             expect: None,
             before: None,
         };
@@ -455,7 +481,7 @@ mod tests {
             open("home", None, None),
             open("other", None, None),
             Command::QubesCheck {
-                vias: vec![Via::Ssh("backup".into())],
+                vias: vec![Via::Ssh("backup".into()), Via::Ssh("other".into())],
             },
             Command::Status {
                 archive: None,
@@ -525,7 +551,17 @@ mod tests {
                 archive: "home".into(),
                 store_url: None,
                 via: None,
+                verify_via: None,
                 credentials: true,
+                expect: None,
+                before: None,
+            },
+            Command::ArchiveOpen {
+                archive: "home".into(),
+                store_url: None,
+                via: None,
+                verify_via: Some(Via::Ssh("backup".into())),
+                credentials: false,
                 expect: None,
                 before: None,
             },

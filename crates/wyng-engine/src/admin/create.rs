@@ -37,6 +37,8 @@ pub struct CreateRequest {
     pub store: String,
     /// The far end.
     pub via: Via,
+    /// The far end through which what was pushed is checked, if it is another one.
+    pub verify_via: Option<Via>,
     /// The client has credentials for the store, and is asked for them.
     pub credentials: bool,
     /// What cannot be changed later.
@@ -219,6 +221,7 @@ fn make<P: Parts>(
     let toml = ArchiveToml {
         store: request.store.clone(),
         via: request.via.clone(),
+        verify_via: ArchiveToml::other_far_end(&request.via, request.verify_via.as_ref()),
         writer: to_hex(&world.random.draw::<16>()?),
     };
     let commit = first_commit(

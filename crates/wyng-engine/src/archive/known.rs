@@ -9,7 +9,7 @@ use wyng_archive::format::{
     Commit, Floor, KeyEntry, Malformed, PackEntry, Slot, SlotClear, SlotRef, VolumeId,
 };
 use wyng_archive::plan::floor::Begun;
-use wyng_control::{Failure, ObjectClass};
+use wyng_control::{Failure, ObjectClass, Via};
 use wyng_wire::{BlobName, Service};
 
 use super::nodes::{CachedNodes, LostKeys, keys_at_hand};
@@ -200,9 +200,24 @@ impl Archive {
 
     /// Starts the archive's far end for one service and has it open the archive's store.
     pub fn connect(&self, store: &mut impl Store, service: Service) -> Result<(), Failure> {
+        self.connect_via(store, service, &self.toml.via)
+    }
+
+    /// Starts the far end through which what was pushed is checked, and has it open the archive's
+    /// store for reading.
+    pub fn connect_to_verify(&self, store: &mut impl Store) -> Result<(), Failure> {
+        self.connect_via(store, Service::Fetch, self.toml.verify_via())
+    }
+
+    fn connect_via(
+        &self,
+        store: &mut impl Store,
+        service: Service,
+        via: &Via,
+    ) -> Result<(), Failure> {
         let place = Place {
             credentials: self.credentials.clone(),
-            ..Place::open(&self.toml.store, &self.toml.via)
+            ..Place::open(&self.toml.store, via)
         };
         store.connect(service, &place, OpenStore::Existing)
     }

@@ -10,7 +10,7 @@ use wyng_archive::plan::proof::Share;
 use wyng_config::without_credentials;
 use wyng_control::{
     ArchiveAges, ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice,
-    SessionLine, ToClient, VolumeLine, VolumePlace, Warning,
+    SessionLine, ToClient, Via, VolumeLine, VolumePlace, Warning,
 };
 
 use super::space::{IDS_A_PART, sizes, space};
@@ -42,6 +42,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             id: to_hex(&archive.folder.id().0),
             store_url: without_credentials(&archive.toml.store),
             via: archive.toml.via.to_string(),
+            verify_via: archive.toml.verify_via.as_ref().map(Via::to_string),
             generation: archive.head.generation,
             committed_time: archive.head.time,
             keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),

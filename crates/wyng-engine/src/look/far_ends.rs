@@ -1,52 +1,62 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Checks whether the far ends can be reached. No store is read or changed.
 
+use std::collections::BTreeSet;
+
 use wyng_control::{ExitStatus, Failure, ToClient, Via};
 use wyng_wire::Service;
 
 use crate::state::ArchiveFolder;
-use crate::world::{Client, OpenStore, Parts, Place, Store, World};
+use crate::world::{Client, Files, OpenStore, Parts, Place, Store, World};
 
 /// The address of a store that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
 /// Calls each far end for each service, and has it look for a store that does not exist: a helper
-/// that says so has been reached. Without `vias`, those of every archive are called.
+/// that says so has been reached. Without `vias`, those of every archive are called for what they
+/// do.
 pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
-    mut vias: Vec<Via>,
+    vias: Vec<Via>,
 ) -> Result<ExitStatus, Failure> {
-    if vias.is_empty() {
-        for name in ArchiveFolder::names(&mut world.files)? {
-            vias.push(
-                ArchiveFolder::find(&mut world.files, &name)?
-                    .read_toml(&mut world.files)?
-                    .via,
-            );
-        }
-        vias.sort_unstable();
-        vias.dedup();
-    }
+    let calls = if vias.is_empty() {
+        of_archives(&mut world.files)?
+    } else {
+        vias.into_iter().flat_map(pushes_and_fetches).collect()
+    };
     let mut failed = Vec::new();
-    for via in &vias {
-        for service in [Service::Push, Service::Fetch] {
-            match world
-                .store
-                .connect(service, &Place::open(NO_STORE, via), OpenStore::Existing)
-            {
-                Err(Failure::StoreMissing { .. }) | Ok(()) => {
-                    world.client.tell(ToClient::Reached {
-                        via: via.to_string(),
-                        service: service.qrexec_name().to_owned(),
-                    })?;
-                }
-                Err(Failure::Interrupted) => return Err(Failure::Interrupted),
-                Err(failure) => {
-                    failed.push(failure.exit());
-                    world.client.tell(ToClient::Failed(failure))?;
-                }
+    for (via, service) in &calls {
+        match world
+            .store
+            .connect(*service, &Place::open(NO_STORE, via), OpenStore::Existing)
+        {
+            Err(Failure::StoreMissing { .. }) | Ok(()) => {
+                world.client.tell(ToClient::Reached {
+                    via: via.to_string(),
+                    service: service.qrexec_name().to_owned(),
+                })?;
+            }
+            Err(Failure::Interrupted) => return Err(Failure::Interrupted),
+            Err(failure) => {
+                failed.push(failure.exit());
+                world.client.tell(ToClient::Failed(failure))?;
             }
         }
     }
     Ok(failed.first().copied().unwrap_or(ExitStatus::Done))
+}
+
+fn pushes_and_fetches(via: Via) -> [(Via, Service); 2] {
+    [(via.clone(), Service::Push), (via, Service::Fetch)]
+}
+
+/// The calls of all archives, each once.
+fn of_archives(files: &mut impl Files) -> Result<BTreeSet<(Via, Service)>, Failure> {
+    let mut calls = BTreeSet::new();
+    for name in ArchiveFolder::names(files)? {
+        let toml = ArchiveFolder::find(files, &name)?.read_toml(files)?;
+        calls.extend(pushes_and_fetches(toml.via));
+        calls.extend(toml.verify_via.map(|via| (via, Service::Fetch)));
+    }
+    Ok(calls)
 }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_archive::plan::rehearsal;
 use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient};
-use wyng_wire::Service;
 
 use super::plan::{RestoreRequest, look};
 use super::run::openers;
@@ -52,7 +51,7 @@ pub fn rehearse<P: Parts>(
     let plan = look(world, &mut archive, &request, 0, (volume, session), &mut 0)?;
     let mut pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let openers = openers(world, &mut archive)?;
-    archive.connect(&mut world.store, Service::Fetch)?;
+    archive.connect_to_verify(&mut world.store)?;
     let report = restore_volume(world, &mut archive, &mut pool, &openers, &request, &plan)
         .map_err(|ended| ended.failure)?;
     world.store.finish_fetch()?;

@@ -9,7 +9,6 @@ use wyng_archive::crypto::{Coder, slot_name};
 use wyng_archive::format::{PackState, Stamp};
 use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Progress, ToClient};
-use wyng_wire::Service;
 
 use super::waste::{ToProve, Waste};
 use crate::archive::Archive;
@@ -41,7 +40,7 @@ pub(super) fn prove<P: Parts>(
     wanted: &ToProve,
 ) -> Result<Proof, Failure> {
     let now = kept_now(&mut world.files, &mut world.clock, archive)?;
-    match archive.connect(&mut world.store, Service::Fetch) {
+    match archive.connect_to_verify(&mut world.store) {
         Ok(()) => waste.notes.fetch_refused_secs = None,
         Err(failure) if is_refusal(&failure) => {
             waste.notes.fetch_refused_secs = Some(now);

@@ -48,6 +48,13 @@ pub struct ArchiveToml {
     /// How the far end is started.
     #[serde(with = "via_words")]
     pub via: Via,
+    /// How the far end is started through which what was pushed is checked, if it is another one.
+    #[serde(
+        with = "via_words::optional",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub verify_via: Option<Via>,
     /// 16 random bytes that name this machine in commits, hexadecimal.
     pub writer: String,
 }
@@ -65,12 +72,40 @@ mod via_words {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Via, D::Error> {
         String::deserialize(from)?.parse().map_err(D::Error::custom)
     }
+
+    pub(super) mod optional {
+        use super::*;
+        use serde::Serialize;
+
+        pub(in super::super) fn serialize<S: Serializer>(
+            via: &Option<Via>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            via.as_ref().map(Via::to_string).serialize(to)
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Via>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
+    }
 }
 
 impl ArchiveToml {
     /// The writer's bytes.
     pub fn writer_id(&self) -> Option<[u8; 16]> {
         from_hex(&self.writer)
+    }
+
+    /// The far end `verify_via`, unless it is the one that pushes.
+    pub fn other_far_end(via: &Via, verify_via: Option<&Via>) -> Option<Via> {
+        verify_via.filter(|checks| *checks != via).cloned()
+    }
+
+    /// The far end through which what was pushed is checked.
+    pub fn verify_via(&self) -> &Via {
+        self.verify_via.as_ref().unwrap_or(&self.via)
     }
 }
 

@@ -39,7 +39,7 @@ impl Proving {
         archive: &mut Archive,
         packs: &Packs,
     ) -> Result<Self, Failure> {
-        let reader = StayingVm::of(&archive.toml.via);
+        let reader = StayingVm::of(archive.toml.verify_via());
         let Moment {
             kept_secs: now_kept,
             wall_secs: now_wall,
@@ -158,12 +158,12 @@ fn met(
 ) -> Result<Proofs, Failure> {
     let mut proofs = Proofs::read(files, &archive.folder)?;
     proofs.packs.retain(|number, _| packs.contains_key(number));
-    let reader = StayingVm::of(&archive.toml.via);
+    let pusher = StayingVm::of(&archive.toml.via);
     for number in packs.keys() {
         proofs
             .packs
             .entry(*number)
-            .or_insert(PackProof::of_pushed(now_kept, reader));
+            .or_insert(PackProof::of_pushed(now_kept, pusher));
     }
     proofs.write(files, &archive.folder)?;
     Ok(proofs)
@@ -180,7 +180,7 @@ pub(crate) struct Proven {
 }
 
 /// Sums up the stored readings of `packs`. A proof by the VM that pushed counts only if that VM is
-/// the archive's present far end: another far end can prove the pack better.
+/// the far end that checks the archive now: another one can prove the pack better.
 pub(crate) fn proven(
     files: &mut impl Files,
     archive: &Archive,
@@ -188,7 +188,7 @@ pub(crate) fn proven(
     now: Moment,
 ) -> Result<Proven, Failure> {
     let proofs = Proofs::read(files, &archive.folder)?;
-    let reader = StayingVm::of(&archive.toml.via);
+    let reader = StayingVm::of(archive.toml.verify_via());
     let live = || {
         packs
             .iter()

@@ -7,7 +7,6 @@
 
 use wyng_archive::format::VolumeEntry;
 use wyng_control::{ExitStatus, Failure, SessionChoice, ToClient, VerifyReport};
-use wyng_wire::Service;
 
 use super::acknowledge::forget_what_healed;
 use super::completeness;
@@ -66,7 +65,7 @@ pub fn verify<P: Parts>(
         chosen,
         request.budget_bytes,
     )?;
-    archive.connect(&mut world.store, Service::Fetch)?;
+    archive.connect_to_verify(&mut world.store)?;
     let (opener, key_fault) = match data_key {
         Some(data_key) => {
             let Keys { keys, fault } = keys_of(
@@ -249,7 +248,7 @@ pub(crate) fn read_back<P: Parts>(
         is_whole_archive: false,
         budget_bytes: None,
     };
-    archive.connect(&mut world.store, Service::Fetch)?;
+    archive.connect_to_verify(&mut world.store)?;
     let proving = Proving::begin(&mut world.files, &mut world.clock, archive, &scope.packs)?;
     let mut findings = Findings::new(archive, proving);
     let (store, client) = (&mut world.store, &mut world.client);

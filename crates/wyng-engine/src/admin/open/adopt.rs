@@ -7,7 +7,7 @@ use wyng_archive::format::Slot;
 use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_archive::{Class, Fault};
-use wyng_control::{Failure, Problem, ToClient, Warning};
+use wyng_control::{Failure, Problem, ToClient, Via, Warning};
 
 use super::head::report_damaged;
 use super::view::{View, Wanted, look_below};
@@ -48,13 +48,15 @@ impl Opened {
     }
 }
 
-/// Builds the cache of the state in `view`, and makes it count under `name`.
+/// Builds the cache of the state in `view`, and makes it count under `name`, with the store at
+/// `place`. What was pushed is checked through `verify_via`, or as before.
 pub(super) fn adopt<P: Parts>(
     world: &mut World<P>,
     name: &str,
     wanted: Wanted,
     view: View,
     place: &Place,
+    verify_via: Option<&Via>,
 ) -> Result<Opened, Failure> {
     let mut ledger = view.here.ledger.clone();
     // The cache that a ledger names is in use; without a ledger none is.
@@ -69,10 +71,13 @@ pub(super) fn adopt<P: Parts>(
         live_slots(&mut world.store, &mut world.client, &mut view, &mut ledger)?;
     world.store.finish_fetch()?;
 
+    let known = view.here.toml.take();
+    let checks = known.as_ref().and_then(|known| known.verify_via.as_ref());
     let toml = ArchiveToml {
         store: place.url.clone(),
         via: place.via.clone(),
-        writer: match view.here.toml.take() {
+        verify_via: ArchiveToml::other_far_end(&place.via, verify_via.or(checks)),
+        writer: match known {
             Some(known) => known.writer,
             None => to_hex(&world.random.draw::<16>()?),
         },

@@ -23,6 +23,8 @@ pub struct OpenRequest {
     pub store: Option<String>,
     /// The far end; needed the first time where it is not local.
     pub via: Option<Via>,
+    /// The far end through which what was pushed is checked, or the known one.
+    pub verify_via: Option<Via>,
     /// The client has credentials for the store, and is asked for them.
     pub credentials: bool,
     /// The code of a recovery sheet: the newest commit must be the sheet's or descend from it.
@@ -88,7 +90,8 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
             .client
             .tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
     }
-    adopt(world, &request.name, wanted, view, &place)
+    let verify_via = request.verify_via.as_ref();
+    adopt(world, &request.name, wanted, view, &place, verify_via)
 }
 
 /// The store's address and the far end: as requested, or as known here.
