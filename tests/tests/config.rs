@@ -52,7 +52,7 @@ fn the_example_of_the_document_is_right() {
     assert_eq!(outcome.expect(3).codes(), ["configured-volume-missing"; 3]);
     assert_eq!(
         outcome.json["archives"][1],
-        json!({"name": "office", "store": "dir:/srv/wyng/laptop", "via": "ssh:backup.example.org"})
+        json!({"name": "office", "store": "dir:/srv/wyng/laptop", "via": "ssh:backup.example.org", "verify_via": "ssh:nas.example.org"})
     );
     assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 3);
     let nightly = json!({

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use wyng_archive::crypto::DataKey;
 use wyng_archive::format::SlotKind;
-use wyng_control::{BaseLabel, ExitStatus, Failure, Method, SessionChoice, ToClient};
+use wyng_control::{
+    BaseLabel, ExitStatus, Failure, Method, SessionChoice, StoreChecked, ToClient, Trial,
+    TrialResult, Via,
+};
 use wyng_engine::state::Origins;
 use wyng_engine::{admin, backup, restore, verify};
 use wyng_tests::engine::{
@@ -541,6 +544,76 @@ fn an_archive_is_made_where_a_push_may_not_read() {
     world.store.push_may_read = false;
     wyng_engine::admin::create(&mut world, &wyng_tests::engine::create_request()).unwrap();
     assert_eq!(world.store.services, [wyng_wire::Service::Push]);
+}
+
+/// What `store check` finds, and how it ends.
+fn check_store(world: &mut MemoryWorld) -> (StoreChecked, Result<ExitStatus, Failure>) {
+    let request = admin::CheckRequest {
+        store: "memory".into(),
+        via: Via::Local,
+        credentials: false,
+    };
+    let ended = admin::check_store(world, &request);
+    let told = world.client.told.iter().find_map(|event| match event {
+        ToClient::StoreChecked(checked) => Some(checked.clone()),
+        _ => None,
+    });
+    (told.unwrap(), ended)
+}
+
+#[test]
+fn a_store_is_tried_and_keeps_nothing_of_it_unless_it_refuses_to_delete() {
+    use Trial::{Delete, Exclude, Fetch, List, Put};
+    use TrialResult::{Lacking, Refused, Untried, Works};
+    type Change = fn(&mut MemoryWorld);
+    let all = [Put, Exclude, Fetch, List, Delete];
+    let cases: [(bool, Change, [TrialResult; 5]); 8] = [
+        (false, |_| {}, [Works; 5]),
+        (true, |_| {}, [Works; 5]),
+        (true, |world| world.store.push_may_read = false, [Works; 5]),
+        (
+            false,
+            |world| world.store.refuses_deletes = true,
+            [Works, Works, Works, Works, Refused],
+        ),
+        (
+            true,
+            |world| world.store.refuses_deletes = true,
+            [Untried, Untried, Untried, Works, Refused],
+        ),
+        (
+            true,
+            |world| world.store.refused_services = vec![Service::Prune],
+            [Untried, Untried, Untried, Works, Refused],
+        ),
+        (
+            true,
+            |world| world.store.refused_services = vec![Service::Fetch],
+            [Works, Works, Refused, Refused, Works],
+        ),
+        (
+            true,
+            |world| world.store.drops_puts_from = Some(0),
+            [Works, Lacking, Lacking, Lacking, Works],
+        ),
+    ];
+    for (number, (has_archive, change, expected)) in cases.into_iter().enumerate() {
+        let base = if has_archive {
+            made()
+        } else {
+            Durable::default()
+        };
+        let mut world = MemoryWorld::new(base.clone(), 1);
+        change(&mut world);
+        let (checked, ended) = check_store(&mut world);
+        let found: Vec<(Trial, TrialResult)> = all.into_iter().zip(expected).collect();
+        assert_eq!(checked.results, found, "case {number}");
+        let is_left = !has_archive && expected[4] == Refused;
+        assert_eq!(checked.left_blob.is_some(), is_left, "case {number}");
+        assert_eq!(ended.is_ok(), !expected.contains(&Lacking), "case {number}");
+        let left = world.end().store.len() - base.store.len();
+        assert_eq!(left, usize::from(is_left), "case {number}");
+    }
 }
 
 #[test]

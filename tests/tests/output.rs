@@ -168,6 +168,7 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["lock"]);
     tour.run(0, &["watch"]);
     tour.run(0, &["qubes", "check"]);
+    tour.run(0, &["store", "check", &store]);
     tour.run(6, &["qubes", "check", "qrexec:nowhere"]);
     tour.run(0, &["recovery-sheet", "home"]);
     tour.run(0, &["archive", "take-over", "home"]);

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 36] = [
+const PAGES: [Page; 37] = [
     Page {
         path: "",
         usage: None,
@@ -411,6 +411,14 @@ const PAGES: [Page; 36] = [
         path: "qubes check",
         usage: None,
         examples: &[("a transport VM", "qubes check qrexec:backup")],
+    },
+    Page {
+        path: "store check",
+        usage: None,
+        examples: &[(
+            "before an archive is made there",
+            "store check s3://backups/wyng?endpoint=https://s3.example.org --credentials FILE",
+        )],
     },
     Page {
         path: "recovery-sheet",

@@ -118,6 +118,7 @@ impl Command {
             Self::KeyAdd { label, .. } | Self::KeyChange { label, .. } => label
                 .as_deref()
                 .map_or(Ok(()), |label| check_word(label, "the slot's label")),
+            Self::StoreCheck { store_url, .. } => check_store(store_url),
             Self::QubesCheck { vias } => check_count(vias.len(), "the number of far ends"),
             Self::ArchiveTakeOver { .. }
             | Self::Compact { .. }

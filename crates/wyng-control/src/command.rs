@@ -504,6 +504,16 @@ pub enum Command {
         /// The client removes snapshots.
         clean: bool,
     },
+    /// `store check`: tries what an archive asks of a store.
+    StoreCheck {
+        /// Address of the store.
+        store_url: String,
+        /// The far end.
+        via: Via,
+        /// The client has credentials for the store: the daemon asks for them as it asks for a
+        /// passphrase.
+        credentials: bool,
+    },
     /// `qubes check`: calls these far ends.
     QubesCheck {
         /// The far ends; empty: those of all archives that this machine knows.
@@ -554,6 +564,7 @@ impl Command {
             Self::RecoverySheet { .. } => "recovery-sheet",
             Self::Snapshots { clean: false, .. } => "snapshots list",
             Self::Snapshots { clean: true, .. } => "snapshots clean",
+            Self::StoreCheck { .. } => "store check",
             Self::QubesCheck { .. } => "qubes check",
         }
     }
@@ -582,7 +593,10 @@ impl Command {
     /// The archive that the command names.
     pub fn archive(&self) -> Option<&str> {
         match self {
-            Self::ArchiveList | Self::ArchiveNames | Self::QubesCheck { .. } => None,
+            Self::ArchiveList
+            | Self::ArchiveNames
+            | Self::StoreCheck { .. }
+            | Self::QubesCheck { .. } => None,
             Self::Status { archive, .. }
             | Self::Lock { archive }
             | Self::Snapshots { archive, .. } => archive.as_deref(),

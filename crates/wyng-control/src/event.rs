@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::trial::StoreChecked;
 use crate::warning::Warning;
 
 /// From the daemon to `wyng-ctl`.
@@ -162,6 +163,8 @@ pub enum ToClient {
         /// The name of the service.
         service: String,
     },
+    /// `store check`.
+    StoreChecked(StoreChecked),
     /// `recovery-sheet`.
     RecoverySheet(RecoverySheet),
     /// `status`: a protection of a role that the system does not support.

@@ -24,6 +24,7 @@ mod origin;
 mod store;
 mod target;
 mod to_daemon;
+mod trial;
 mod via;
 mod warning;
 
@@ -54,9 +55,10 @@ pub use origin::{
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
+pub use trial::{StoreChecked, Trial, TrialResult};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 8;
+pub const CONTROL_VERSION: u32 = 9;

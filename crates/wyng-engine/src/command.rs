@@ -144,6 +144,18 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
         Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
         Command::QubesCheck { vias } => look::check_far_ends(world, vias),
+        Command::StoreCheck {
+            store_url,
+            via,
+            credentials,
+        } => {
+            let request = admin::CheckRequest {
+                store: store_url,
+                via,
+                credentials,
+            };
+            admin::check_store(world, &request)
+        }
     }
 }
 
@@ -522,5 +534,8 @@ fn works_read_only(command: &Command) -> bool {
     );
     command.only_looks()
         || writes_nothing
-        || matches!(command, Command::QubesCheck { .. } | Command::Lock { .. })
+        || matches!(
+            command,
+            Command::QubesCheck { .. } | Command::StoreCheck { .. } | Command::Lock { .. }
+        )
 }

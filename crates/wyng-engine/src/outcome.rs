@@ -18,6 +18,18 @@ pub fn exit_of(failed: &[ExitStatus], asked: usize) -> ExitStatus {
     }
 }
 
+/// Whether a service of the far end is not allowed, as opposed to out of order.
+pub fn is_refusal(failure: &Failure) -> bool {
+    matches!(
+        failure,
+        Failure::FarEndRefused { .. }
+            | Failure::FarEndNotExecutable { .. }
+            | Failure::FarEndMissing { .. }
+            | Failure::StoreDenied { .. }
+            | Failure::StoreReadOnly { .. }
+    )
+}
+
 /// Whether a failure concerns one source only, so that the command goes on with the others.
 pub fn is_of_one_source(failure: &Failure) -> bool {
     matches!(

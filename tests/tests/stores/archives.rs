@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whole archives in each kind of store, by the real programs from `wyng-ctl` to the server's disk.
 
+use serde_json::{Value, json};
 use wyng_tests::sandbox::{Outcome, Sandbox, files_below, noise, write_at};
 use wyng_tests::stores::{Action, Kind, Proxy, SECRET, Server};
 
@@ -56,9 +57,18 @@ fn an_archive_lives_in_every_kind_of_store() {
         };
         let sandbox = sandbox(&server);
         let url = server.url("store");
+        let check = || sandbox.wyng(&["store", "check", &url, "--credentials", "credentials"]);
+        let checked = check();
+        let all: Vec<Value> = ["put", "exclude", "fetch", "list", "delete"]
+            .map(|trial| json!({"trial": trial, "result": "works"}))
+            .to_vec();
+        assert_eq!(checked.success().json["trials"], json!(all), "{kind:?}");
         let created = create(&sandbox, &url);
         created.success();
         assert_secret_is_kept(&sandbox, &created);
+        let before = server.files("store");
+        check().success();
+        assert_eq!(server.files("store"), before, "{kind:?}");
 
         let image = sandbox.image("disk.img", IMAGE_BYTES, 1);
         let first = sandbox.wyng(&["backup", "home", "disk.img"]);
@@ -68,7 +78,7 @@ fn an_archive_lives_in_every_kind_of_store() {
         second.success();
         assert_secret_is_kept(&sandbox, &second);
         let deep = sandbox.wyng(&["verify", "home", "--deep"]);
-        assert_eq!(deep.success().json["problems"], serde_json::json!([]));
+        assert_eq!(deep.success().json["problems"], json!([]));
         sandbox.assert_restores("disk.img", &first, &noise(IMAGE_BYTES, 1));
         let newest = std::fs::read(&image).unwrap();
         sandbox.assert_restores("disk.img", "latest", &newest);
@@ -92,7 +102,7 @@ fn an_archive_lives_in_every_kind_of_store() {
             .success();
         sandbox.assert_restores("disk.img", "latest", &newest);
         let deep = sandbox.wyng(&["verify", "home", "--deep"]);
-        assert_eq!(deep.success().json["problems"], serde_json::json!([]));
+        assert_eq!(deep.success().json["problems"], json!([]));
     }
 }
 

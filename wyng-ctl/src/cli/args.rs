@@ -182,6 +182,9 @@ pub(crate) enum Verb {
     /// Check the connection to other qubes
     #[command(subcommand)]
     Qubes(QubesVerb),
+    /// Try what a store can do
+    #[command(subcommand)]
+    Store(StoreVerb),
     /// Print completions for a shell
     Completions {
         /// Shell to complete for
@@ -249,6 +252,31 @@ pub(crate) enum QubesVerb {
         #[arg(skip)]
         far_ends: Vec<Via>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreVerb {
+    /// Put, read, list and delete a small blob, and say what the store lacks for an archive
+    Check(StoreCheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreCheckArgs {
+    /// Address of the store, as for `archive create --store`
+    #[arg(value_name = "URL")]
+    pub(super) store: String,
+    /// File with the store's credentials [default: those of the configured archive with this store]
+    #[arg(long, value_name = "FILE")]
+    pub(super) credentials: Option<PathBuf>,
+    /// The same, or those of the configuration.
+    #[arg(skip)]
+    pub(super) store_credentials: Option<Credentials>,
+    /// Far end [default: that of the configured archive with this store, else local]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) far_end: Option<Via>,
 }
 
 #[derive(Debug, Subcommand)]

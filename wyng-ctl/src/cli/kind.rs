@@ -2,8 +2,8 @@
 //! The commands without their arguments.
 
 use super::args::{
-    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, TagVerb, Verb,
-    VolumeVerb,
+    ArchiveVerb, Cli, ConfigVerb, KeyVerb, QubesVerb, SessionVerb, SnapshotsVerb, StoreVerb,
+    TagVerb, Verb, VolumeVerb,
 };
 
 /// A command without its arguments.
@@ -91,6 +91,8 @@ pub(crate) enum Kind {
     ConfigCheck,
     /// `qubes check`.
     QubesCheck,
+    /// `store check`.
+    StoreCheck,
     /// `completions`.
     Completions,
     /// `man`.
@@ -142,6 +144,7 @@ impl Kind {
             Self::SnapshotsClean => "snapshots clean",
             Self::ConfigCheck => "config check",
             Self::QubesCheck => "qubes check",
+            Self::StoreCheck => "store check",
             Self::Completions => "completions",
             Self::Man => "man",
         }
@@ -158,6 +161,7 @@ impl Kind {
                 | Self::Watch
                 | Self::ConfigCheck
                 | Self::QubesCheck
+                | Self::StoreCheck
                 | Self::SnapshotsList
                 | Self::SnapshotsClean
                 | Self::Completions
@@ -216,6 +220,7 @@ impl Cli {
             Verb::Snapshots(SnapshotsVerb::Clean { .. }) => Kind::SnapshotsClean,
             Verb::Config(ConfigVerb::Check) => Kind::ConfigCheck,
             Verb::Qubes(QubesVerb::Check { .. }) => Kind::QubesCheck,
+            Verb::Store(StoreVerb::Check(_)) => Kind::StoreCheck,
             Verb::Completions { .. } => Kind::Completions,
             Verb::Man { .. } => Kind::Man,
         }

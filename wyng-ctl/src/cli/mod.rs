@@ -20,7 +20,7 @@ pub(crate) use args::{
 };
 use args::{
     CompactArgs, DiffArgs, KeyVerb, ListArgs, MonitorArgs, PinArgs, PruneArgs, SessionVerb,
-    TagVerb, VerifyArgs, VolumeVerb,
+    StoreVerb, TagVerb, VerifyArgs, VolumeVerb,
 };
 pub(crate) use kind::Kind;
 
@@ -78,6 +78,7 @@ impl Cli {
                 create.store_credentials.as_ref()
             }
             Verb::Archive(ArchiveVerb::Open(open)) => open.store_credentials.as_ref(),
+            Verb::Store(StoreVerb::Check(check)) => check.store_credentials.as_ref(),
             _ => None,
         }
     }
@@ -132,6 +133,7 @@ impl Cli {
             ) => archive.as_deref(),
             Verb::Config(_)
             | Verb::Qubes(_)
+            | Verb::Store(_)
             | Verb::Completions { .. }
             | Verb::Man { .. }
             | Verb::Watch => None,
@@ -204,6 +206,7 @@ impl Cli {
             Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
                 | Verb::ArchInit(_)
                 | Verb::Qubes(_)
+                | Verb::Store(_)
         )
     }
 

@@ -5,7 +5,7 @@ use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs,
-    QubesVerb, SessionVerb, SnapshotsVerb, TagVerb, Verb, VolumeVerb,
+    QubesVerb, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
 };
 
 impl Cli {
@@ -19,6 +19,11 @@ impl Cli {
             Verb::ArchInit(create) => create.command(),
             Verb::Key(verb) => verb.command(),
             Verb::Snapshots(verb) => verb.command(),
+            Verb::Store(StoreVerb::Check(check)) => Command::StoreCheck {
+                store_url: check.store.clone(),
+                via: check.far_end.clone().unwrap_or(Via::Local),
+                credentials: check.store_credentials.is_some(),
+            },
             Verb::Qubes(QubesVerb::Check { far_ends, .. }) => Command::QubesCheck {
                 vias: far_ends.clone(),
             },

@@ -9,7 +9,7 @@ use wyng_control::{CompareWith, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
-    RestoreArgs, Verb,
+    RestoreArgs, StoreVerb, Verb,
 };
 use super::parse::parse_far_end;
 use crate::message::Message;
@@ -91,7 +91,8 @@ impl Cli {
             | Verb::Prune(_)
             | Verb::Qubes(_)
             | Verb::Snapshots(_)
-            | Verb::Status { .. } => true,
+            | Verb::Status { .. }
+            | Verb::Store(_) => true,
             Verb::Verify(verify) => verify.profile.is_some(),
             Verb::Rehearse(rehearse) => rehearse.profile.is_some(),
             Verb::Restore(restore) => restore.in_place && restore.to.is_none(),
@@ -133,6 +134,13 @@ impl Cli {
                     .store
                     .take()
                     .or_else(|| known.map(|known| known.store.clone()));
+            }
+            Verb::Store(StoreVerb::Check(check)) => {
+                let mut known = config.archives.values();
+                let known = known.find(|known| known.store == check.store);
+                check.far_end = far_end(&check.via, known.map(|known| &known.via))?;
+                check.store_credentials =
+                    credentials(check.credentials.take(), Some(&check.store), known);
             }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias

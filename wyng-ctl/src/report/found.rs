@@ -47,6 +47,7 @@ pub(super) enum Found {
     Unlock(Unlock),
     ConfigCheck(ConfigCheck),
     QubesCheck(QubesCheck),
+    StoreCheck(StoreCheck),
     Completions(Completions),
     Nothing {},
 }
@@ -90,6 +91,7 @@ impl Found {
             Kind::Unlock => Self::Unlock(Unlock::default()),
             Kind::ConfigCheck => Self::ConfigCheck(ConfigCheck::default()),
             Kind::QubesCheck => Self::QubesCheck(QubesCheck::default()),
+            Kind::StoreCheck => Self::StoreCheck(StoreCheck::default()),
             Kind::Completions => Self::Completions(Completions::default()),
             Kind::Watch | Kind::Lock | Kind::Man => Self::Nothing {},
         }
@@ -119,6 +121,7 @@ impl Found {
             Self::Status(found) => found.take(event),
             Self::Unlock(found) => found.take(event),
             Self::QubesCheck(found) => found.take(event),
+            Self::StoreCheck(found) => found.take(event),
             Self::Snapshots(_) | Self::ConfigCheck(_) | Self::Completions(_) | Self::Nothing {} => {
             }
         }
@@ -736,6 +739,41 @@ impl QubesCheck {
                 via: via.clone(),
                 service: service.clone(),
             });
+        }
+    }
+}
+
+/// `store check`.
+#[derive(Default, Serialize)]
+pub(super) struct StoreCheck {
+    store: Option<String>,
+    via: Option<String>,
+    free_bytes: Option<u64>,
+    left_blob: Option<String>,
+    trials: Vec<TrialRow>,
+}
+
+/// Something that an archive asks of its store, and whether it works.
+#[derive(Serialize)]
+struct TrialRow {
+    trial: &'static str,
+    result: &'static str,
+}
+
+impl StoreCheck {
+    fn take(&mut self, event: &ToClient) {
+        if let ToClient::StoreChecked(checked) = event {
+            let trials = checked.results.iter().map(|(trial, result)| TrialRow {
+                trial: trial.key(),
+                result: result.key(),
+            });
+            *self = Self {
+                store: Some(checked.store_url.clone()),
+                via: Some(checked.via.clone()),
+                free_bytes: checked.free_bytes,
+                left_blob: checked.left_blob.clone(),
+                trials: trials.collect(),
+            };
         }
     }
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use wyng_config::Config;
 use wyng_control::{
     ArchiveSummary, ExitStatus, JudgedSession, KeySlot, Problem, ProofSummary, RestoreReport,
-    SessionLine, SlotKind, SpaceReport, ToClient, Unenforced, VerifyReport, VolumeLine,
-    VolumeReport,
+    SessionLine, SlotKind, SpaceReport, StoreChecked, ToClient, Trial, TrialResult, Unenforced,
+    VerifyReport, VolumeLine, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -877,6 +877,7 @@ impl Human {
                 vec![format!("damaged, acknowledged: {}", plain(what))]
             }
             ToClient::KeySlot(slot) => vec![self.key_slot(slot)],
+            ToClient::StoreChecked(checked) => store_checked(checked),
             ToClient::Reached { via, service } => {
                 vec![format!("{service} answers through {}", plain(via))]
             }
@@ -986,4 +987,35 @@ fn proven(proof: &ProofSummary) -> String {
         None => {}
     }
     words
+}
+/// The trials of a store, a line each, and what follows from a refusal.
+fn store_checked(checked: &StoreChecked) -> Vec<String> {
+    let mut lines = vec![match checked.free_bytes {
+        Some(bytes) => format!(
+            "store {}, {} free",
+            plain(&checked.store_url),
+            show_bytes(bytes)
+        ),
+        None => format!("store {}", plain(&checked.store_url)),
+    }];
+    lines.extend(checked.results.iter().map(|(trial, result)| {
+        let result = match (result, trial) {
+            (TrialResult::Works, _) => "works",
+            (TrialResult::Lacking, _) => "does not work",
+            (TrialResult::Untried, _) => "not tried: nothing can be deleted, so it would stay",
+            (TrialResult::Refused, Trial::Delete) => "refused: prune frees nothing",
+            (TrialResult::Refused, Trial::Put | Trial::Exclude) => "refused",
+            (TrialResult::Refused, Trial::Fetch | Trial::List) => {
+                "refused: no restore, no verify, and nothing is deleted"
+            }
+        };
+        format!("  {:26} {result}", trial.words())
+    }));
+    lines.extend(
+        checked
+            .left_blob
+            .as_ref()
+            .map(|name| format!("  left in the store: {name}. Remove it before `archive create`.")),
+    );
+    lines
 }

@@ -425,8 +425,8 @@ mod tests {
         ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DeletedReport, DiffReport,
         JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem,
         PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine, SessionSizes,
-        SlotKind, SpaceReport, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport,
-        VolumeSizes, WaitReason, Waits,
+        SlotKind, SpaceReport, StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced,
+        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
@@ -876,6 +876,16 @@ What a person must know although the command did what it was asked to. With `--j
                 via: "qrexec:backup".into(),
                 service: "wyng.Push".into(),
             },
+            ToClient::StoreChecked(StoreChecked {
+                store_url: "dir:/srv/wyng".into(),
+                via: "qrexec:backup".into(),
+                free_bytes: Some(1 << 30),
+                left_blob: Some("ab".repeat(32)),
+                results: vec![
+                    (Trial::Put, TrialResult::Works),
+                    (Trial::Delete, TrialResult::Refused),
+                ],
+            }),
             ToClient::RecoverySheet(RecoverySheet {
                 name: "home".into(),
                 id: "0123456789abcdef0123456789abcdef".into(),
@@ -930,7 +940,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 46] = [
+    const EVERY_COMMAND: [&[&str]; 47] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -976,6 +986,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["snapshots", "clean", "home"],
         &["config", "check"],
         &["qubes", "check"],
+        &["store", "check", "dir:/srv/wyng"],
         &["completions", "bash"],
     ];
 

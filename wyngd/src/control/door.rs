@@ -209,6 +209,17 @@ impl Door {
             {
                 denied(naming)
             }
+            Command::StoreCheck {
+                credentials: true, ..
+            } => denied("give a store's credentials"),
+            Command::StoreCheck { store_url, via, .. } => {
+                let mut known = self.archives.values();
+                if known.any(|known| known.store == *store_url && known.via == *via) {
+                    Ok(())
+                } else {
+                    denied(naming)
+                }
+            }
             Command::QubesCheck { vias } => {
                 let known: BTreeSet<&Via> = self
                     .archives
@@ -296,6 +307,7 @@ impl Door {
             | Command::KeyRemove { .. }
             | Command::RecoverySheet { .. }
             | Command::QubesCheck { .. }
+            | Command::StoreCheck { .. }
             | Command::KeyCheck { .. } => Ok(()),
         }
     }
@@ -476,6 +488,11 @@ mod tests {
             expect: None,
             before: None,
         };
+        let check_store = |store: &str, credentials| Command::StoreCheck {
+            store_url: store.into(),
+            via: Via::Ssh("backup".into()),
+            credentials,
+        };
         let allowed = [
             open("home", Some("dir:/srv/wyng"), Some("ssh:backup")),
             open("home", None, None),
@@ -483,6 +500,7 @@ mod tests {
             Command::QubesCheck {
                 vias: vec![Via::Ssh("backup".into()), Via::Ssh("other".into())],
             },
+            check_store("dir:/srv/wyng", false),
             Command::Status {
                 archive: None,
                 trust_clock: false,
@@ -565,6 +583,8 @@ mod tests {
                 expect: None,
                 before: None,
             },
+            check_store("dir:/srv/other", false),
+            check_store("dir:/srv/wyng", true),
             Command::QubesCheck {
                 vias: vec![Via::Ssh("backup".into()), Via::Local],
             },

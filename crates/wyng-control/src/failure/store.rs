@@ -140,6 +140,14 @@ macro_rules! store_failures {
                another service, or another place.",
     }
 
+    /// `store check` found that the store does not do what an archive asks of it.
+    StoreLacking { store: String, trial: Trial } = {
+        code: "store-lacking", exit: Failed,
+        what: ("the store {store} does not {}", trial.words()),
+        safe: Safe::Always("The blob that was tried with is deleted. Nothing else changed."),
+        next: "Check the address and the rights of the account, or use another store.",
+    }
+
     }};
 }
 

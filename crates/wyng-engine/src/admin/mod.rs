@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Making, opening and taking over an archive; its key slots; names, descriptions and tags in its
-//! catalog. No volume is read or written.
+//! catalog; trying a store for one. No volume is read or written.
 
+mod check_store;
 mod create;
 mod entries;
 mod keys;
@@ -9,6 +10,7 @@ mod open;
 mod take_over;
 mod unlock;
 
+pub use check_store::{CheckRequest, check_store};
 pub use create::{CreateRequest, CreateSettings, create};
 pub use entries::{SessionChange, change_session, describe, rename};
 pub use keys::{NewSlot, add, change, list, remove, report_slots};

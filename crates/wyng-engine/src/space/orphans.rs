@@ -10,9 +10,9 @@ use wyng_control::Failure;
 use wyng_wire::Service;
 
 use super::guard::{Doomed, Guard};
-use super::proof::is_refusal;
 use super::tidy::DELETES_AHEAD;
 use crate::archive::Archive;
+use crate::outcome::is_refusal;
 use crate::pool::Pool;
 use crate::store::{commit_change, packs_of};
 use crate::world::{Deleted, Parts, Store, World};

@@ -13,7 +13,7 @@ use wyng_control::{Failure, Phase, Progress, ToClient};
 use super::waste::{ToProve, Waste};
 use crate::archive::Archive;
 use crate::kept::kept_now;
-use crate::outcome::{damaged, problem_of};
+use crate::outcome::{damaged, is_refusal, problem_of};
 use crate::state::{KnownCommit, PackNote};
 use crate::store::{History, SoundCommit, hash_pack, read_commit};
 use crate::world::{Client, Parts, Store, World};
@@ -57,18 +57,6 @@ pub(super) fn prove<P: Parts>(
     read?;
     world.store.finish_fetch()?;
     Ok(proof)
-}
-
-/// Whether a service of the far end is not allowed, as opposed to out of order.
-pub(super) fn is_refusal(failure: &Failure) -> bool {
-    matches!(
-        failure,
-        Failure::FarEndRefused { .. }
-            | Failure::FarEndNotExecutable { .. }
-            | Failure::FarEndMissing { .. }
-            | Failure::StoreDenied { .. }
-            | Failure::StoreReadOnly { .. }
-    )
 }
 
 fn read_all<P: Parts>(

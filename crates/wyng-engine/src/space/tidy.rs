@@ -15,11 +15,12 @@ use wyng_control::Failure;
 use wyng_wire::Service;
 
 use super::guard::{Doomed, Guard};
-use super::proof::{Proof, is_refusal, prove};
+use super::proof::{Proof, prove};
 use super::waste::{ToProve, Waste, is_recent};
 use crate::archive::Archive;
 use crate::cache::{Location, Stored};
 use crate::kept::kept_now;
+use crate::outcome::is_refusal;
 use crate::pool::Pool;
 use crate::state::RemovedSlot;
 use crate::store::{Changes, CommitPoint, PackChanges, Packer, begun_volumes, commit};

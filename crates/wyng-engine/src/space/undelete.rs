@@ -18,12 +18,11 @@ use wyng_wire::Service;
 use super::alive::{Roots, alive_packs};
 use super::history::{Removed, Walk};
 use super::notes::bring_in_notes;
-use super::proof::is_refusal;
 use super::waste::nothing_read;
 use crate::archive::{Archive, NodesAtHand, Packs, collect, session_name, sessions_root};
 use crate::cache::PacksAtHand;
 use crate::kept::kept_now;
-use crate::outcome::damaged;
+use crate::outcome::{damaged, is_refusal};
 use crate::pool::Pool;
 use crate::store::{
     Changes, CommitPoint, EditedVolume, PackChanges, Packer, commit, confirm_head, hash_pack,

@@ -246,7 +246,12 @@ fn holds(root: &OwnedFd) -> Result<Holds, Errno> {
             // Every new ext file system has a lost+found.
             b"." | b".." | b"lost+found" => {}
             _ if temporary::is_left_by_a_try(name) => {}
-            _ if is_shard(root, name) => return Ok(Holds::Blobs),
+            _ if is_shard(root, name) => {
+                // A shard that cannot be read may hold blobs.
+                if !is_empty(root, name).unwrap_or(false) {
+                    return Ok(Holds::Blobs);
+                }
+            }
             _ => other_things = true,
         }
     }
@@ -265,6 +270,17 @@ fn is_shard(root: &OwnedFd, name: &[u8]) -> bool {
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
     };
     name.len() == 2 && name.iter().all(is_digit) && is_folder()
+}
+
+/// Whether a folder is empty, as one is whose blobs were all deleted.
+fn is_empty(root: &OwnedFd, name: &[u8]) -> Result<bool, Errno> {
+    let folder = openat(root, name, FOLDER, Mode::empty())?;
+    for entry in Dir::new(folder)? {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Makes a missing folder durably. Returns whether it was missing.

@@ -277,10 +277,27 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<
     }
     match (create, shards.is_empty()) {
         (false, true) => Err(opened(OpenStatus::Empty)),
-        (true, false) => Err(opened(OpenStatus::NotEmpty)),
-        (true, true) if other_things => Err(opened(OpenStatus::NotEmpty)),
+        (true, _) if other_things || !are_empty(server, &root, &shards)? => {
+            Err(opened(OpenStatus::NotEmpty))
+        }
         _ => Ok(shards),
     }
+}
+
+/// Whether these shards are all empty, as they are once their blobs were deleted.
+fn are_empty(server: &Server, root: &[u8], shards: &BTreeSet<u8>) -> Result<bool, Opened> {
+    for shard in shards {
+        let path = [root, format!("/{shard:02x}").as_bytes()].concat();
+        let folder = server.ask(packet::OPENDIR, &path).map_err(open_fault)?;
+        let folder = folder.handle().map_err(open_fault)?;
+        while let Some(entries) = next_entries(server, &folder).map_err(open_fault)? {
+            let mut names = entries.iter().map(|entry| &entry.name[..]);
+            if names.any(|name| !matches!(name, b"." | b"..")) {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
 }
 
 /// The shard that an entry is, if it is one.

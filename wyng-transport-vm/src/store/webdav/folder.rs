@@ -189,9 +189,10 @@ impl Folder {
         let listed = self.list(OPENING, "").await;
         let found = listed.map_err(|problem| open_status(&problem))?;
         let found = found.ok_or(OpenStatus::Missing)?;
-        let is_foreign = |entry: &Entry| entry.name != INCOMING;
-        if is_new && found.iter().any(is_foreign) {
-            return Err(OpenStatus::NotEmpty);
+        for entry in found.iter().filter(|_| is_new) {
+            if entry.name != INCOMING && !self.is_empty_shard(entry).await? {
+                return Err(OpenStatus::NotEmpty);
+            }
         }
         let shards = found
             .into_iter()
@@ -203,6 +204,16 @@ impl Folder {
         } else {
             Err(OpenStatus::Empty)
         }
+    }
+
+    /// Whether an entry of the folder is a shard whose blobs were all deleted.
+    async fn is_empty_shard(&self, entry: &Entry) -> Result<bool, OpenStatus> {
+        if !(entry.is_folder && is_shard(&entry.name)) {
+            return Ok(false);
+        }
+        let listed = self.list(OPENING, &entry.name).await;
+        let found = listed.map_err(|problem| open_status(&problem))?;
+        Ok(found.is_none_or(|found| found.is_empty()))
     }
 
     /// Makes the folder of blobs on their way in, unless it is there.
