@@ -11,7 +11,8 @@ data, through a relay that delays and shapes (tests/src/relay.rs), to real serve
   WYNG_BENCH_PROFILE    release (default) or debug: the build whose programs are measured
 
 `share` is the part of the link's rate that was used from the first to the last byte of the command:
-opening the store, the head and the commit count. `memory` is the peak of the helper's resident
+opening the store, the head and the commit count. `middle` is the same between the first and the last
+tenth of the bytes: what a long run comes to. `helper` is the peak of the helper's resident
 memory. `waits` are the times after which something was sent although the link had carried nothing
 for a round trip.
 """
@@ -242,7 +243,7 @@ def table():
     """All rows, as lines of text, and as objects."""
     lines = [
         f"over a link of {MBIT} Mbit/s and {ROUND_TRIP_MS} ms, {size_bytes() // MIB} MiB",
-        f"{'store':8} {'job':8} {'share':>6} {'seconds':>8} {'waits':>6} {'helper':>10}",
+        f"{'store':8} {'job':8} {'share':>6} {'middle':>6} {'seconds':>8} {'waits':>6} {'helper':>10}",
     ]
     rows = []
     for kind in STORES:
@@ -252,7 +253,7 @@ def table():
         for row in measure(kind):
             rows.append(row)
             lines.append(
-                f"{row['store']:8} {row['job']:8} {row['share']:6.1%} {row['seconds']:8.2f} "
+                f"{row['store']:8} {row['job']:8} {row['share']:6.1%} {row['middle_share']:6.1%} {row['seconds']:8.2f} "
                 f"{row['waits']:6} {row['peak_bytes'] / MIB:6.1f} MiB"
             )
     return lines, rows

@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size;
+
 /// Maximum length of what is carried at once, bytes; connections take turns by it.
 const PART_BYTES: usize = 16 * 1024;
 /// Maximum number of parts of one connection and direction that are on their way.
 const PARTS_MAX: usize = 512;
+/// Size of the buffers behind which senders are held back, bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
 /// How far senders may run ahead of the link: less than a busy machine's delay in waking a thread
 /// would leave the link idle.
 const AHEAD: Duration = Duration::from_millis(10);
@@ -32,6 +36,9 @@ pub struct Carried {
     pub bytes: u64,
     /// Time from the first byte to the end of the last one.
     pub time: Duration,
+    /// Time in which the bytes between the first tenth and the last one were carried: without what
+    /// comes before and after the work.
+    pub middle_time: Duration,
     /// Parts that came after the link had carried nothing for a round trip: a sender waited for an
     /// answer.
     pub waits: u64,
@@ -41,6 +48,12 @@ impl Carried {
     /// The share of a link of this many bytes a second that was used.
     pub fn share_of(&self, bytes_per_sec: u64) -> f64 {
         self.bytes as f64 / bytes_per_sec as f64 / self.time.as_secs_f64().max(0.001)
+    }
+
+    /// The same between the first and the last tenth of the bytes.
+    pub fn middle_share_of(&self, bytes_per_sec: u64) -> f64 {
+        let bytes = self.bytes as f64 * 0.8;
+        bytes / bytes_per_sec as f64 / self.middle_time.as_secs_f64().max(0.001)
     }
 }
 
@@ -54,7 +67,8 @@ struct Link {
 struct State {
     /// When the link has carried what it took.
     free: Instant,
-    first: Option<Instant>,
+    /// How much was carried when.
+    log: Vec<(u64, Instant)>,
     carried: Carried,
 }
 
@@ -62,6 +76,8 @@ impl Relay {
     /// A relay to a port on loopback. Half of the round trip is the delay of each direction.
     pub fn start(server: u16, round_trip: Duration, bytes_per_sec: u64) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        // A link has no megabytes of memory in which a body could disappear at once.
+        set_socket_recv_buffer_size(&listener, BUFFER_BYTES).unwrap();
         let port = listener.local_addr().unwrap().port();
         let link = || Arc::new(Link::new(round_trip / 2, bytes_per_sec));
         let (up, down) = (link(), link());
@@ -71,6 +87,7 @@ impl Relay {
                 let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
                     continue;
                 };
+                let _ = set_socket_recv_buffer_size(&server, BUFFER_BYTES);
                 // A connection is there after a round trip.
                 let begin = Instant::now() + round_trip;
                 let ends = |stream: &TcpStream| stream.try_clone().unwrap();
@@ -102,7 +119,7 @@ impl Link {
     fn new(delay: Duration, bytes_per_sec: u64) -> Self {
         let state = State {
             free: Instant::now(),
-            first: None,
+            log: Vec::new(),
             carried: Carried::default(),
         };
         Self {
@@ -122,16 +139,28 @@ impl Link {
             state.carried.waits += 1;
         }
         state.free = begin + took;
-        let first = *state.first.get_or_insert(begin);
         state.carried.bytes += bytes as u64;
-        state.carried.time = state.free - first;
-        state.free
+        let (carried, free) = (state.carried.bytes, state.free);
+        if state.log.is_empty() {
+            state.log.push((0, begin));
+        }
+        state.log.push((carried, free));
+        free
     }
 
     fn take(&self) -> Carried {
         let mut state = self.state.lock().unwrap();
-        state.first = None;
-        std::mem::take(&mut state.carried)
+        let log = std::mem::take(&mut state.log);
+        let mut carried = std::mem::take(&mut state.carried);
+        let at = |tenths: u64| {
+            let point = log.partition_point(|(bytes, _)| *bytes < carried.bytes * tenths / 10);
+            log.get(point).map(|(_, when)| *when)
+        };
+        let between = |from, to| Some(at(to)?.duration_since(at(from)?));
+        let (time, middle_time) = (between(0, 10), between(1, 9));
+        carried.time = time.unwrap_or_default();
+        carried.middle_time = middle_time.unwrap_or_default();
+        carried
     }
 }
 

@@ -31,6 +31,7 @@ fn main() -> ExitCode {
                 "bytes": carried.bytes,
                 "seconds": carried.time.as_secs_f64(),
                 "share": carried.share_of(bytes_per_sec),
+                "middle_share": carried.middle_share_of(bytes_per_sec),
                 "waits": carried.waits,
             })
         };

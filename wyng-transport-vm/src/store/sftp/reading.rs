@@ -14,7 +14,7 @@ use super::packet::{self, Code, Entry, blob_of};
 use super::places::{Places, SHARDS_AT_ONCE, known, shard_of};
 use super::server::{IfThere, Server};
 use crate::piece::Piece;
-use crate::store::{Blob, Fetch, StoreError};
+use crate::store::{Blob, Fetch, NETWORK_REQUESTS_AT_ONCE, StoreError};
 
 const OPENING: &str = "open a blob";
 const LOOKING: &str = "look for a blob";
@@ -30,6 +30,8 @@ pub(crate) struct SftpBlob {
 
 impl Fetch for Sftp {
     type Blob = SftpBlob;
+
+    const REQUESTS_AT_ONCE: usize = NETWORK_REQUESTS_AT_ONCE;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let mut complete = true;
@@ -101,7 +103,7 @@ impl Fetch for Sftp {
             server: self.places.server.clone(),
             file,
             length_bytes,
-            blocks: RefCell::default(),
+            blocks: RefCell::new(Blocks::beside(&self.queue)),
         };
         if let Some((file, length_bytes)) = self.opened.find(name) {
             return Ok(Some(blob(file, length_bytes)));
