@@ -122,16 +122,16 @@ fn store(
     let mut upload: SftpUpload = begin.run()?;
     let mut line = uploads.line_up();
     let mut left_bytes = length_bytes;
-    for piece in pieces {
+    while left_bytes > 0 {
+        let Ok(piece) = pieces.recv() else {
+            // Nobody asks for this outcome.
+            return Ok(Placed::Unknown);
+        };
         upload.write(&piece)?;
         left_bytes = left_bytes.saturating_sub(piece.len() as u64);
         line = line.filter(|_| left_bytes > length_bytes / 4);
     }
     drop(line);
-    if left_bytes > 0 {
-        // Nobody asks for this outcome.
-        return Ok(Placed::Unknown);
-    }
     upload.finish()
 }
 
