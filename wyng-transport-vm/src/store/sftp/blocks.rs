@@ -15,8 +15,12 @@ use super::server::Server;
 
 /// Maximum number of blocks that are read ahead, by all readers of a call together: the server
 /// answers one request after the other, so a longer queue would only hold up what opens the next
-/// blob. A reader that has none on its way may ask for one more.
+/// blob. Each reader may have two, whatever the others have.
 const BLOCKS_MAX: usize = 64;
+const BLOCKS_OF_EACH: usize = 2;
+/// Maximum number of blocks of one reader beside others. A reader that had them all would leave the
+/// link idle at its end, until the others hear of it.
+const BLOCKS_OF_ONE: usize = 16;
 
 /// Maximum number of blobs that stay open, of which ranges are read in turns.
 const BLOBS_MAX: usize = 16;
@@ -74,9 +78,10 @@ struct Asked {
 }
 
 /// Blocks of one file that were asked for, in their order and without gaps.
-#[derive(Default)]
 pub(super) struct Blocks {
     queue: Queue,
+    /// Maximum number of blocks on their way.
+    own_max: usize,
     asked: VecDeque<Asked>,
     /// Where the next block begins, bytes.
     next_bytes: u64,
@@ -87,10 +92,28 @@ pub(super) struct Blocks {
 impl Blocks {
     /// Blocks of a reader beside others.
     pub(super) fn beside(queue: &Queue) -> Self {
+        Self::of(queue.clone(), BLOCKS_OF_ONE)
+    }
+
+    /// Blocks of a reader that is alone.
+    pub(super) fn alone() -> Self {
+        Self::of(Queue::default(), BLOCKS_MAX)
+    }
+
+    fn of(queue: Queue, own_max: usize) -> Self {
         Self {
-            queue: queue.clone(),
-            ..Self::default()
+            queue,
+            own_max,
+            asked: VecDeque::new(),
+            next_bytes: 0,
+            end_bytes: 0,
         }
+    }
+
+    fn may_ask(&self) -> bool {
+        let own = self.asked.len();
+        let has_room = own < self.own_max && self.queue.has_room();
+        self.next_bytes < self.end_bytes && (own < BLOCKS_OF_EACH || has_room)
     }
 
     /// Asks for blocks from `offset_bytes` on, as far as the range goes and the window allows. What
@@ -115,7 +138,7 @@ impl Blocks {
     }
 
     fn ask_further(&mut self, server: &Server, file: &Handle) -> Result<(), Fault> {
-        while self.next_bytes < self.end_bytes && (self.asked.is_empty() || self.queue.has_room()) {
+        while self.may_ask() {
             let left_bytes = self.end_bytes.saturating_sub(self.next_bytes);
             let length_bytes =
                 u32::try_from(left_bytes).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));

@@ -310,7 +310,7 @@ impl SftpUpload {
 
     fn same_bytes(&self, ours: &Handle, taken: &Handle, end_bytes: u64) -> Result<bool, Fault> {
         let server = &self.places.server;
-        let (mut ours_blocks, mut taken_blocks) = (Blocks::default(), Blocks::default());
+        let (mut ours_blocks, mut taken_blocks) = (Blocks::alone(), Blocks::alone());
         let mut offset_bytes = 0;
         let (mut ours_bytes, mut taken_bytes) =
             (vec![0; BLOCK_BYTES as usize], vec![0; BLOCK_BYTES as usize]);
