@@ -12,6 +12,7 @@ target/bench, and are removed at the end.
   WYNG_BENCH_PROFILE  release (default) or debug: the build whose programs are measured
   WYNG_BENCH_PEERS    names of the peers (default "restic borg", as far as they are installed; ""
                       for none)
+  WYNG_LINK_...       the rows over a link with a delay: see link.py
   WYNG_BENCH_KEEP     1 leaves target/bench as it is, and uses its image again
 
 How it measures:
@@ -39,6 +40,8 @@ import subprocess
 import sys
 import threading
 import time
+
+import link
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 MIB, GIB = 1 << 20, 1 << 30
@@ -773,6 +776,8 @@ def main():
                 print(f"{label}: {failed}", file=sys.stderr)
             fresh(peer.store, "restic-cache", "borg-base")
     table = make_table(bench, data)
+    link_lines, link_rows = link.table()
+    table += ["", *link_lines]
     print("\n".join(table))
     result = {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
@@ -782,6 +787,7 @@ def main():
         "data_bytes": data,
         "runs": RUNS,
         "rows": bench.rows,
+        "link_rows": link_rows,
         "table": table,
     }
     with open(os.path.join(ROOT, "target", "bench.json"), "w") as file:

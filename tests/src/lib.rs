@@ -15,6 +15,7 @@ pub mod power_loss;
 pub mod programs;
 pub mod pty;
 pub mod raw_client;
+pub mod relay;
 pub mod require;
 pub mod rpc_policy;
 pub mod sandbox;

@@ -123,6 +123,20 @@ impl Sshd {
         fs::set_permissions(&ssh, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
+    /// From now on the server is known at another port too, where something passes it on.
+    pub fn know_at(&self, port: u16) {
+        let folder = self.folder.path();
+        let host = fs::read_to_string(folder.join("host.pub")).unwrap();
+        let mut known = fs::read_to_string(folder.join("known_hosts")).unwrap();
+        known.push_str(&format!("[127.0.0.1]:{port} {host}"));
+        fs::write(folder.join("known_hosts"), known).unwrap();
+    }
+
+    /// The port on loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Forgets the server's key.
     pub fn forget_host(&self) {
         fs::write(self.folder.path().join("known_hosts"), "").unwrap();

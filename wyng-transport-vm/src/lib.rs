@@ -160,7 +160,7 @@ impl Call {
     }
 
     /// Serves an open store.
-    fn serve<S: Push + Prune + Fetch>(
+    fn serve<S: Push + Prune + Fetch + Send + Sync + 'static>(
         mut self,
         store: S,
         scheme: &'static str,
@@ -177,7 +177,7 @@ impl Call {
         match self.service {
             Service::Push => serve::push::serve(&store, input, output, self.rules),
             Service::Prune => serve::prune::serve(store, input, output, self.rules),
-            Service::Fetch => serve::fetch::serve(&store, input, output, self.rules),
+            Service::Fetch => serve::fetch::serve(store, input, output, self.rules),
         }
     }
 }

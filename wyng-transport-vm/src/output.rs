@@ -15,7 +15,7 @@ use rustix::pipe::{SpliceFlags, splice};
 use wyng_wire::{Hello, TO_DAEMON_MAX, ToDaemon};
 
 use crate::exit::CallError;
-use crate::piece::{Contents, Piece};
+use crate::piece::Contents;
 
 /// The pipe to the daemon, shared by the threads.
 pub(crate) struct Output(Mutex<Sink>);
@@ -54,16 +54,16 @@ impl Output {
         self.send_encoded(frame.encode(&mut [0; TO_DAEMON_MAX])?)
     }
 
-    /// Sends a frame, and a piece as its body. The piece must have the length that the frame
-    /// states.
+    /// Sends a frame, and the contents of a piece as its body. They must have the length that the
+    /// frame states.
     pub(crate) fn send_with_body(
         &self,
         frame: &ToDaemon,
-        piece: &mut Piece,
+        body: Contents<'_>,
     ) -> Result<(), CallError> {
         let mut sink = self.sink();
         sink.write(frame.encode(&mut [0; TO_DAEMON_MAX])?)?;
-        match piece.take() {
+        match body {
             Contents::Pages(pages, count) => sink.write_pages(pages, count),
             Contents::Bytes(bytes) => sink.write(bytes),
         }
@@ -155,6 +155,7 @@ mod tests {
     use std::os::fd::OwnedFd;
 
     use super::*;
+    use crate::piece::Piece;
 
     #[test]
     fn silence_is_filled_with_keep_alives() {
@@ -177,12 +178,12 @@ mod tests {
         let mut blob = tempfile::tempfile().unwrap();
         blob.write_all(&[5; 10_000]).unwrap();
         let blob = OwnedFd::from(blob);
-        for mut piece in [Piece::new().unwrap(), Piece::copying()] {
+        for mut piece in [Piece::new().unwrap(), Piece::in_memory()] {
             let (mut reader, writer) = pipe().unwrap();
             let output = Output::new(File::from(OwnedFd::from(writer)));
             assert_eq!(piece.fill_from(&blob, 4000, 5000), Ok(5000));
             output
-                .send_with_body(&ToDaemon::KeepAlive, &mut piece)
+                .send_with_body(&ToDaemon::KeepAlive, piece.take())
                 .unwrap();
             assert_eq!(
                 piece.fill_from(&blob, 9000, 5000),
@@ -190,7 +191,7 @@ mod tests {
                 "the blob ends"
             );
             output
-                .send_with_body(&ToDaemon::KeepAlive, &mut piece)
+                .send_with_body(&ToDaemon::KeepAlive, piece.take())
                 .unwrap();
             assert_eq!(piece.fill_from(&blob, 10_000, 5000), Ok(0));
             drop(output);

@@ -13,11 +13,15 @@ use crate::exit::CallError;
 
 /// At most [`PIECE_MAX`] bytes of one blob.
 pub(crate) struct Piece {
-    /// The reading and the writing end of a pipe.
-    pages: (OwnedFd, OwnedFd),
-    /// Used from the first file system on that cannot splice.
-    buffer: Option<Vec<u8>>,
+    medium: Medium,
     count: usize,
+}
+
+enum Medium {
+    /// The reading and the writing end of a pipe.
+    Pages(OwnedFd, OwnedFd),
+    /// From the first file system on that cannot splice, and for stores behind a network.
+    Buffer(Vec<u8>),
 }
 
 /// The contents of a piece.
@@ -32,22 +36,20 @@ impl Piece {
     /// An empty piece. The kernel may give its pipe less room than requested; pieces are shorter
     /// then.
     pub(crate) fn new() -> Result<Self, CallError> {
-        let pages =
+        let (reader, writer) =
             pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Piece(errno.into()))?;
-        let _ = fcntl_setpipe_size(&pages.1, PIECE_MAX as usize);
+        let _ = fcntl_setpipe_size(&writer, PIECE_MAX as usize);
         Ok(Self {
-            pages,
-            buffer: None,
+            medium: Medium::Pages(reader, writer),
             count: 0,
         })
     }
 
-    /// A piece that uses the buffer.
-    #[cfg(test)]
-    pub(crate) fn copying() -> Self {
+    /// An empty piece whose bytes are always in memory.
+    pub(crate) fn in_memory() -> Self {
         Self {
-            buffer: Some(vec![0; PIECE_MAX as usize]),
-            ..Self::new().unwrap()
+            medium: Medium::Buffer(Vec::new()),
+            count: 0,
         }
     }
 
@@ -62,32 +64,20 @@ impl Piece {
         wanted: usize,
     ) -> Result<usize, Errno> {
         let wanted = wanted.min(PIECE_MAX as usize);
-        self.count = match &mut self.buffer {
-            None => match retry_on_intr(|| {
-                splice(
-                    file,
-                    Some(&mut { offset_bytes }),
-                    &self.pages.1,
-                    None,
-                    wanted,
-                    SpliceFlags::MOVE,
-                )
-            }) {
-                Err(Errno::INVAL | Errno::NOSYS) => {
-                    self.buffer = Some(vec![0; PIECE_MAX as usize]);
-                    return self.fill_from(file, offset_bytes, wanted);
+        if let Medium::Pages(_, pages) = &self.medium {
+            let flags = SpliceFlags::MOVE;
+            let mut offset = offset_bytes;
+            match retry_on_intr(|| splice(file, Some(&mut offset), pages, None, wanted, flags)) {
+                Err(Errno::INVAL | Errno::NOSYS) => {}
+                count => {
+                    self.count = count?;
+                    return Ok(self.count);
                 }
-                count => count?,
-            },
-            Some(buffer) => retry_on_intr(|| {
-                pread(
-                    file,
-                    buffer.get_mut(..wanted).unwrap_or_default(),
-                    offset_bytes,
-                )
-            })?,
-        };
-        Ok(self.count)
+            }
+        }
+        self.fill_by(wanted, |room| {
+            retry_on_intr(|| pread(file, &mut *room, offset_bytes))
+        })
     }
 
     /// Takes up to `wanted` bytes that `fill` writes into the buffer, and returns their number.
@@ -99,19 +89,34 @@ impl Piece {
         fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
     ) -> Result<usize, E> {
         let wanted = wanted.min(PIECE_MAX as usize);
-        let buffer = self
-            .buffer
-            .get_or_insert_with(|| vec![0; PIECE_MAX as usize]);
-        self.count = fill(buffer.get_mut(..wanted).unwrap_or_default())?.min(wanted);
+        let mut buffer = match &mut self.medium {
+            Medium::Pages(..) => Vec::new(),
+            Medium::Buffer(buffer) => std::mem::take(buffer),
+        };
+        buffer.resize(wanted.max(buffer.len()), 0);
+        let filled = fill(buffer.get_mut(..wanted).unwrap_or_default());
+        self.medium = Medium::Buffer(buffer);
+        self.count = filled?.min(wanted);
         Ok(self.count)
     }
 
-    /// Takes out the contents.
+    /// The contents, which are taken out.
     pub(crate) fn take(&mut self) -> Contents<'_> {
         let count = std::mem::take(&mut self.count);
-        match &self.buffer {
-            None => Contents::Pages(&self.pages.0, count),
-            Some(buffer) => Contents::Bytes(buffer.get(..count).unwrap_or_default()),
+        match &self.medium {
+            Medium::Pages(pages, _) => Contents::Pages(pages, count),
+            Medium::Buffer(buffer) => Contents::Bytes(buffer.get(..count).unwrap_or_default()),
         }
+    }
+
+    /// The bytes of a piece in memory, which are taken out with their buffer.
+    pub(crate) fn take_bytes(&mut self) -> Vec<u8> {
+        let count = std::mem::take(&mut self.count);
+        let mut bytes = match &mut self.medium {
+            Medium::Pages(..) => Vec::new(),
+            Medium::Buffer(buffer) => std::mem::take(buffer),
+        };
+        bytes.truncate(count);
+        bytes
     }
 }

@@ -317,6 +317,18 @@ impl Call {
         length_bytes: u32,
         version: u8,
     ) -> (Vec<u8>, BytesStatus) {
+        self.request(name, offset_bytes, length_bytes, version);
+        self.answer()
+    }
+
+    /// Requests a range; its answer comes after those that are awaited.
+    pub(crate) fn request(
+        &mut self,
+        name: BlobName,
+        offset_bytes: u64,
+        length_bytes: u32,
+        version: u8,
+    ) {
         let request = self.next_number();
         self.send(&ToHelper::Get(Get {
             request,
@@ -325,6 +337,10 @@ impl Call {
             length_bytes,
             version,
         }));
+    }
+
+    /// The bytes of the oldest range that is awaited, and the last status.
+    pub(crate) fn answer(&mut self) -> (Vec<u8>, BytesStatus) {
         let mut bytes = Vec::new();
         loop {
             let ToDaemon::Bytes(BlobBytes {

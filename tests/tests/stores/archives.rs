@@ -8,14 +8,14 @@ use wyng_tests::stores::{Action, Kind, Proxy, SECRET, Server};
 const IMAGE_BYTES: usize = 3_000_000;
 
 /// A sandbox with the file `credentials`.
-fn sandbox(server: &Server) -> Sandbox {
+pub(crate) fn sandbox(server: &Server) -> Sandbox {
     let sandbox = Sandbox::new();
     sandbox.text("credentials", &server.credentials());
     sandbox
 }
 
 /// Creates an archive whose sessions and packs may go at once.
-fn create(sandbox: &Sandbox, url: &str) -> Outcome {
+pub(crate) fn create(sandbox: &Sandbox, url: &str) -> Outcome {
     let words = [
         "archive create home --credentials credentials --kdf-memory 64M --kdf-passes 3",
         "--minimum-age 0s --hold-off 0,0s --pack-size 512K --chunk-size 64K --store",

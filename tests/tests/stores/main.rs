@@ -8,4 +8,5 @@ mod blobs;
 mod call;
 mod faults;
 mod jails;
+mod links;
 mod listings;

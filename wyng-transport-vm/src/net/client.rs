@@ -5,10 +5,10 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{HeaderMap, Request, Response, StatusCode};
@@ -17,11 +17,13 @@ use rustix::io::Errno;
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
 
+use super::body::Sent;
 use super::resolver::Resolver;
 use crate::store::Server;
 
@@ -32,11 +34,10 @@ const CONNECT: Duration = Duration::from_secs(15);
 pub(super) const STALL: Duration = Duration::from_secs(60);
 /// Minimum rate of a body, bytes a second; a slower server is no use for packs of 16 MiB.
 const MINIMUM_RATE: u64 = 32 * 1024;
+/// Maximum time that a body waits for the one before it. On a slow link both are sent at a time.
+const TURN_MAX: Duration = Duration::from_secs(5);
 /// Maximum number of connections that are kept for the next request.
-const IDLE_MAX: usize = 4;
-
-/// A body that is sent. Clones share the bytes.
-pub(crate) type Sent = Full<Bytes>;
+const IDLE_MAX: usize = 16;
 
 /// Why there is no answer.
 #[derive(Debug, Error)]
@@ -64,6 +65,8 @@ pub(crate) struct Http {
     resolver: Resolver,
     tls: Option<TlsConnector>,
     idle: Mutex<Vec<SendRequest<Sent>>>,
+    /// Whose body is sent.
+    turns: Arc<Semaphore>,
 }
 
 /// An answer whose body is still to be read. A connection is used again once its body is read to
@@ -86,6 +89,7 @@ impl Http {
             resolver,
             tls,
             idle: Mutex::default(),
+            turns: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -118,15 +122,20 @@ impl Http {
         request: &(dyn Fn() -> Option<Request<Sent>> + Sync),
         body_bytes: usize,
     ) -> Result<Answer, HttpError> {
+        let mut turn = self.take_turn(body_bytes).await;
         let limit = deadline(body_bytes as u64);
         let malformed =
             || HttpError::Unreachable(io::Error::other("the request would be malformed"));
+        let mut request = || {
+            let mut request = request().ok_or_else(malformed)?;
+            request.body_mut().hold(turn.take());
+            Ok::<_, HttpError>(request)
+        };
         while let Some(mut known) = self.take_idle() {
             if known.ready().await.is_err() {
                 continue;
             }
-            let request = request().ok_or_else(malformed)?;
-            match timeout(limit, known.try_send_request(request)).await {
+            match timeout(limit, known.try_send_request(request()?)).await {
                 Ok(Ok(response)) => return Ok(Answer::of(response, known)),
                 // No byte of it was sent. What was sent may still have its effect, so that a
                 // repetition is for the caller to decide.
@@ -136,11 +145,20 @@ impl Http {
             }
         }
         let mut fresh = self.connect().await?;
-        let request = request().ok_or_else(malformed)?;
-        match timeout(limit, fresh.send_request(request)).await {
+        match timeout(limit, fresh.send_request(request()?)).await {
             Ok(response) => Ok(Answer::of(response?, fresh)),
             Err(_) => Err(HttpError::Deadline),
         }
+    }
+
+    /// Waits until most of the body before is sent, unless that takes too long. Requests without a
+    /// body have no turns.
+    async fn take_turn(&self, body_bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let turn = Arc::clone(&self.turns).acquire_owned();
+        if body_bytes == 0 {
+            return None;
+        }
+        timeout(TURN_MAX, turn).await.ok()?.ok()
     }
 
     /// Reads a body of at most `max_bytes` to its end.

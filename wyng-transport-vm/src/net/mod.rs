@@ -2,6 +2,7 @@
 //! The network of the stores that are reached over HTTP. What lies in files (name servers,
 //! certificates) is read before the jail; sockets and threads come only behind it.
 
+mod body;
 mod client;
 mod credentials;
 mod resolver;
@@ -21,7 +22,8 @@ use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-pub(crate) use client::{Answer, Http, HttpError, Sent};
+pub(crate) use body::Sent;
+pub(crate) use client::{Answer, Http, HttpError};
 pub(crate) use credentials::Credentials;
 pub(crate) use resolver::DNS_PORT;
 pub(crate) use retry::{Faced, Patience, is_passing, retry_after, until_it_lasts};

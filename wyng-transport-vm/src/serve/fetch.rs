@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! `wyng.Fetch`: LIST, STAT, GET, answered in order. An end of file between two requests ends the
 //! call, because nothing has to be finished. Nothing is written.
+//!
+//! A folder is read request by request. A store behind a network works on many requests at a time:
+//! see `ahead`.
+
+mod ahead;
 
 use tracing::warn;
 use wyng_wire::{
@@ -17,7 +22,19 @@ use crate::store::{Blob, Fetch, Opened, StoreError, Wanted};
 /// Maximum length of the part of a listing that is sent at once, bytes.
 const LISTING_BYTES: usize = 64 * 1024;
 
-pub(crate) fn serve<S: Fetch>(
+pub(crate) fn serve<S: Fetch + Send + Sync + 'static>(
+    store: S,
+    input: &mut Input,
+    output: &Output,
+    rules: ToHelperRules,
+) -> Result<(), CallError> {
+    if S::REQUESTS_AT_ONCE > 1 {
+        return ahead::serve(store, input, output, rules);
+    }
+    one_by_one(&store, input, output, rules)
+}
+
+fn one_by_one<S: Fetch>(
     store: &S,
     input: &mut Input,
     output: &Output,
@@ -28,7 +45,9 @@ pub(crate) fn serve<S: Fetch>(
         match frame {
             ToHelper::List { request } => list(store, output, request)?,
             ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)?))?,
-            ToHelper::Get(get) => send_range(store, output, &get, &mut piece)?,
+            ToHelper::Get(get) => read_range(store, &get, &mut piece, &mut |bytes, piece| {
+                output.send_with_body(&ToDaemon::Bytes(bytes), piece.take())
+            })?,
             // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => {}
         }
@@ -81,38 +100,41 @@ fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
     })
 }
 
-fn send_range<S: Fetch>(
+/// Passes on one BYTES of an answer. Its body is in the piece.
+type Pass<'p> = dyn FnMut(BlobBytes, &mut Piece) -> Result<(), CallError> + 'p;
+
+/// Answers a GET.
+fn read_range<S: Fetch>(
     store: &S,
-    output: &Output,
     get: &Get,
     piece: &mut Piece,
+    pass: &mut Pass<'_>,
 ) -> Result<(), CallError> {
-    let without_bytes = |status| {
-        output.send(&ToDaemon::Bytes(BlobBytes {
-            request: get.request,
-            length_bytes: 0,
-            status,
-        }))
-    };
     let wanted = Wanted {
         version: get.version,
         offset_bytes: get.offset_bytes,
         length_bytes: get.length_bytes,
     };
-    match store.open_range(&get.name, &wanted) {
-        Ok(Opened::Blob(blob)) => send_pieces(&blob, output, get, piece),
-        Ok(Opened::Absent) => without_bytes(BytesStatus::Absent),
-        Ok(Opened::NoVersion) => without_bytes(BytesStatus::NoVersion),
-        Err(problem) => without_bytes(failed(problem)?),
-    }
+    let status = match store.open_range(&get.name, &wanted) {
+        Ok(Opened::Blob(blob)) => return read_pieces(&blob, get, piece, pass),
+        Ok(Opened::Absent) => BytesStatus::Absent,
+        Ok(Opened::NoVersion) => BytesStatus::NoVersion,
+        Err(problem) => failed(problem)?,
+    };
+    let bytes = BlobBytes {
+        request: get.request,
+        length_bytes: 0,
+        status,
+    };
+    pass(bytes, piece)
 }
 
-/// Sends the range in pieces, and never more than the range.
-fn send_pieces(
+/// Passes on the range in pieces, and never more than the range.
+fn read_pieces(
     blob: &impl Blob,
-    output: &Output,
     get: &Get,
     piece: &mut Piece,
+    pass: &mut Pass<'_>,
 ) -> Result<(), CallError> {
     let there_bytes = blob.length_bytes().saturating_sub(get.offset_bytes);
     let mut left_bytes = u64::from(get.length_bytes).min(there_bytes);
@@ -132,15 +154,12 @@ fn send_pieces(
             Ok(count) => (count, BytesStatus::More),
             Err(problem) => (0, failed(problem)?),
         };
-        let length_bytes = u32::try_from(count).unwrap_or(PIECE_MAX);
-        output.send_with_body(
-            &ToDaemon::Bytes(BlobBytes {
-                request: get.request,
-                length_bytes,
-                status,
-            }),
-            piece,
-        )?;
+        let bytes = BlobBytes {
+            request: get.request,
+            length_bytes: u32::try_from(count).unwrap_or(PIECE_MAX),
+            status,
+        };
+        pass(bytes, piece)?;
         if status != BytesStatus::More {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 pub(crate) mod fetch;
 pub(crate) mod prune;
 pub(crate) mod push;
+mod room;
 
 use wyng_wire::{BlobName, Receipt, ReceiptStatus, Tally, ToDaemon};
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another thread makes the previous
-//! body durable, so that at most two are open and neither the pipe nor the disk waits for the
-//! other. Nothing is read back.
+//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another thread waits until the
+//! bodies before it are durable, so that neither the pipe nor the store waits for the other. A
+//! folder has two bodies open at a time; a store behind a network has as many as make up for its
+//! round trips. Receipts keep the order of the numbers. Nothing is read back.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::warn;
-use wyng_wire::{BlobName, Put, Receipt, ReceiptStatus, ToHelper, ToHelperRules};
+use wyng_wire::{BlobName, Put, Receipt, ReceiptStatus, ToHelper, ToHelperRules, WINDOW_BYTES};
 
 use super::Receipts;
+use super::room::{Hold, Room};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
@@ -27,6 +30,7 @@ enum Work<U> {
         number: u64,
         name: BlobName,
         upload: Result<U, StoreError>,
+        hold: Hold,
     },
     /// SYNC.
     Flush,
@@ -40,23 +44,28 @@ pub(crate) fn serve<S: Push>(
     output: &Output,
     mut rules: ToHelperRules,
 ) -> Result<(), CallError> {
-    // Without capacity: a body is handed over when the previous body is settled.
-    let (bodies, work) = sync_channel(0);
+    // One body is received, and one is settled. Without capacity, a body is handed over when the
+    // previous body is settled.
+    let (bodies, work) = sync_channel(S::BODIES_AT_ONCE.saturating_sub(2));
+    let room = Room::new(WINDOW_BYTES);
     let (stop, stopper) =
         pipe_with(PipeFlags::CLOEXEC).map_err(|errno| CallError::Thread(errno.into()))?;
     input.stop_with(stop);
     thread::scope(|scope| {
+        let settling_room = &room;
         let settling =
             thread::Builder::new()
                 .name("settle".into())
                 .spawn_scoped(scope, move || {
                     let ended = settle(&work, Receipts::new(output));
-                    // Wakes the receiving thread if the pipe is quiet.
+                    // Wakes the receiving thread, whatever it waits for.
+                    drop(work);
+                    settling_room.close();
                     drop(stopper);
                     ended
                 });
         let settling = settling.map_err(CallError::Thread)?;
-        let received = receive(store, input, &bodies, &mut rules);
+        let received = receive(store, input, &room, &bodies, &mut rules);
         drop(bodies);
         // The error of the settling thread is the cause; the stop of the receiving thread is its
         // consequence.
@@ -70,12 +79,16 @@ pub(crate) fn serve<S: Push>(
 fn receive<S: Push>(
     store: &S,
     input: &mut Input,
+    room: &Arc<Room>,
     work: &SyncSender<Work<S::Upload>>,
     rules: &mut ToHelperRules,
 ) -> Result<(), CallError> {
     loop {
         let next = match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
-            ToHelper::Put(put) => receive_body(store, input, &put)?,
+            ToHelper::Put(put) => {
+                let hold = room.hold(put.length_bytes.into());
+                receive_body(store, input, &put, hold.ok_or(CallError::Stopped)?)?
+            }
             ToHelper::Sync => Work::Flush,
             ToHelper::End(_) => Work::Finish,
             // In this service the rules accept nothing else except KEEP_ALIVE.
@@ -95,6 +108,7 @@ fn receive_body<S: Push>(
     store: &S,
     input: &mut Input,
     put: &Put,
+    hold: Hold,
 ) -> Result<Work<S::Upload>, CallError> {
     let reserve = if put.may_use_reserve {
         Reserve::Usable
@@ -119,6 +133,7 @@ fn receive_body<S: Push>(
         number: put.number,
         name: put.name,
         upload,
+        hold,
     })
 }
 
@@ -145,7 +160,11 @@ fn settle<U: Upload>(
                 number,
                 name,
                 upload,
-            }) => settle_body(number, &name, upload, &mut receipts)?,
+                hold,
+            }) => {
+                settle_body(number, &name, upload, &mut receipts)?;
+                drop(hold);
+            }
             Some(Work::Flush) => receipts.flush()?,
             Some(Work::Finish) => return receipts.finish(),
             // The pipe ended early: complete bodies are settled and reported by now.

@@ -2,14 +2,10 @@
 //! A blob on its way to a server: buffered whole, so that it can be sent again, and sent from its
 //! last byte on while the next blob is received.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
 use hyper::body::Bytes;
 use rustix::io::Errno;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::task::JoinHandle;
-use wyng_wire::BlobName;
 
 use super::{Placed, StoreError, Upload};
 
@@ -26,29 +22,6 @@ pub(crate) struct Buffered {
     /// Begins to send.
     begin: Option<Box<dyn FnOnce(Bytes) -> Sending + Send>>,
     sending: Option<Sending>,
-}
-
-/// Who may send a blob of a name. Two puts of one name in a call follow each other: a server may
-/// look and write later, and would take both.
-#[derive(Default)]
-pub(super) struct Turns(Mutex<Vec<(BlobName, Weak<AsyncMutex<()>>)>>);
-
-impl Turns {
-    /// Waits until the put before has ended, if it has this name.
-    pub(super) fn take(&self, handle: &Handle, name: &BlobName) -> OwnedMutexGuard<()> {
-        let lock = {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            known.retain(|(_, lock)| lock.strong_count() > 0);
-            let same = known.iter().find(|(known, _)| known == name);
-            let lock = same.and_then(|(_, lock)| lock.upgrade());
-            lock.unwrap_or_else(|| {
-                let lock = Arc::default();
-                known.push((*name, Arc::downgrade(&lock)));
-                lock
-            })
-        };
-        handle.block_on(lock.lock_owned())
-    }
 }
 
 impl Buffered {

@@ -36,6 +36,10 @@ pub(crate) trait Push: Sync {
     /// An upload, which leaves nothing behind when it is dropped before it is finished.
     type Upload: Upload;
 
+    /// Maximum number of blobs that are received or stored at a time, at least 2: one is received
+    /// while another one is made durable.
+    const BODIES_AT_ONCE: usize;
+
     /// Begins a blob of `length_bytes`. Nothing is visible under its name until it is finished.
     fn begin(
         &self,
@@ -73,6 +77,10 @@ pub(crate) trait Prune {
 pub(crate) trait Fetch {
     /// A blob that is open for reading.
     type Blob: Blob;
+
+    /// Maximum number of requests that the store is asked at a time. 1: it is next to the helper,
+    /// and is asked one request after the other.
+    const REQUESTS_AT_ONCE: usize;
 
     /// Calls `visit` with every blob and its length, bytes, in no order. `Ok(false)`: part of the
     /// store could not be read.

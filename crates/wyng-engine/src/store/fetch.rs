@@ -23,8 +23,12 @@ use crate::world::{Files, Store};
 const READ_MAX_BYTES: u32 = 2 << 20;
 /// Maximum bytes between two records of one read; they are read and dropped.
 const GAP_MAX_BYTES: u32 = 32 << 10;
-/// Maximum number of reads that are requested before the first is answered.
-const READS_AHEAD: usize = 4;
+/// Maximum number of reads that are requested before the first is answered: enough short ones to
+/// fill a fast link whose round trip is long.
+const READS_AHEAD: usize = 32;
+/// Maximum bytes of reads that are requested before the first is answered. A read that is alone may
+/// have more.
+const AHEAD_MAX_BYTES: u64 = 16 << 20;
 
 /// A chunk that is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -142,7 +146,7 @@ impl ChunkReader {
             .around
             .as_ref()
             .is_some_and(|around| !around.zeros.is_empty());
-        self.planned.len() < READS_AHEAD && !has_zeros
+        self.planned.len() < READS_AHEAD && bytes_of(&self.planned) < AHEAD_MAX_BYTES && !has_zeros
     }
 
     /// Requests these chunks: sorted by place and joined into reads.
@@ -187,7 +191,7 @@ impl ChunkReader {
         pool: &mut Pool,
     ) -> Result<Option<Vec<Opened>>, Failure> {
         loop {
-            while self.asked.len() < READS_AHEAD
+            while self.may_ask()
                 && let Some(read) = self.planned.pop_front()
             {
                 store.request(
@@ -230,6 +234,15 @@ impl ChunkReader {
             }
             return Ok(Some(opened));
         }
+    }
+
+    /// Whether the next read may be requested now.
+    fn may_ask(&self) -> bool {
+        let Some(next) = self.planned.front() else {
+            return false;
+        };
+        let with_it = bytes_of(&self.asked).saturating_add(next.length_bytes());
+        self.asked.is_empty() || self.asked.len() < READS_AHEAD && with_it <= AHEAD_MAX_BYTES
     }
 
     /// The best remaining place of a chunk, its pack, and the record to be read there; if no place
@@ -376,6 +389,13 @@ impl ChunkReader {
     }
 }
 
+/// Bytes of these reads together.
+fn bytes_of(reads: &VecDeque<Read>) -> u64 {
+    reads
+        .iter()
+        .fold(0, |sum: u64, read| sum.saturating_add(read.length_bytes()))
+}
+
 impl Read {
     /// A read of one record.
     fn of(pack: PackEntry, record: Record) -> Self {
@@ -385,6 +405,10 @@ impl Read {
             range,
             records: vec![record],
         }
+    }
+
+    fn length_bytes(&self) -> u64 {
+        u64::from(self.range.end.saturating_sub(self.range.start))
     }
 
     fn can_take(&self, pack: &PackEntry, begin: u32, end: u32) -> bool {

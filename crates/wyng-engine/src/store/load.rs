@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Builds the cache anew from the store: directories and nodes, pack by pack. No chunk is read.
+//! Builds the cache anew from the store: directories and nodes of all packs. No chunk is read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use wyng_archive::crypto::{Coder, Credential, Id, Kind};
-use wyng_archive::format::{
-    Commit, Directory, Malformed, Node, PackEntry, PackState, PacksTree, Place, RecordKind,
-};
+use wyng_archive::crypto::{Coder, Credential, Kind};
+use wyng_archive::format::{Commit, Malformed, Node, PackEntry, PackState, PacksTree, Place};
 use wyng_archive::plan::{PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
-use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
+use wyng_control::{Failure, Phase, Progress, ToClient};
 
-use super::pack::usize_of;
+use super::metadata::{MetadataReads, Opener, ReadPack};
 use crate::archive::open_commit;
 use crate::cache::Cache;
-use crate::outcome::{damaged, problem_of};
-use crate::state::{ArchiveFolder, JournalPack, Ledger, Notes, PackNote};
+use crate::outcome::{damaged, internal};
+use crate::state::{ArchiveFolder, Ledger, Notes, PackNote};
 use crate::world::{Client, Files, Parts, Store, World};
 
 /// The cache that is in use while a new one is built.
@@ -68,35 +66,39 @@ pub(crate) fn rebuild<P: Parts>(
     let (mut done_bytes, total_bytes, mut problems, mut unread) =
         (0u64, packs.len() as u64, 0u64, BTreeSet::new());
     let (mut found, mut read_count) = (Vec::new(), 0usize);
-    for (number, entry) in packs {
+    let (mut packs, mut reads) = (packs.into_iter(), MetadataReads::default());
+    loop {
+        while reads.has_room()
+            && let Some((number, entry)) = packs.next()
+        {
+            match entry.state {
+                PackState::Live => {}
+                PackState::Lost => drop(notes.packs.entry(number).or_insert(PackNote::Lost)),
+                PackState::GivenUp(given_up) if given_up.heirs.is_some() => {}
+                PackState::GivenUp(_) | PackState::Going(_) => continue,
+            }
+            read_count = read_count.saturating_add(1);
+            reads.begin(&mut world.store, number, &entry)?;
+        }
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
-        let has_heirs = match entry.state {
-            PackState::Live | PackState::Lost => false,
-            PackState::GivenUp(given_up) if given_up.heirs.is_some() => true,
-            PackState::GivenUp(_) | PackState::Going(_) => continue,
+        let Some((pack, damage)) = reads.next(&mut world.store, credential, &mut coder)? else {
+            break;
         };
-        if entry.state == PackState::Lost {
-            notes.packs.entry(number).or_insert(PackNote::Lost);
-        }
-        read_count = read_count.saturating_add(1);
-        let (pack, damage) = read_pack(&mut world.store, credential, &mut coder, number, &entry)?;
-        if has_heirs && damage.is_some() {
+        let (number, state) = (pack.number, pack.entry.state);
+        if state.given_up().is_some() && damage.is_some() {
             // It may be gone or damaged: nothing needs it unless an heir is lost.
             continue;
         }
         cache.add_pack(&mut world.files, &pack)?;
         if let Some(damage) = damage {
             unread.insert(number);
-            if entry.state != PackState::Lost {
+            if state != PackState::Lost {
                 found.push(number);
                 problems = problems.saturating_add(1);
                 world.client.tell(ToClient::Problem(damage))?;
             }
-        }
-        if world.client.cancelled() {
-            return Err(Failure::Interrupted);
         }
         done_bytes = done_bytes.saturating_add(1);
         world.client.progress(Progress {
@@ -132,17 +134,16 @@ fn read_pack_table<P: Parts>(
     head: &Commit,
     mut old: Option<&mut OldCache>,
 ) -> Result<BTreeMap<u64, PackEntry>, Failure> {
-    let mut reader = MetaReader {
-        store: &mut world.store,
-        credential,
-        coder,
-    };
+    let mut opener = Opener { credential, coder };
     let load = &mut |pack: &PackEntry,
                      place: &Place,
                      level: u8,
                      room: u64|
      -> Result<Node<PacksTree>, Failure> {
-        let plain = match (reader.record(Kind::Node, pack, place), old.as_mut()) {
+        let plain = match (
+            read_record(&mut world.store, &mut opener, pack, place),
+            old.as_mut(),
+        ) {
             (Err(failure @ (Failure::Missing { .. } | Failure::Damaged { .. })), Some(old)) => old
                 .cache
                 .node(&mut world.files, credential, &place.id)?
@@ -166,108 +167,25 @@ pub(crate) fn read_pack(
     coder: &mut Coder,
     number: u64,
     entry: &PackEntry,
-) -> Result<(JournalPack, Option<Problem>), Failure> {
-    let mut reader = MetaReader {
-        store,
-        credential,
-        coder,
-    };
-    let mut pack = JournalPack {
-        number,
-        entry: *entry,
-        directory: Directory {
-            entries: Vec::new(),
-        },
-        nodes: Vec::new(),
-    };
-    match reader.directory(number, entry) {
-        Ok(directory) => pack.directory = directory,
-        Err(failure) => return Ok((pack, Some(problem_of(failure)?))),
-    }
-    match reader.nodes(entry, &pack.directory) {
-        Ok(nodes) => {
-            pack.nodes = nodes;
-            Ok((pack, None))
-        }
-        Err(failure) => {
-            pack.directory
-                .entries
-                .retain(|entry| entry.kind != RecordKind::Node);
-            Ok((pack, Some(problem_of(failure)?)))
-        }
-    }
+) -> Result<ReadPack, Failure> {
+    let mut reads = MetadataReads::default();
+    reads.begin(store, number, entry)?;
+    let read = reads.next(store, credential, coder)?;
+    read.ok_or_else(|| internal("a pack that was asked for did not come"))
 }
 
-/// Reads and opens the metadata of packs.
-struct MetaReader<'a, S> {
-    store: &'a mut S,
-    credential: &'a Credential,
-    coder: &'a mut Coder,
-}
-
-impl<S: Store> MetaReader<'_, S> {
-    fn directory(&mut self, number: u64, pack: &PackEntry) -> Result<Directory, Failure> {
-        let place = Place {
-            pack: number,
-            offset_bytes: pack.directory_offset_bytes,
-            length_bytes: pack.directory_length_bytes,
-            id: pack.directory,
-        };
-        let plain = self.record(Kind::Directory, pack, &place)?;
-        Directory::decode(&plain, pack.directory_offset_bytes).map_err(|Malformed(rule)| {
-            let fault = Fault::Shape(rule);
-            damaged(&Damage::new(Class::Directory, pack.directory.0, fault))
-        })
+/// Reads and opens one record of metadata.
+fn read_record(
+    store: &mut impl Store,
+    opener: &mut Opener<'_>,
+    pack: &PackEntry,
+    place: &Place,
+) -> Result<Vec<u8>, Failure> {
+    let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
+    if !pack.contains(place.offset_bytes, place.length_bytes) {
+        return Err(refuse(Fault::Place));
     }
-
-    /// Reads all nodes of a pack as one range: they stand together behind its chunks.
-    fn nodes(&mut self, pack: &PackEntry, directory: &Directory) -> Result<Vec<Vec<u8>>, Failure> {
-        let nodes: Vec<_> = directory
-            .entries
-            .iter()
-            .filter(|entry| entry.kind == RecordKind::Node)
-            .collect();
-        let Some(begin) = nodes.iter().map(|entry| entry.offset_bytes).min() else {
-            return Ok(Vec::new());
-        };
-        let length_bytes = pack.directory_offset_bytes.saturating_sub(begin);
-        let bytes = self.range(pack, begin, length_bytes)?;
-        let mut plains = Vec::with_capacity(nodes.len());
-        for entry in nodes {
-            let offset = usize_of(entry.offset_bytes.saturating_sub(begin));
-            let record = bytes
-                .as_ref()
-                .get(offset..offset.saturating_add(usize_of(entry.length_bytes)))
-                .unwrap_or_default();
-            plains.push(self.open(Kind::Node, &entry.id, record)?);
-        }
-        Ok(plains)
-    }
-
-    fn record(&mut self, kind: Kind, pack: &PackEntry, place: &Place) -> Result<Vec<u8>, Failure> {
-        let record = self.range(pack, place.offset_bytes, place.length_bytes)?;
-        self.open(kind, &place.id, record.as_ref())
-    }
-
-    fn open(&mut self, kind: Kind, id: &Id, record: &[u8]) -> Result<Vec<u8>, Failure> {
-        let mut plain = Vec::new();
-        self.credential
-            .open_meta(kind, self.coder, id, record, &mut plain)
-            .map_err(|damage| damaged(&damage))?;
-        Ok(plain)
-    }
-
-    fn range(
-        &mut self,
-        pack: &PackEntry,
-        offset_bytes: u32,
-        length_bytes: u32,
-    ) -> Result<S::Bytes, Failure> {
-        let refuse = |fault| damaged(&Damage::new(Class::Pack, pack.name.0, fault));
-        if !pack.contains(offset_bytes, length_bytes) {
-            return Err(refuse(Fault::Place));
-        }
-        self.store.request(pack.name, offset_bytes, length_bytes)?;
-        self.store.answer()?.or_fault().map_err(refuse)
-    }
+    store.request(pack.name, place.offset_bytes, place.length_bytes)?;
+    let record = store.answer()?.or_fault().map_err(refuse)?;
+    opener.open(Kind::Node, &place.id, record.as_ref())
 }

@@ -9,6 +9,7 @@ mod head;
 mod heal;
 mod history;
 mod load;
+mod metadata;
 mod newest;
 mod outbox;
 mod pack;

@@ -6,10 +6,13 @@ use std::collections::BTreeSet;
 use wyng_archive::crypto::Credential;
 use wyng_archive::plan::{COPIES_ABSENT, GENERATION_MAX, head_probes, next_probe};
 use wyng_control::{Failure, ObjectClass};
+use wyng_wire::BlobName;
 
 use crate::state::to_hex;
 use crate::world::{Client, Found, Store};
 
+/// Number of generations that are probed at a time.
+const PROBES_AT_ONCE: usize = 16;
 /// Maximum number of gaps past which the search for the newest generation goes on.
 const HOLES_MAX: u32 = 4096;
 
@@ -23,7 +26,10 @@ pub(crate) fn find_newest(
     known: u64,
 ) -> Result<(u64, BTreeSet<u64>), Failure> {
     let mut unknown = BTreeSet::new();
-    let mut exists = |generation| exists(store, client, credential, generation, &mut unknown);
+    let mut exists = |generation| {
+        let first = first_that_exists(store, client, credential, &[generation], &mut unknown)?;
+        Ok::<bool, Failure>(first.is_some())
+    };
     let mut newest = if known > 0 && exists(known)? {
         known
     } else {
@@ -42,8 +48,11 @@ pub(crate) fn find_newest(
     }
     let mut holes = 0u32;
     'probing: loop {
-        for generation in head_probes(newest) {
-            if exists(generation)? {
+        let probes: Vec<u64> = head_probes(newest).collect();
+        for probes in probes.chunks(PROBES_AT_ONCE) {
+            if let Some(generation) =
+                first_that_exists(store, client, credential, probes, &mut unknown)?
+            {
                 (newest, holes) = (generation, holes.saturating_add(1));
                 if holes > HOLES_MAX {
                     return Err(implausible(credential, newest));
@@ -57,26 +66,35 @@ pub(crate) fn find_newest(
     Ok((newest, unknown))
 }
 
-/// Whether a copy of the generation exists. A name that is taken by something else counts too,
-/// since a copy may have been there.
-fn exists(
+/// The first of these generations of which a copy exists. A name that is taken by something else
+/// counts too, since a copy may have been there.
+fn first_that_exists(
     store: &mut impl Store,
     client: &mut impl Client,
     credential: &Credential,
-    generation: u64,
+    generations: &[u64],
     unknown: &mut BTreeSet<u64>,
-) -> Result<bool, Failure> {
+) -> Result<Option<u64>, Failure> {
     if client.cancelled() {
         return Err(Failure::Interrupted);
     }
-    for copy in 0..COPIES_ABSENT {
-        match store.stat(credential.commit_copy_name(generation, copy))? {
-            Found::Blob { .. } | Found::Foreign => return Ok(true),
-            Found::Unknown => drop(unknown.insert(generation)),
+    let copies = |generation: &u64| {
+        let generation = *generation;
+        (0..COPIES_ABSENT).map(move |copy| (generation, copy))
+    };
+    let copies: Vec<(u64, u8)> = generations.iter().flat_map(copies).collect();
+    let names: Vec<BlobName> = copies
+        .iter()
+        .map(|(generation, copy)| credential.commit_copy_name(*generation, *copy))
+        .collect();
+    for ((generation, _), found) in copies.iter().zip(store.stat_each(&names)?) {
+        match found {
+            Found::Blob { .. } | Found::Foreign => return Ok(Some(*generation)),
+            Found::Unknown => drop(unknown.insert(*generation)),
             Found::Nothing => {}
         }
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn implausible(credential: &Credential, generation: u64) -> Failure {

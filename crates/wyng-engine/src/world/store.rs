@@ -141,6 +141,11 @@ pub trait Store {
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
     /// What lies under a name, of which nothing is read.
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure>;
+    /// The same for several names, in their order. A store far away is asked for all of them before
+    /// it answers.
+    fn stat_each(&mut self, names: &[BlobName]) -> Result<Vec<Found>, Failure> {
+        names.iter().map(|name| self.stat(*name)).collect()
+    }
     /// Visits every blob of the store with its length in bytes; returns whether every part of the
     /// store could be listed. All of it is only a claim.
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure>;

@@ -29,6 +29,8 @@ pub(crate) struct FolderBlob {
 impl Fetch for Directory {
     type Blob = FolderBlob;
 
+    const REQUESTS_AT_ONCE: usize = 1;
+
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let mut complete = true;
         for byte in 0..=u8::MAX {

@@ -27,6 +27,8 @@ pub(crate) struct FolderUpload {
 impl Push for Directory {
     type Upload = FolderUpload;
 
+    const BODIES_AT_ONCE: usize = 2;
+
     fn begin(
         &self,
         name: &BlobName,

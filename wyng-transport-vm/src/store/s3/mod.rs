@@ -15,7 +15,7 @@ use tracing::warn;
 use wyng_s3::AccessKey;
 use wyng_wire::{BlobName, OpenStatus, Service};
 
-use super::buffered::Turns;
+use super::turns::Turns;
 use super::{Prune, S3Address, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};

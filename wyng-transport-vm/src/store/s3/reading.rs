@@ -12,7 +12,7 @@ use super::bucket::{Ask, Bucket};
 use super::listing::{Page, blob_of, older_versions};
 use crate::net::{Answer, Faced, Http, Patience};
 use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
-use crate::store::{Fetch, Opened, StoreError, Wanted};
+use crate::store::{Fetch, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
 
 const LISTING: &str = "list the blobs";
 const READING: &str = "read a blob";
@@ -46,6 +46,8 @@ impl Source for Object {
 
 impl Fetch for S3 {
     type Blob = RangeBlob<Object>;
+
+    const REQUESTS_AT_ONCE: usize = NETWORK_REQUESTS_AT_ONCE;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let prefix = &self.bucket.address.prefix;

@@ -13,13 +13,15 @@ use super::S3;
 use super::bucket::{Ask, Bucket};
 use crate::net::{Faced, Patience};
 use crate::store::buffered::Buffered;
-use crate::store::{Placed, Push, Reserve, StoreError};
+use crate::store::{NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
 
 impl Push for S3 {
     type Upload = Buffered;
+
+    const BODIES_AT_ONCE: usize = NETWORK_BODIES_AT_ONCE;
 
     fn begin(
         &self,
@@ -29,7 +31,7 @@ impl Push for S3 {
     ) -> Result<Buffered, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
         let handle = self.network.handle();
-        let turn = self.turns.take(&handle, name);
+        let turn = self.turns.take(name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
             handle.spawn(async move {
                 let _turn = turn;

@@ -3,6 +3,7 @@
 //! blobs that stay open.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use wyng_wire::BlobName;
@@ -12,8 +13,14 @@ use super::packet::{BLOCK_BYTES, Code};
 use super::places::known;
 use super::server::Server;
 
-/// Maximum number of blocks that are read ahead.
+/// Maximum number of blocks that are read ahead, by all readers of a call together: the server
+/// answers one request after the other, so a longer queue would only hold up what opens the next
+/// blob. Each reader may have two, whatever the others have.
 const BLOCKS_MAX: usize = 64;
+const BLOCKS_OF_EACH: usize = 2;
+/// Maximum number of blocks of one reader beside others. A reader that had them all would leave the
+/// link idle at its end, until the others hear of it.
+const BLOCKS_OF_ONE: usize = 16;
 
 /// Maximum number of blobs that stay open, of which ranges are read in turns.
 const BLOBS_MAX: usize = 16;
@@ -38,10 +45,44 @@ impl OpenBlobs {
     }
 }
 
+/// Blocks that are on their way to all readers of a call.
+#[derive(Clone, Default)]
+pub(super) struct Queue(Arc<AtomicUsize>);
+
+/// A place in the queue.
+struct Queued(Queue);
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.0.load(Ordering::SeqCst) < BLOCKS_MAX
+    }
+
+    fn enter(&self) -> Queued {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Queued(self.clone())
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A block that was asked for.
+struct Asked {
+    at: u64,
+    length_bytes: u32,
+    ticket: Ticket,
+    _queued: Queued,
+}
+
 /// Blocks of one file that were asked for, in their order and without gaps.
-#[derive(Default)]
 pub(super) struct Blocks {
-    asked: VecDeque<(u64, u32, Ticket)>,
+    queue: Queue,
+    /// Maximum number of blocks on their way.
+    own_max: usize,
+    asked: VecDeque<Asked>,
     /// Where the next block begins, bytes.
     next_bytes: u64,
     /// End of the range that is wanted, bytes.
@@ -49,6 +90,32 @@ pub(super) struct Blocks {
 }
 
 impl Blocks {
+    /// Blocks of a reader beside others.
+    pub(super) fn beside(queue: &Queue) -> Self {
+        Self::of(queue.clone(), BLOCKS_OF_ONE)
+    }
+
+    /// Blocks of a reader that is alone.
+    pub(super) fn alone() -> Self {
+        Self::of(Queue::default(), BLOCKS_MAX)
+    }
+
+    fn of(queue: Queue, own_max: usize) -> Self {
+        Self {
+            queue,
+            own_max,
+            asked: VecDeque::new(),
+            next_bytes: 0,
+            end_bytes: 0,
+        }
+    }
+
+    fn may_ask(&self) -> bool {
+        let own = self.asked.len();
+        let has_room = own < self.own_max && self.queue.has_room();
+        self.next_bytes < self.end_bytes && (own < BLOCKS_OF_EACH || has_room)
+    }
+
     /// Asks for blocks from `offset_bytes` on, as far as the range goes and the window allows. What
     /// was asked for at another place is forgotten.
     pub(super) fn ask(
@@ -61,7 +128,7 @@ impl Blocks {
         if self
             .asked
             .front()
-            .is_none_or(|(at, ..)| *at != offset_bytes)
+            .is_none_or(|asked| asked.at != offset_bytes)
         {
             self.asked.clear();
             self.next_bytes = offset_bytes;
@@ -71,13 +138,17 @@ impl Blocks {
     }
 
     fn ask_further(&mut self, server: &Server, file: &Handle) -> Result<(), Fault> {
-        while self.asked.len() < BLOCKS_MAX && self.next_bytes < self.end_bytes {
+        while self.may_ask() {
             let left_bytes = self.end_bytes.saturating_sub(self.next_bytes);
             let length_bytes =
                 u32::try_from(left_bytes).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
             let ticket = server.read(file, self.next_bytes, length_bytes)?;
-            self.asked
-                .push_back((self.next_bytes, length_bytes, ticket));
+            self.asked.push_back(Asked {
+                at: self.next_bytes,
+                length_bytes,
+                ticket,
+                _queued: self.queue.enter(),
+            });
             self.next_bytes = self.next_bytes.saturating_add(length_bytes.into());
         }
         Ok(())
@@ -92,13 +163,13 @@ impl Blocks {
         room: &mut [u8],
     ) -> Result<usize, Fault> {
         let mut filled = 0_usize;
-        while let Some((at, length_bytes, ticket)) = self.asked.pop_front() {
-            let length = length_bytes as usize;
+        while let Some(asked) = self.asked.pop_front() {
+            let length = asked.length_bytes as usize;
             let Some(place) = room.get_mut(filled..filled.saturating_add(length)) else {
-                self.asked.push_front((at, length_bytes, ticket));
+                self.asked.push_front(asked);
                 break;
             };
-            let count = match ticket.data() {
+            let count = match asked.ticket.data() {
                 Ok(bytes) => {
                     let Some(place) = place.get_mut(..bytes.len()) else {
                         return Err(server.connection.give_up(Lost::Nonsense));

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The connection to the SFTP server through ssh's pipes. Two threads may have requests on their
-//! way at the same time: whoever waits for an answer moves the bytes for all of them, in both
-//! directions, so that a full pipe can block neither end. The words of ssh go to the helper's
+//! The connection to the SFTP server through ssh's pipes. Many threads may have requests on their
+//! way at the same time: one of those that wait for an answer moves the bytes for all of them, in
+//! both directions, so that a full pipe can block neither end. The others sleep until their own
+//! answer is there, or until it is their turn to move. The words of ssh go to the helper's
 //! journal, escaped and bounded.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -71,6 +72,7 @@ pub(super) struct Connection {
     /// Wakes the thread that waits for ssh when another one has something to send.
     waking: (OwnedFd, OwnedFd),
     shared: Mutex<Shared>,
+    /// Something was moved, for threads that wait for something other than an answer.
     changed: Condvar,
     _ssh: Child,
 }
@@ -88,6 +90,8 @@ struct Shared {
     patience: Duration,
     /// Whether a thread waits for ssh.
     moving: bool,
+    /// Threads that wait for the answers to these requests.
+    waiting: BTreeMap<u32, Arc<Condvar>>,
     words: Vec<u8>,
     words_ended: bool,
     lost: Option<Lost>,
@@ -134,6 +138,7 @@ impl Connection {
             last_answer: Instant::now(),
             patience: OPENING_MAX,
             moving: false,
+            waiting: BTreeMap::new(),
             words: Vec::new(),
             words_ended: false,
             lost: None,
@@ -229,13 +234,28 @@ impl Connection {
 
     /// Waits until something was moved, by this thread or by the one that moves already, or until
     /// the connection is lost.
-    fn moved<'c>(&'c self, mut shared: MutexGuard<'c, Shared>) -> MutexGuard<'c, Shared> {
+    fn moved<'c>(&'c self, shared: MutexGuard<'c, Shared>) -> MutexGuard<'c, Shared> {
         if shared.moving {
             return self
                 .changed
                 .wait(shared)
                 .unwrap_or_else(PoisonError::into_inner);
         }
+        let shared = self.move_once(shared);
+        self.hand_over(&shared);
+        shared
+    }
+
+    /// Has another thread move from now on, if one waits.
+    fn hand_over(&self, shared: &Shared) {
+        match shared.waiting.first_key_value() {
+            Some((_, oldest)) if !shared.moving => oldest.notify_one(),
+            _ => self.changed.notify_all(),
+        }
+    }
+
+    /// Moves what there is to move, once there is something. No other thread may move.
+    fn move_once<'c>(&'c self, mut shared: MutexGuard<'c, Shared>) -> MutexGuard<'c, Shared> {
         shared.moving = true;
         let is_sending = !shared.outgoing.is_empty();
         let hears_words = !shared.words_ended;
@@ -253,6 +273,11 @@ impl Connection {
         self.changed.notify_all();
         if let Err(lost) = moved {
             shared.lost.get_or_insert(lost);
+        }
+        if shared.lost.is_some() {
+            for waiting in shared.waiting.values() {
+                waiting.notify_one();
+            }
         }
         shared
     }
@@ -342,7 +367,12 @@ impl Shared {
             } else {
                 let (id, answer) = decode(packet).map_err(|_| Lost::Nonsense)?;
                 match self.requests.get_mut(&id) {
-                    Some(asked @ Asked::Waiting) => *asked = Asked::Answered(answer),
+                    Some(asked @ Asked::Waiting) => {
+                        *asked = Asked::Answered(answer);
+                        if let Some(waiting) = self.waiting.get(&id) {
+                            waiting.notify_one();
+                        }
+                    }
                     Some(Asked::Forgotten) => drop(self.requests.remove(&id)),
                     Some(Asked::Answered(_)) | None => return Err(Lost::Nonsense),
                 }
@@ -385,18 +415,28 @@ impl Ticket {
     /// Waits for the answer.
     pub(super) fn answer(self) -> Result<Answer, Fault> {
         let mut shared = self.connection.shared();
-        loop {
+        let answer = loop {
             if let Some(Asked::Answered(_)) = shared.requests.get(&self.id) {
                 if let Some(Asked::Answered(answer)) = shared.requests.remove(&self.id) {
-                    return Ok(answer);
+                    break Ok(answer);
                 }
             }
             // After what came before the end.
             if let Some(lost) = shared.lost {
-                return Err(Fault::Lost(lost));
+                break Err(Fault::Lost(lost));
             }
-            shared = self.connection.moved(shared);
-        }
+            if shared.moving {
+                let own = Arc::new(Condvar::new());
+                shared.waiting.insert(self.id, Arc::clone(&own));
+                shared = own.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                shared.waiting.remove(&self.id);
+            } else {
+                shared = self.connection.move_once(shared);
+            }
+        };
+        self.connection.hand_over(&shared);
+        drop(shared); // before the ticket, which locks it
+        answer
     }
 
     /// Waits for an answer of this kind; any other kind ends the connection.
@@ -467,6 +507,8 @@ impl Connection {
     /// Declares the connection lost.
     pub(super) fn give_up(&self, lost: Lost) -> Fault {
         let mut shared = self.shared();
+        // The thread that waits for ssh wakes the others.
+        let _ = write(&self.waking.1, &[0]);
         Fault::Lost(*shared.lost.get_or_insert(lost))
     }
 }

@@ -14,6 +14,7 @@ mod places;
 mod reading;
 mod server;
 mod ssh;
+mod streamed;
 mod upload;
 
 use std::collections::BTreeSet;
@@ -24,14 +25,16 @@ use tracing::{info, warn};
 use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::address::SftpAddress;
+use super::turns::Turns;
 use super::{Prune, StoreError};
-use blocks::OpenBlobs;
+use blocks::{OpenBlobs, Queue};
 pub(crate) use connection::Lost;
 use connection::{Connection, Fault};
 use incoming::Naming;
 use packet::{Code, Entry};
 use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
 use server::{IfThere, Server};
+use streamed::Uploads;
 
 /// Minimum free space beyond the reserve for creating a store, bytes, as in a folder.
 const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;
@@ -45,8 +48,11 @@ pub(crate) struct Sftp {
     /// Shards with deletions that are not durable yet.
     deleted_from: BTreeSet<u8>,
     opened: OpenBlobs,
+    queue: Queue,
     /// How blobs get their names.
     naming: Arc<Mutex<Naming>>,
+    uploads: Arc<Uploads>,
+    turns: Turns,
 }
 
 /// ssh, started, and nothing of it read yet.
@@ -155,7 +161,10 @@ impl Sftp {
             }),
             deleted_from: BTreeSet::new(),
             opened: OpenBlobs::default(),
+            queue: Queue::default(),
             naming: Arc::new(Mutex::new(naming)),
+            uploads: Arc::default(),
+            turns: Turns::default(),
         };
         match service {
             Service::Push => {

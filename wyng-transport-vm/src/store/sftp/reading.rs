@@ -9,12 +9,12 @@ use wyng_wire::BlobName;
 
 use super::Sftp;
 use super::blocks::Blocks;
-use super::connection::{Fault, Handle};
+use super::connection::{Fault, Handle, Ticket};
 use super::packet::{self, Code, Entry, blob_of};
 use super::places::{Places, SHARDS_AT_ONCE, known, shard_of};
 use super::server::{IfThere, Server};
 use crate::piece::Piece;
-use crate::store::{Blob, Fetch, StoreError};
+use crate::store::{Blob, Fetch, NETWORK_REQUESTS_AT_ONCE, StoreError};
 
 const OPENING: &str = "open a blob";
 const LOOKING: &str = "look for a blob";
@@ -30,6 +30,8 @@ pub(crate) struct SftpBlob {
 
 impl Fetch for Sftp {
     type Blob = SftpBlob;
+
+    const REQUESTS_AT_ONCE: usize = NETWORK_REQUESTS_AT_ONCE;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let mut complete = true;
@@ -101,24 +103,17 @@ impl Fetch for Sftp {
             server: self.places.server.clone(),
             file,
             length_bytes,
-            blocks: RefCell::default(),
+            blocks: RefCell::new(Blocks::beside(&self.queue)),
         };
         if let Some((file, length_bytes)) = self.opened.find(name) {
             return Ok(Some(blob(file, length_bytes)));
         }
-        // Examined before it is opened, because opening a device or a pipe can have effects.
-        let Some(length_bytes) = self.stat(name)? else {
+        let at_name = |fault: Fault| fault.at_name(OPENING);
+        let Some((file, length_bytes)) = self.places.open_blob(name).map_err(at_name)? else {
             return Ok(None);
         };
-        let at_name = |fault: Fault| fault.at_name(OPENING);
-        let path = self.places.blob_path(name);
-        let opening = self
-            .places
-            .server
-            .open_for_reading(&path)
-            .map_err(at_name)?;
-        let Some(file) = opening.handle().if_there().map_err(at_name)? else {
-            return Ok(None);
+        let Some(file) = file else {
+            return Err(StoreError::Foreign { step: LOOKING });
         };
         let file = Arc::new(file);
         self.opened.keep(name, &file, length_bytes);
@@ -127,6 +122,41 @@ impl Fetch for Sftp {
 }
 
 impl Places {
+    /// Opens the file of a blob, whose name is durable by then, and returns its length, bytes; no
+    /// file where something else has the name. What does not depend on each other is asked at once.
+    fn open_blob(&self, name: &BlobName) -> Result<Option<(Option<Handle>, u64)>, Fault> {
+        let shard = shard_of(name);
+        if !self.has_shard(shard)? {
+            return Ok(None);
+        }
+        let path = self.blob_path(name);
+        // Examined before it is opened, because opening a device or a pipe can have effects.
+        let looking = self.server.ask(packet::LSTAT, &path)?;
+        let is_synced = known(&self.synced).contains(&shard);
+        let folder = if is_synced {
+            None
+        } else {
+            self.open_to_sync(shard)?
+        };
+        let Some(found) = looking.attributes().if_there()? else {
+            return Ok(None);
+        };
+        if found.is_file() == Some(false) {
+            return Ok(Some((None, 0)));
+        }
+        let opening = self.server.open_for_reading(&path)?;
+        match folder.map(Ticket::handle) {
+            Some(Ok(folder)) => self.server.fsync(&folder)?.status()?,
+            // An account that may not open the folder reads nevertheless.
+            Some(Err(fault)) if fault.is(Code::PermissionDenied) => {}
+            Some(Err(fault)) => return Err(fault),
+            None => {}
+        }
+        known(&self.synced).insert(shard);
+        let file = opening.handle().if_there()?;
+        Ok(file.map(|file| (Some(file), found.length_bytes.unwrap_or(0))))
+    }
+
     /// Opens the folders of these shards that exist, after their names were made durable; `None`
     /// for one that cannot be opened.
     fn open_shards(&self, batch: &[u8]) -> Result<Vec<(u8, Option<Handle>)>, Fault> {

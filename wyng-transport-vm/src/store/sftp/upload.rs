@@ -7,13 +7,12 @@ use std::sync::{Arc, Mutex};
 
 use wyng_wire::{BlobName, RESERVE_BYTES};
 
-use super::Sftp;
 use super::blocks::Blocks;
 use super::connection::{Fault, Handle, Ticket};
 use super::incoming::{Named, Naming, Temporary};
 use super::packet::{self, BLOCK_BYTES, Code, Status};
 use super::places::{Places, free_mib, known, or_slash, shard_of, syncs};
-use crate::store::{Placed, Push, Reserve, StoreError, Upload};
+use crate::store::{Placed, Reserve, StoreError};
 
 /// Maximum number of blocks on their way that are not confirmed.
 const BLOCKS_MAX: usize = 64;
@@ -26,7 +25,7 @@ const NAMING: &str = "name a blob";
 const COMPARING: &str = "compare a blob";
 
 /// A blob that is being stored on the server.
-pub(crate) struct SftpUpload {
+pub(super) struct SftpUpload {
     places: Arc<Places>,
     naming: Arc<Mutex<Naming>>,
     name: BlobName,
@@ -38,16 +37,28 @@ pub(crate) struct SftpUpload {
     written_bytes: u64,
 }
 
-impl Push for Sftp {
-    type Upload = SftpUpload;
+/// What an upload begins with.
+pub(super) struct Begin {
+    pub(super) places: Arc<Places>,
+    pub(super) naming: Arc<Mutex<Naming>>,
+    pub(super) name: BlobName,
+    pub(super) length_bytes: u32,
+    pub(super) reserve: Reserve,
+    /// Bytes of blobs that are being stored beside this one.
+    pub(super) other_bytes: u64,
+}
 
-    fn begin(
-        &self,
-        name: &BlobName,
-        length_bytes: u32,
-        reserve: Reserve,
-    ) -> Result<SftpUpload, StoreError> {
-        let places = &self.places;
+impl Begin {
+    /// Makes the temporary file, if there is space for the blob.
+    pub(super) fn run(self) -> Result<SftpUpload, StoreError> {
+        let Self {
+            places,
+            naming,
+            name,
+            length_bytes,
+            reserve,
+            other_bytes,
+        } = self;
         let in_writing = |fault: Fault| fault.in_writing("ask for free space");
         let at_name = |step| move |fault: Fault| fault.at_name(step);
         // What does not depend on each other is asked at once.
@@ -55,20 +66,20 @@ impl Push for Sftp {
             .then(|| places.server.ask_for_space(&or_slash(&places.root)))
             .transpose()
             .map_err(in_writing)?;
-        places.make_shard(shard_of(name))?;
+        places.make_shard(shard_of(&name))?;
         let shard = places
-            .open_to_sync(shard_of(name))
+            .open_to_sync(shard_of(&name))
             .map_err(at_name(OPENING))?;
-        let asked = places.ask_for_temporary(name).map_err(at_name(MAKING))?;
+        let asked = places.ask_for_temporary(&name).map_err(at_name(MAKING))?;
         let asked = asked.handle();
-        let temporary = match places.make_temporary(name, asked) {
+        let temporary = match places.make_temporary(&name, asked) {
             Ok(temporary) => temporary,
             Err(fault) => return Err(places.no_room_or(fault, length_bytes, MAKING)),
         };
         let mut upload = SftpUpload {
-            places: Arc::clone(places),
-            naming: Arc::clone(&self.naming),
-            name: *name,
+            places: Arc::clone(&places),
+            naming,
+            name,
             temporary: Some(temporary),
             shard: None,
             unconfirmed: VecDeque::new(),
@@ -79,7 +90,9 @@ impl Push for Sftp {
         }
         let space = space.map(|space| places.server.space_of(space)).transpose();
         if let Some(space) = space.map_err(in_writing)?.flatten() {
-            let least = RESERVE_BYTES.saturating_add(length_bytes.into());
+            let least = RESERVE_BYTES
+                .saturating_add(length_bytes.into())
+                .saturating_add(other_bytes);
             if space.limited && space.free_bytes < least {
                 return Err(StoreError::Full {
                     free_mib: Some(free_mib(space.free_bytes)),
@@ -91,7 +104,7 @@ impl Push for Sftp {
 }
 
 impl Places {
-    /// Makes the folder of a blob, durably, unless it is there.
+    /// Makes the folder of a blob, durably, unless it is known to be there.
     fn make_shard(&self, shard: u8) -> Result<(), StoreError> {
         let at_name = |fault: Fault| fault.at_name(OPENING);
         if known(&self.shards).contains(&shard) {
@@ -100,11 +113,7 @@ impl Places {
         let path = self.shard_path(shard);
         let making = self.server.make_folder(&path).map_err(at_name)?;
         match making.status() {
-            Ok(()) => {
-                if self.syncs_folders {
-                    syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
-                }
-            }
+            Ok(()) => {}
             Err(fault) => match self.server.look(&path).map_err(at_name)? {
                 Some(found) if found.is_folder() == Some(false) => {
                     return Err(StoreError::Foreign { step: OPENING });
@@ -112,6 +121,10 @@ impl Places {
                 Some(_) => {}
                 None => return Err(self.no_room_or(fault, 0, OPENING)),
             },
+        }
+        // Whoever made it may not have come to this.
+        if self.syncs_folders {
+            syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
         }
         known(&self.shards).insert(shard);
         Ok(())
@@ -137,8 +150,9 @@ impl Places {
     }
 }
 
-impl Upload for SftpUpload {
-    fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+impl SftpUpload {
+    /// Appends bytes to the blob.
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
         for block in piece.chunks(BLOCK_BYTES as usize) {
             self.write_block(block)
                 .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, WRITING))?;
@@ -146,7 +160,8 @@ impl Upload for SftpUpload {
         Ok(())
     }
 
-    fn finish(mut self) -> Result<Placed, StoreError> {
+    /// Gives the blob its name if the name is free, and returns when the outcome is durable.
+    pub(super) fn finish(mut self) -> Result<Placed, StoreError> {
         while let Some(ticket) = self.unconfirmed.pop_front() {
             ticket
                 .status()
@@ -295,7 +310,7 @@ impl SftpUpload {
 
     fn same_bytes(&self, ours: &Handle, taken: &Handle, end_bytes: u64) -> Result<bool, Fault> {
         let server = &self.places.server;
-        let (mut ours_blocks, mut taken_blocks) = (Blocks::default(), Blocks::default());
+        let (mut ours_blocks, mut taken_blocks) = (Blocks::alone(), Blocks::alone());
         let mut offset_bytes = 0;
         let (mut ours_bytes, mut taken_bytes) =
             (vec![0; BLOCK_BYTES as usize], vec![0; BLOCK_BYTES as usize]);

@@ -14,7 +14,7 @@ use tracing::warn;
 use wyng_wire::{BlobName, OpenStatus, Service};
 use zeroize::Zeroizing;
 
-use super::buffered::Turns;
+use super::turns::Turns;
 use super::{Prune, StoreError, WebdavAddress};
 use crate::net::{Credentials, Network, Prepared};
 use folder::{Ask, Folder, encode_base64, open_status};

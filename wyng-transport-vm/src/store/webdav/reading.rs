@@ -12,7 +12,7 @@ use super::Webdav;
 use super::folder::{Ask, Folder, is_shard, path_of};
 use crate::net::{Answer, Faced, Http, Patience};
 use crate::store::range::{Range, RangeBlob, Source, place_of};
-use crate::store::{Fetch, Opened, StoreError, Wanted};
+use crate::store::{Fetch, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
 
 const LISTING: &str = "list the blobs";
 const READING: &str = "read a blob";
@@ -26,6 +26,8 @@ pub(crate) struct RemoteFile {
 
 impl Fetch for Webdav {
     type Blob = RangeBlob<RemoteFile>;
+
+    const REQUESTS_AT_ONCE: usize = NETWORK_REQUESTS_AT_ONCE;
 
     fn list<E>(&self, mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>) -> Result<bool, E> {
         let complete = Cell::new(true);

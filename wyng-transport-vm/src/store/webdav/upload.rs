@@ -12,7 +12,7 @@ use super::Webdav;
 use super::folder::{Ask, Folder, incoming_path_of, path_of};
 use crate::net::{Faced, Patience, is_passing, retry_after};
 use crate::store::buffered::Buffered;
-use crate::store::{Placed, Push, Reserve, StoreError};
+use crate::store::{NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const NAMING: &str = "name a blob";
@@ -23,6 +23,8 @@ const TRIES_MAX: u32 = 4;
 impl Push for Webdav {
     type Upload = Buffered;
 
+    const BODIES_AT_ONCE: usize = NETWORK_BODIES_AT_ONCE;
+
     fn begin(
         &self,
         name: &BlobName,
@@ -31,7 +33,7 @@ impl Push for Webdav {
     ) -> Result<Buffered, StoreError> {
         let (folder, name) = (Arc::clone(&self.folder), *name);
         let handle = self.network.handle();
-        let turn = self.turns.take(&handle, &name);
+        let turn = self.turns.take(&name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
             handle.spawn(async move {
                 let _turn = turn;

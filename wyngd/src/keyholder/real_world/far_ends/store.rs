@@ -25,6 +25,8 @@ use wyng_engine::world::{
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
 /// bounds the memory.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
+/// Maximum number of names that are looked up at a time.
+const STATS_AHEAD: usize = 64;
 /// Number of buffers that are kept for the next blobs: one is filled while another is named.
 const SPARE_BUFFERS: usize = 2;
 
@@ -273,13 +275,30 @@ impl Store for FarEnds {
     }
 
     fn stat(&mut self, name: BlobName) -> Result<Found, Failure> {
+        let found = self.stat_each(&[name])?;
+        found
+            .first()
+            .copied()
+            .ok_or_else(|| Failure::internal("a name was not looked up"))
+    }
+
+    fn stat_each(&mut self, names: &[BlobName]) -> Result<Vec<Found>, Failure> {
         self.control.with(|control| control.prompts.work_begins());
-        self.control.with(Control::unless_cancelled)?;
-        self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
-        match self.fetch_message()?.message {
-            TransportToKeyholder::Stated(found) => Ok(found),
-            _ => Err(broken(&Fatal::Unexpected("transport"))),
+        let mut found = Vec::with_capacity(names.len());
+        // What waits in the wires is bounded, so that neither end waits for the other to read.
+        for names in names.chunks(STATS_AHEAD) {
+            self.control.with(Control::unless_cancelled)?;
+            for name in names {
+                self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
+            }
+            for _ in names {
+                match self.fetch_message()?.message {
+                    TransportToKeyholder::Stated(stated) => found.push(stated),
+                    _ => return Err(broken(&Fatal::Unexpected("transport"))),
+                }
+            }
         }
+        Ok(found)
     }
 
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
