@@ -14,8 +14,8 @@ pub struct Seen {
     pub number: usize,
     /// The line of its method and the headers.
     pub head: String,
-    /// Length of its body, bytes.
-    pub body_bytes: usize,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
@@ -107,7 +107,7 @@ fn serve(
         let request = Seen {
             number: count.fetch_add(1, Ordering::SeqCst),
             head: String::from_utf8_lossy(&head).into_owned(),
-            body_bytes: body.len(),
+            body: body.clone(),
         };
         seen.lock().unwrap().push(request.clone());
         let action = (rule.lock().unwrap())(&request);

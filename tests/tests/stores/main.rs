@@ -9,3 +9,5 @@ mod call;
 mod faults;
 mod jails;
 mod listings;
+mod signatures;
+mod signed;

@@ -12,6 +12,7 @@ use super::args::{
     RestoreArgs, Verb,
 };
 use super::parse::parse_far_end;
+use crate::credentials::StoreCredentials;
 use crate::message::Message;
 
 impl Cli {
@@ -109,8 +110,12 @@ impl Cli {
                     Some(words) => Some(parse_far_end(words)?),
                     None => known.map(|known| known.via.clone()),
                 };
-                create.store_credentials =
-                    credentials(create.credentials.take(), create.store.as_deref(), known);
+                create.store_credentials = credentials(
+                    create.credentials.take(),
+                    create.signed,
+                    create.store.as_deref(),
+                    known,
+                );
                 create.store = create
                     .store
                     .take()
@@ -129,8 +134,12 @@ impl Cli {
                     Some(words) => Some(parse_far_end(words)?),
                     None => known.map(|known| known.via.clone()),
                 };
-                open.store_credentials =
-                    credentials(open.credentials.take(), open.store.as_deref(), known);
+                open.store_credentials = credentials(
+                    open.credentials.take(),
+                    open.signed,
+                    open.store.as_deref(),
+                    known,
+                );
                 open.store = open
                     .store
                     .take()
@@ -207,21 +216,26 @@ impl Cli {
     }
 }
 
-/// The second word, where the first may be left out.
 /// The credentials of the command line, else those of the configuration: these belong to the store
 /// that it names, and to no other.
 fn credentials(
     named: Option<PathBuf>,
+    signed: bool,
     store: Option<&str>,
     known: Option<&Archive>,
-) -> Option<Credentials> {
+) -> Option<StoreCredentials> {
     if let Some(file) = named {
-        return Some(Credentials::All(file.to_string_lossy().into_owned()));
+        let files = Credentials::All(file.to_string_lossy().into_owned());
+        return Some(StoreCredentials { files, signed });
     }
     let known = known.filter(|known| store.is_none_or(|store| store == known.store))?;
-    known.credentials.clone()
+    Some(StoreCredentials {
+        files: known.credentials.clone()?,
+        signed: known.signed,
+    })
 }
 
+/// The second word, where the first may be left out.
 fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
     if second.is_none() {
         *second = first.take();

@@ -4,15 +4,15 @@
 
 use tracing::warn;
 use wyng_wire::{
-    BlobBytes, BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Stat, StatStatus, Stated,
-    TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
+    BlobBytes, BlobName, BytesStatus, Entry, Get, List, ListEnd, ListStatus, PIECE_MAX, Stat,
+    StatStatus, Stated, TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
 };
 
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
 use crate::piece::Piece;
-use crate::store::{Blob, Fetch, Opened, StoreError, Wanted};
+use crate::store::{Blob, Fetch, Given, Opened, StoreError, Wanted};
 
 /// Maximum length of the part of a listing that is sent at once, bytes.
 const LISTING_BYTES: usize = 64 * 1024;
@@ -26,7 +26,7 @@ pub(crate) fn serve<S: Fetch>(
     let mut piece = Piece::new()?;
     while let Some(frame) = input.frame(&mut rules)? {
         match frame {
-            ToHelper::List { request } => list(store, output, request)?,
+            ToHelper::List(asked) => list(store, output, &asked)?,
             ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)?))?,
             ToHelper::Get(get) => send_range(store, output, &get, &mut piece)?,
             // In this service the rules accept nothing else except KEEP_ALIVE.
@@ -36,10 +36,11 @@ pub(crate) fn serve<S: Fetch>(
     Ok(())
 }
 
-fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallError> {
+fn list<S: Fetch>(store: &S, output: &Output, asked: &List<'_>) -> Result<(), CallError> {
+    let request = asked.request;
     let mut count = 0_u64;
     let mut encoded = Vec::with_capacity(LISTING_BYTES);
-    let complete = store.list(|name, length_bytes| {
+    let visit = |name: &BlobName, length_bytes| {
         let entry = ToDaemon::Entry(Entry {
             request,
             name: *name,
@@ -52,17 +53,26 @@ fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallEr
             encoded.clear();
         }
         Ok::<(), CallError>(())
-    })?;
+    };
+    let status = match &asked.page {
+        Some(page) => store.list_page(page.after.as_ref(), &Given::from(&page.signed), visit)?,
+        None if store.list(visit)? => ListStatus::Complete,
+        None => ListStatus::Incomplete,
+    };
     output.send_encoded(&encoded)?;
     output.send(&ToDaemon::ListEnd(ListEnd {
         request,
         count,
-        complete,
+        status,
     }))
 }
 
 fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
-    let (status, length_bytes) = match store.stat(&stat.name) {
+    let found = match &stat.signed {
+        Some(signed) => store.stat_signed(&stat.name, &Given::from(signed)),
+        None => store.stat(&stat.name),
+    };
+    let (status, length_bytes) = match found {
         Ok(Some(length_bytes)) => (StatStatus::Present, length_bytes),
         Ok(None) => (StatStatus::Absent, 0),
         Err(problem) => {
@@ -70,6 +80,7 @@ fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
                 Unread::Refused => StatStatus::Refused,
                 Unread::Failed => StatStatus::Failed,
                 Unread::Foreign => StatStatus::Foreign,
+                Unread::Expired => StatStatus::Expired,
             };
             (status, 0)
         }
@@ -98,6 +109,7 @@ fn send_range<S: Fetch>(
         version: get.version,
         offset_bytes: get.offset_bytes,
         length_bytes: get.length_bytes,
+        given: get.signed.as_ref().map(Given::from),
     };
     match store.open_range(&get.name, &wanted) {
         Ok(Opened::Blob(blob)) => send_pieces(&blob, output, get, piece),
@@ -154,6 +166,7 @@ enum Unread {
     Refused,
     Failed,
     Foreign,
+    Expired,
 }
 
 /// A fault of this blob is reported; a fault that every other blob would meet too ends the call.
@@ -162,13 +175,17 @@ fn unread(problem: StoreError) -> Result<Unread, CallError> {
         StoreError::Failed { .. } | StoreError::Full { .. } | StoreError::Lost { .. } => {
             return Err(problem.into());
         }
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
+        StoreError::Refused { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Expired { .. } => {
             warn!("{problem}")
         }
     }
     Ok(match problem {
         StoreError::Refused { .. } => Unread::Refused,
         StoreError::Foreign { .. } => Unread::Foreign,
+        StoreError::Expired { .. } => Unread::Expired,
         _ => Unread::Failed,
     })
 }
@@ -178,5 +195,6 @@ fn failed(problem: StoreError) -> Result<BytesStatus, CallError> {
         Unread::Refused => BytesStatus::Refused,
         Unread::Failed => BytesStatus::Failed,
         Unread::Foreign => BytesStatus::Foreign,
+        Unread::Expired => BytesStatus::Expired,
     })
 }

@@ -10,10 +10,9 @@ mod range;
 pub(crate) mod s3;
 pub(crate) mod sftp;
 mod traits;
-mod url;
 pub(crate) mod webdav;
 mod xml;
 
-pub(crate) use address::{Address, S3Address, Server, WebdavAddress};
+pub(crate) use address::{Address, WebdavAddress};
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};
+pub(crate) use traits::{Blob, Fetch, Given, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};

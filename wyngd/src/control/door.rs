@@ -345,6 +345,7 @@ mod tests {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
             credentials: None,
+            signed: false,
             via: Via::Ssh("backup".into()),
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),

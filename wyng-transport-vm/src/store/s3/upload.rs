@@ -13,7 +13,7 @@ use super::S3;
 use super::bucket::{Ask, Bucket};
 use crate::net::{Faced, Patience};
 use crate::store::buffered::Buffered;
-use crate::store::{Placed, Push, Reserve, StoreError};
+use crate::store::{Given, Placed, Push, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
@@ -27,24 +27,50 @@ impl Push for S3 {
         length_bytes: u32,
         _: Reserve,
     ) -> Result<Buffered, StoreError> {
+        self.begin_with(name, length_bytes, None)
+    }
+
+    fn begin_signed(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        given: Given,
+    ) -> Result<Buffered, StoreError> {
+        self.begin_with(name, length_bytes, Some(given))
+    }
+}
+
+impl S3 {
+    fn begin_with(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        given: Option<Given>,
+    ) -> Result<Buffered, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
         let handle = self.network.handle();
         let turn = self.turns.take(&handle, name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
             handle.spawn(async move {
                 let _turn = turn;
-                bucket.put(&key, body).await
+                bucket.put(&key, body, given.as_ref()).await
             })
         })
     }
 }
 
 impl Bucket {
-    async fn put(&self, key: &str, body: Bytes) -> Result<Placed, StoreError> {
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        given: Option<&Given>,
+    ) -> Result<Placed, StoreError> {
         let ask = Ask {
             headers: &[("if-none-match", "*")],
-            sha256: wyng_s3::sha256(&body),
+            sha256: given.map_or_else(|| wyng_s3::sha256(&body), |given| given.body_sha256),
             body: body.clone(),
+            signature: given.map(|given| &given.signature),
             // Another write of the same key is under way.
             passing: Some(StatusCode::CONFLICT),
             ..Ask::new(STORING, "PUT", key)
@@ -61,6 +87,10 @@ impl Bucket {
                     let _ = self.refusal(STORING, answer).await;
                 }
                 _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
+            }
+            // The daemon signed no request to read, and knows what that means.
+            if given.is_some() {
+                return Ok(Placed::Unknown);
             }
             // Also what an earlier try stored, whose answer was lost.
             if let Some(placed) = self.compare(key, &body).await? {
