@@ -265,6 +265,7 @@ fn belongs(status: ReceiptStatus, service: Service) -> bool {
         | ReceiptStatus::ExistsSame
         | ReceiptStatus::ExistsDifferent
         | ReceiptStatus::ExistsUnknown
-        | ReceiptStatus::Full => service == Service::Push,
+        | ReceiptStatus::Full
+        | ReceiptStatus::Lax => service == Service::Push,
     }
 }

@@ -73,6 +73,9 @@ byte_enum! {
         /// The store takes the time of the signature for wrong. An earlier try of the same request,
         /// whose answer was lost, may have had its effect. The call continues.
         Expired = 10,
+        /// The store also does what was not signed. Only for the first PUT of a call that makes a
+        /// store, which tries it.
+        Lax = 11,
     }
 }
 

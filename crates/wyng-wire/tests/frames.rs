@@ -685,10 +685,10 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         ToDaemon::decode(&receipt),
         Err(DecodeError::UnknownStatus(0))
     );
-    receipt[16] = 11;
+    receipt[16] = 12;
     assert_eq!(
         ToDaemon::decode(&receipt),
-        Err(DecodeError::UnknownStatus(11))
+        Err(DecodeError::UnknownStatus(12))
     );
 }
 

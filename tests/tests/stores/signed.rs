@@ -99,7 +99,8 @@ fn an_archive_lives_though_no_helper_has_a_key_and_none_is_in_the_pipe() {
         return;
     };
     let sandbox = sandbox(&server);
-    let url = server.url("store");
+    let proxy = Proxy::strict(server.port(), |_| Action::Pass);
+    let url = server.url_through(proxy.port(), "store");
     live(&sandbox, &url);
 
     // More names than a page has.
@@ -178,6 +179,31 @@ fn is_asked_once(seen: &Seen) -> bool {
 }
 
 #[test]
+fn a_service_that_also_does_what_was_not_signed_is_refused_when_an_archive_is_made() {
+    let test = "a_service_that_also_does_what_was_not_signed_is_refused_when_an_archive_is_made";
+    let Some(server) = Server::start(Kind::S3, test) else {
+        return;
+    };
+    // The server of the tests copies an object for whoever adds a header.
+    let heeds_headers = sandbox(&server);
+    let refused = create(&heeds_headers, &server.url("store"));
+    assert_eq!(refused.expect(1).codes(), ["store-lax"]);
+    // One that does not compare a body with its hash.
+    let ok = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+    let proxy = Proxy::strict(server.port(), |seen| {
+        if seen.is("PUT") {
+            Action::Answer(ok.into())
+        } else {
+            Action::Pass
+        }
+    });
+    let takes_bytes = sandbox(&server);
+    let refused = create(&takes_bytes, &server.url_through(proxy.port(), "other"));
+    assert_eq!(refused.expect(1).codes(), ["store-lax"]);
+    assert_eq!(proxy.seen().iter().filter(|seen| seen.is("PUT")).count(), 1);
+}
+
+#[test]
 fn every_request_is_signed_again_where_its_time_was_refused() {
     let test = "every_request_is_signed_again_where_its_time_was_refused";
     let Some(server) = Server::start(Kind::S3, test) else {
@@ -185,7 +211,7 @@ fn every_request_is_signed_again_where_its_time_was_refused() {
     };
     let sandbox = sandbox(&server);
     let refused: Mutex<BTreeSet<String>> = Mutex::default();
-    let proxy = Proxy::start(server.port(), move |seen| {
+    let proxy = Proxy::strict(server.port(), move |seen| {
         let line = seen.head.lines().next().unwrap_or_default();
         let range = seen.head.lines().find(|line| line.starts_with("range"));
         let request = format!("{line} {range:?}");
@@ -209,7 +235,7 @@ fn a_clock_that_stays_wrong_ends_the_command_after_three_more_signatures() {
         return;
     };
     let sandbox = sandbox(&server);
-    let proxy = Proxy::start(server.port(), |_| Action::Pass);
+    let proxy = Proxy::strict(server.port(), |_| Action::Pass);
     create(&sandbox, &server.url_through(proxy.port(), "store")).success();
     sandbox.image("disk.img", 100_000, 1);
     let year = jiff::Timestamp::now().strftime("%Y").to_string();
@@ -219,7 +245,7 @@ fn a_clock_that_stays_wrong_ends_the_command_after_three_more_signatures() {
         ("GET /disks?", &["verify", "home"], 1),
     ] {
         let before = proxy.seen().len();
-        proxy.set_rule(move |seen| {
+        proxy.set_strict_rule(move |seen| {
             let is_look = method.ends_with('?') || !is_asked_once(seen);
             if seen.head.starts_with(method) && is_look {
                 expired()
@@ -241,7 +267,7 @@ fn a_clock_that_stays_wrong_ends_the_command_after_three_more_signatures() {
         let first = lines.iter().filter(|line| *line == &lines[0]).count();
         assert_eq!(first, tries, "{method}: {lines:?}");
     }
-    proxy.set_rule(|_| Action::Pass);
+    proxy.set_strict_rule(|_| Action::Pass);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     sandbox.wyng(&["verify", "home", "--deep"]).success();
 }
@@ -268,13 +294,13 @@ fn where_an_answer_is_lost_a_pack_counts_as_stored_and_a_commit_is_settled_by_op
         return;
     };
     let sandbox = sandbox(&server);
-    let proxy = Proxy::start(server.port(), loses_answers(|seen| seen.is("PUT")));
+    let proxy = Proxy::strict(server.port(), loses_answers(|seen| seen.is("PUT")));
     // Making an archive reads back what it cannot tell.
     create(&sandbox, &server.url_through(proxy.port(), "store")).success();
 
     let image = sandbox.image("disk.img", IMAGE_BYTES, 1);
     let is_pack = |seen: &Seen| seen.is("PUT") && seen.body.len() > 100_000;
-    proxy.set_rule(loses_answers(is_pack));
+    proxy.set_strict_rule(loses_answers(is_pack));
     let before = server.files("store").len();
     let backup = sandbox.wyng(&["backup", "home", "disk.img"]);
     backup.success();
@@ -284,10 +310,10 @@ fn where_an_answer_is_lost_a_pack_counts_as_stored_and_a_commit_is_settled_by_op
     assert!(stored < packs, "none was stored under another name");
 
     write_at(&image, 0, &noise(10_000, 9));
-    proxy.set_rule(loses_answers(|seen| seen.is("PUT")));
+    proxy.set_strict_rule(loses_answers(|seen| seen.is("PUT")));
     let unsettled = sandbox.wyng(&["backup", "home", "disk.img"]);
     assert_eq!(unsettled.codes(), ["commit-unsettled"]);
-    proxy.set_rule(|_| Action::Pass);
+    proxy.set_strict_rule(|_| Action::Pass);
     sandbox.wyng(&["archive", "open", "home"]).success();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     let newest = std::fs::read(&image).unwrap();
@@ -304,7 +330,7 @@ fn an_archive_whose_making_was_cut_is_made_by_the_same_command() {
     };
     let sandbox = sandbox(&server);
     let puts = std::sync::atomic::AtomicUsize::new(0);
-    let proxy = Proxy::start(server.port(), move |seen| {
+    let proxy = Proxy::strict(server.port(), move |seen| {
         let put = puts.fetch_add(
             usize::from(seen.is("PUT")),
             std::sync::atomic::Ordering::SeqCst,
@@ -318,7 +344,7 @@ fn an_archive_whose_making_was_cut_is_made_by_the_same_command() {
     let url = server.url_through(proxy.port(), "store");
     assert_eq!(create(&sandbox, &url).codes(), ["store-denied"]);
     assert!(!server.files("store").is_empty(), "its slot is there");
-    proxy.set_rule(|_| Action::Pass);
+    proxy.set_strict_rule(|_| Action::Pass);
     create(&sandbox, &url).success();
     sandbox.image("disk.img", 100_000, 1);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();

@@ -178,7 +178,8 @@ fn unread(problem: StoreError) -> Result<Unread, CallError> {
         StoreError::Refused { .. }
         | StoreError::Foreign { .. }
         | StoreError::Unusable { .. }
-        | StoreError::Expired { .. } => {
+        | StoreError::Expired { .. }
+        | StoreError::Lax { .. } => {
             warn!("{problem}")
         }
     }

@@ -81,9 +81,10 @@ fn settle<S: Prune>(
 fn delete_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
-            ReceiptStatus::Refused
-        }
+        StoreError::Refused { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Lax { .. } => ReceiptStatus::Refused,
         StoreError::Expired { .. } => ReceiptStatus::Expired,
         StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Lost { .. } => {
             ReceiptStatus::Failed

@@ -220,6 +220,7 @@ fn put_status(problem: &StoreError) -> ReceiptStatus {
         StoreError::Foreign { .. } => ReceiptStatus::ExistsDifferent,
         StoreError::Unusable { .. } => ReceiptStatus::ExistsUnknown,
         StoreError::Expired { .. } => ReceiptStatus::Expired,
+        StoreError::Lax { .. } => ReceiptStatus::Lax,
         StoreError::Failed { .. } | StoreError::Lost { .. } => ReceiptStatus::Failed,
     }
 }

@@ -216,6 +216,8 @@ pub enum PutAnswer {
     Failed,
     /// The store takes the time of the signature for wrong.
     Expired,
+    /// The store also does what was not signed.
+    Lax,
 }
 
 /// The answer to a DELETE.

@@ -103,6 +103,15 @@ macro_rules! store_failures {
         next: "Leave out --signed (in the configuration: signed), or name a store at s3://.",
     }
 
+    /// The store also does what this machine did not sign.
+    StoreLax { store: String } = {
+        code: "store-lax", exit: Failed,
+        what: ("the store {store} accepts bytes or headers that were not signed"),
+        safe: Safe::Always("No archive was made."),
+        next: "Signed requests do not bind the network qube there: use another service, or leave \
+               out --signed and give push, fetch and prune a key each (docs/stores.md).",
+    }
+
     /// The store takes the time of this machine's signatures for wrong.
     StoreClock { store: String } = {
         code: "store-clock", exit: Unreachable,

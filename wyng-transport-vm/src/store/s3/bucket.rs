@@ -3,6 +3,7 @@
 //! refusals in words of the store.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::body::Bytes;
@@ -25,6 +26,8 @@ pub(super) struct Bucket {
     pub(super) http: Arc<Http>,
     pub(super) address: S3Address,
     pub(super) key: Option<AccessKey>,
+    /// The next PUT also tries whether the server keeps to what is signed.
+    pub(super) probes: AtomicBool,
 }
 
 /// A request to the bucket.
@@ -41,6 +44,8 @@ pub(super) struct Ask<'a> {
     pub(super) sha256: [u8; 32],
     /// The daemon's signature of this very request.
     pub(super) signature: Option<&'a Signature>,
+    /// A header that is sent and not signed.
+    pub(super) unsigned: Option<(&'a str, &'a str)>,
     /// A status, beside those that always do, that may pass.
     pub(super) passing: Option<StatusCode>,
 }
@@ -57,6 +62,7 @@ impl<'a> Ask<'a> {
             body: Bytes::new(),
             sha256: wyng_s3::sha256(b""),
             signature: None,
+            unsigned: None,
             passing: None,
         }
     }
@@ -113,6 +119,9 @@ impl Bucket {
             };
             let mut request = Request::builder().method(ask.method).uri(signed.target);
             for (name, value) in signed.headers {
+                request = request.header(name, value);
+            }
+            if let Some((name, value)) = ask.unsigned {
                 request = request.header(name, value);
             }
             request.body(Sent::new(ask.body.clone())).ok()

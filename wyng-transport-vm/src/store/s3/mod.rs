@@ -9,6 +9,7 @@ mod upload;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 use tracing::warn;
@@ -108,6 +109,7 @@ impl S3 {
         let bucket = Arc::new(Bucket {
             http: network.http(),
             address,
+            probes: AtomicBool::new(create && key.is_none()),
             key,
         });
         let holds = network

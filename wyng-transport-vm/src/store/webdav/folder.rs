@@ -269,9 +269,10 @@ pub(super) fn open_status(problem: &StoreError) -> OpenStatus {
             _ => OpenStatus::Unreachable,
         },
         StoreError::Lost { .. } => OpenStatus::Unreachable,
-        StoreError::Foreign { .. } | StoreError::Unusable { .. } | StoreError::Expired { .. } => {
-            OpenStatus::Failed
-        }
+        StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Expired { .. }
+        | StoreError::Lax { .. } => OpenStatus::Failed,
     }
 }
 

@@ -575,6 +575,7 @@ fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
         },
         ReceiptStatus::Refused => PutAnswer::Refused,
         ReceiptStatus::Expired => PutAnswer::Expired,
+        ReceiptStatus::Lax => PutAnswer::Lax,
         ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
     })

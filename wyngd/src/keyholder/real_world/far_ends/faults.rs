@@ -31,6 +31,7 @@ pub(super) fn kept(answer: PutAnswer, are_signed: bool, store: &str) -> Result<K
         PutAnswer::Full { free_mib } => Err(full(store(), free_mib)),
         PutAnswer::Refused => Err(Failure::StoreDenied { store: store() }),
         PutAnswer::Failed => Err(Failure::StoreFailed { store: store() }),
+        PutAnswer::Lax => Err(Failure::StoreLax { store: store() }),
         PutAnswer::Expired => Err(Failure::FarEndProtocol),
     }
 }
