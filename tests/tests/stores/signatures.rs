@@ -3,7 +3,7 @@
 //! that has seen them can do with them. The server checks signatures.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -377,14 +377,22 @@ fn only_s3_takes_signatures() {
 /// Sends a request as it is, past every helper; the status and the text of the answer.
 fn send(port: u16, head: &str, body: &[u8]) -> (u16, String) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let head = head.replacen("\r\n", "\r\nconnection: close\r\n", 1);
     stream.write_all(head.as_bytes()).unwrap();
     let _ = stream.write_all(body);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    let answer = String::from_utf8_lossy(&answer).into_owned();
-    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, answer)
+    let mut answer = BufReader::new(stream);
+    let (mut text, mut length) = (String::new(), 0);
+    while !text.ends_with("\r\n\r\n") {
+        assert_ne!(answer.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    for line in text.to_ascii_lowercase().lines() {
+        if let Some(value) = line.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+    }
+    let mut body = vec![0; if head.starts_with("HEAD ") { 0 } else { length }];
+    answer.read_exact(&mut body).unwrap();
+    let status = text.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, text + &String::from_utf8_lossy(&body))
 }
 
 /// The request of a helper with this method; there is exactly one.
