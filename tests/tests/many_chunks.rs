@@ -20,9 +20,9 @@ use wyng_engine::cache::{Location, Stored};
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{Roots, mark_alive};
 use wyng_engine::world::{
-    ChangePage, Client, Clock, Deleted, Errno, Fetched, Found, Kept, OpenStore, Parts, Place,
-    Random, Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
-    World,
+    ChangePage, Client, Clock, Deleted, Doomed, Errno, Fetched, Found, Kept, OpenStore, Parts,
+    Place, Random, Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes,
+    Wait, World,
 };
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
@@ -357,7 +357,7 @@ impl Store for TakesAll {
         panic!("this store takes every name")
     }
 
-    fn delete(&mut self, _: BlobName) -> Result<(), Failure> {
+    fn delete(&mut self, _: Doomed) -> Result<(), Failure> {
         panic!("a backup deletes nothing")
     }
 

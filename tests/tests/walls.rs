@@ -100,6 +100,7 @@ const WALLS: [Wall; 12] = [
             "wyng-engine",
             "wyng-jail",
             "wyng-origin",
+            "wyng-s3",
             "wyng-snapshot",
             "wyng-wire",
         ],
@@ -586,8 +587,47 @@ fn only_the_keyholder_knows_the_format_and_its_keys() {
 }
 
 #[test]
+fn only_the_keyholder_signs_requests() {
+    let mut signers = 0;
+    for (name, source) in sources() {
+        if name.starts_with("wyngd/src/") && words(&code(&source)).any(|word| word == "wyng_s3") {
+            assert_eq!(role_of(&name), Some("keyholder"), "{name}");
+            signers += 1;
+        }
+    }
+    assert!(signers > 0);
+}
+
+#[test]
+fn only_the_guard_makes_a_name_that_may_be_deleted() {
+    let mut makers = Vec::new();
+    for (name, source) in sources() {
+        let is_program = name.starts_with("crates/") || name.starts_with("wyngd/src/");
+        if is_program && words(&code(&source)).any(|word| word == "by_the_guard") {
+            makers.push(name);
+        }
+    }
+    makers.sort();
+    let (guard, world) = (
+        "crates/wyng-engine/src/space/guard.rs",
+        "crates/wyng-engine/src/world/store.rs",
+    );
+    assert_eq!(makers, [guard, world], "the second one defines it");
+    let guard = std::fs::read_to_string(root().join(guard)).unwrap();
+    assert_eq!(guard.matches("by_the_guard").count(), 1, "behind the check");
+}
+
+#[test]
 fn only_the_transport_decodes_what_the_far_end_says() {
-    let harmless = BTreeSet::from(["BlobName", "RESERVE_BYTES", "Service"]);
+    // Beside names and limits, the form in which a signature goes out.
+    let harmless = BTreeSet::from([
+        "BlobName",
+        "KEY_ID_MAX",
+        "RESERVE_BYTES",
+        "Service",
+        "Signed",
+        "TOKEN_MAX",
+    ]);
     let mut decoders = 0;
     for (name, source) in sources()
         .into_iter()

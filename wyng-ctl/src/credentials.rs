@@ -13,6 +13,15 @@ use zeroize::Zeroizing;
 /// Maximum length of all credentials, bytes; the daemon takes no more.
 const MAX_BYTES: usize = 8 * 1024;
 
+/// Where a store's credentials are, and who uses them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct StoreCredentials {
+    /// The files.
+    pub(crate) files: Credentials,
+    /// This machine signs each request with them; otherwise the far end gets them.
+    pub(crate) signed: bool,
+}
+
 /// Why there are no credentials.
 #[derive(Debug)]
 pub(crate) enum NoCredentials {
@@ -37,9 +46,12 @@ impl fmt::Display for NoCredentials {
 }
 
 /// A pipe with the text of the files; those of one service behind its name.
-pub(crate) fn as_pipe(credentials: &Credentials) -> Result<OwnedFd, NoCredentials> {
+pub(crate) fn as_pipe(credentials: &StoreCredentials) -> Result<OwnedFd, NoCredentials> {
     let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX_BYTES));
-    match credentials {
+    if credentials.signed {
+        text.extend_from_slice(b"signed\n");
+    }
+    match &credentials.files {
         Credentials::All(file) => append(&mut text, file)?,
         Credentials::PerService { push, fetch, prune } => {
             for (service, file) in [("push", push), ("fetch", fetch), ("prune", prune)] {

@@ -37,7 +37,7 @@ use store::directory::Directory;
 use store::s3::{self, S3};
 use store::sftp::{self, Sftp};
 use store::webdav::{self, Webdav};
-use store::{Address, Fetch, Prune, Push};
+use store::{Address, Fetch, Given, Prune, Push};
 
 /// Requested size of each pipe, bytes: one piece. A socket, or the limit of an ordinary user, gives
 /// less, which works too.
@@ -94,6 +94,9 @@ fn call(service: Service) -> Result<(), CallError> {
     let Some((address, credentials)) = Address::parse(&destination.bytes) else {
         return Err(call.refuse(BAD_DESTINATION));
     };
+    if destination.given.is_some() && !matches!(address, Address::S3(_)) {
+        return Err(call.refuse(BAD_DESTINATION));
+    }
     let scheme = address.scheme();
     match address {
         Address::Folder(folder) => {
@@ -106,7 +109,7 @@ fn call(service: Service) -> Result<(), CallError> {
             call.serve(store, scheme, free_mib)
         }
         Address::S3(address) => {
-            let unopened = s3::Unopened::new(address, credentials)
+            let unopened = s3::Unopened::new(address, credentials, destination.given)
                 .map_err(|status| call.refuse_because(status))?;
             drop(destination.bytes);
             jail::before_the_network(service, unopened.port());
@@ -191,6 +194,8 @@ fn widen(input: &Input, output: &Output) {
 /// What OPEN says. Its bytes may hold credentials, and are wiped when they are dropped.
 struct Destination {
     create: bool,
+    /// The signature of the first request, in a call whose requests come signed.
+    given: Option<Given>,
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -201,6 +206,7 @@ fn expect_open(input: &mut Input, rules: &mut ToHelperRules) -> Result<Destinati
             ToHelper::Open(open) => {
                 break Destination {
                     create: open.create,
+                    given: open.signed.as_ref().map(Given::from),
                     bytes: Zeroizing::new(open.destination.to_vec()),
                 };
             }

@@ -21,6 +21,8 @@ pub struct Archive {
     pub store: String,
     /// Where the store's credentials are, if it asks for any.
     pub credentials: Option<Credentials>,
+    /// Requests to the store are signed on this machine, and the far end gets no credentials.
+    pub signed: bool,
     /// How the far end is reached.
     pub via: Via,
     /// How the far end is reached through which what was pushed is checked; `None`: `via`.
@@ -51,6 +53,19 @@ pub enum Credentials {
         /// What deletes.
         prune: Option<String>,
     },
+}
+
+impl Credentials {
+    /// Whether every place is a file of this machine, so that it can sign with what is there.
+    fn are_here(&self) -> bool {
+        let is_here = |place: &String| !place.starts_with("vm:");
+        match self {
+            Self::All(all) => is_here(all),
+            Self::PerService { push, fetch, prune } => {
+                [push, fetch, prune].into_iter().flatten().all(is_here)
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -131,6 +146,7 @@ pub struct Warn {
 pub(crate) struct WrittenArchive {
     store: Spanned<String>,
     credentials: Option<Spanned<WrittenCredentials>>,
+    signed: Option<Spanned<bool>>,
     via: Option<Spanned<String>>,
     verify_via: Option<Spanned<String>>,
     #[serde(default)]
@@ -206,15 +222,33 @@ impl WrittenArchive {
             .minimum_age
             .and_then(|text| found.check(positive(&text, parse_secs, "\"14d\"")));
         let keep_volumes = self.keep_volumes.into_iter();
+        let credentials = self
+            .credentials
+            .map(|written| WrittenCredentials::check(written, found));
+        let signed = self.signed.as_ref().filter(|signed| *signed.as_ref());
+        if let Some(signed) = signed {
+            if !self.store.as_ref().starts_with("s3:") {
+                found.note(
+                    signed,
+                    "requests to this store cannot be signed".into(),
+                    "Remove `signed`, or name a store at s3://.",
+                );
+            } else if !credentials.as_ref().is_some_and(Credentials::are_here) {
+                found.note(
+                    signed,
+                    "this machine has no credentials with which it could sign".into(),
+                    "Name a file of this machine: credentials = \"/absolute/path\".",
+                );
+            }
+        }
         Archive {
             keep: self.keep.check(found),
             keep_volumes: keep_volumes
                 .map(|(volume, keep)| (volume, keep.check(found)))
                 .collect(),
             minimum_age_secs: minimum_age.unwrap_or(0),
-            credentials: self
-                .credentials
-                .map(|written| WrittenCredentials::check(written, found)),
+            signed: signed.is_some(),
+            credentials,
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
             verify_via,

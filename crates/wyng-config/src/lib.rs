@@ -249,6 +249,21 @@ mod tests {
                 "is no absolute path",
             ),
             (
+                "[archives.home]\nstore = \"webdavs://host/x\"\ncredentials = \"/c\"\nsigned = true\n",
+                4,
+                "cannot be signed",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\nsigned = true\ncredentials = \"vm:nas\"\n",
+                3,
+                "no credentials with which it could sign",
+            ),
+            (
+                "[archives.home]\nstore = \"s3://b\"\nsigned = true\n",
+                3,
+                "no credentials with which it could sign",
+            ),
+            (
                 "[archives.home]\nstore = \"dir:/mnt\"\nvia = \"ssh:\"\n",
                 3,
                 "is no far end",

@@ -113,6 +113,10 @@ impl<'a> Fields<'a> {
         self.array().map(u8::from_le_bytes)
     }
 
+    pub(crate) fn u16(&mut self) -> Result<u16, DecodeError> {
+        self.array().map(u16::from_le_bytes)
+    }
+
     pub(crate) fn u32(&mut self) -> Result<u32, DecodeError> {
         self.array().map(u32::from_le_bytes)
     }
@@ -156,6 +160,19 @@ impl<'a> Fields<'a> {
 
     pub(crate) fn remainder(self) -> &'a [u8] {
         self.0
+    }
+
+    /// Splits off the last `length` bytes.
+    pub(crate) fn split_end(self, length: usize) -> Result<(Self, Self), DecodeError> {
+        let before = self.0.len().checked_sub(length);
+        let (before, end) = before
+            .and_then(|before| self.0.split_at_checked(before))
+            .ok_or(DecodeError::Truncated)?;
+        Ok((Self(before), Self(end)))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub(crate) fn end(self) -> Result<(), DecodeError> {

@@ -12,7 +12,7 @@ use crate::Service;
 pub const MAGIC: [u8; 8] = *b"\xf7wyng\r\n\0";
 
 /// The version of the pipe's protocol. Both ends must have the same version.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes of a HELLO.
 pub const HELLO_BYTES: usize = 16;

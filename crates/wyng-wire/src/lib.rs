@@ -29,6 +29,7 @@ mod hello;
 mod name;
 mod rules;
 mod service;
+mod signed;
 mod tally;
 mod to_daemon;
 mod to_helper;
@@ -38,12 +39,13 @@ pub use hello::{HELLO_BYTES, Hello, HelloError, MAGIC, VERSION};
 pub use name::BlobName;
 pub use rules::{OutOfPhase, ToDaemonRules, ToHelperRules};
 pub use service::Service;
+pub use signed::{KEY_ID_MAX, Signed, TOKEN_MAX};
 pub use tally::Tally;
 pub use to_daemon::{
-    BlobBytes, BytesStatus, Entry, ListEnd, OpenStatus, Opened, Receipt, ReceiptStatus, StatStatus,
-    Stated, ToDaemon,
+    BlobBytes, BytesStatus, Entry, ListEnd, ListStatus, OpenStatus, Opened, Receipt, ReceiptStatus,
+    StatStatus, Stated, ToDaemon,
 };
-pub use to_helper::{Delete, Get, Open, Put, Stat, ToHelper};
+pub use to_helper::{Delete, Get, List, Open, Page, Put, Stat, ToHelper};
 
 /// Length of the header of every frame except HELLO, bytes: kind, three zeros, length of the rest
 /// as u32.
@@ -52,9 +54,12 @@ pub const HEADER_BYTES: usize = 8;
 /// Maximum length of a store's address in OPEN, bytes: the longest path that Linux accepts.
 pub const DESTINATION_MAX: usize = 4096;
 
-/// Maximum length of a frame that the daemon sends, bytes: an OPEN. The header counts, a body does
-/// not.
-pub const TO_HELPER_MAX: usize = 4112;
+/// Maximum length of the signature of a request, bytes.
+pub const SIGNED_MAX: usize = 3072;
+
+/// Maximum length of a frame that the daemon sends, bytes: an OPEN with a signature. The header
+/// counts, a body does not.
+pub const TO_HELPER_MAX: usize = 7184;
 
 /// Maximum length of a frame that the helper sends, bytes: an ENTRY. The header counts, a body does
 /// not.

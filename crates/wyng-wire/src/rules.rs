@@ -47,6 +47,8 @@ enum Phase {
 pub struct ToHelperRules {
     service: Service,
     phase: Phase,
+    /// OPEN said that requests come signed.
+    are_signed: bool,
     last_number: u64,
     received: Tally,
 }
@@ -57,6 +59,7 @@ impl ToHelperRules {
         Self {
             service,
             phase: Phase::Opening,
+            are_signed: false,
             last_number: 0,
             received: Tally {
                 count: 0,
@@ -72,7 +75,10 @@ impl ToHelperRules {
             return Err(OutOfPhase::Frame);
         }
         match frame {
-            ToHelper::Open(_) => self.phase = Phase::Serving,
+            ToHelper::Open(open) => {
+                self.phase = Phase::Serving;
+                self.are_signed = open.signed.is_some();
+            }
             ToHelper::Put(put) => {
                 self.follows(put.number)?;
                 self.received.add(&put.name);
@@ -81,7 +87,7 @@ impl ToHelperRules {
                 self.follows(delete.number)?;
                 self.received.add(&delete.name);
             }
-            ToHelper::List { request } => self.follows(*request)?,
+            ToHelper::List(list) => self.follows(list.request)?,
             ToHelper::Stat(stat) => self.follows(stat.request)?,
             ToHelper::Get(get) => self.follows(get.request)?,
             ToHelper::End(sent) if *sent != self.received => return Err(OutOfPhase::Tally),
@@ -95,14 +101,25 @@ impl ToHelperRules {
     fn permits(&self, frame: &ToHelper<'_>) -> bool {
         use Phase::{Opening, Serving};
         use Service::{Fetch, Prune, Push};
+        let is_signed = match frame {
+            ToHelper::Put(put) => put.signed.is_some(),
+            ToHelper::Delete(delete) => delete.signed.is_some(),
+            ToHelper::List(list) => list.page.is_some(),
+            ToHelper::Stat(stat) => stat.signed.is_some(),
+            ToHelper::Get(get) => get.signed.is_some(),
+            ToHelper::Open(_) | ToHelper::Sync | ToHelper::End(_) | ToHelper::KeepAlive => {
+                self.are_signed
+            }
+        };
+        if is_signed != self.are_signed {
+            return false;
+        }
         match (self.service, self.phase, frame) {
             (service, Opening, ToHelper::Open(open)) => service == Push || !open.create,
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))
-            | (Fetch, Serving, ToHelper::List { .. } | ToHelper::Stat(_) | ToHelper::Get(_)) => {
-                true
-            }
+            | (Fetch, Serving, ToHelper::List(_) | ToHelper::Stat(_) | ToHelper::Get(_)) => true,
             _ => false,
         }
     }
@@ -242,12 +259,13 @@ impl ToDaemonRules {
 /// Whether the service can give a receipt of this status.
 fn belongs(status: ReceiptStatus, service: Service) -> bool {
     match status {
-        ReceiptStatus::Refused | ReceiptStatus::Failed => true,
+        ReceiptStatus::Refused | ReceiptStatus::Failed | ReceiptStatus::Expired => true,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => service == Service::Prune,
         ReceiptStatus::Stored
         | ReceiptStatus::ExistsSame
         | ReceiptStatus::ExistsDifferent
         | ReceiptStatus::ExistsUnknown
-        | ReceiptStatus::Full => service == Service::Push,
+        | ReceiptStatus::Full
+        | ReceiptStatus::Lax => service == Service::Push,
     }
 }

@@ -43,6 +43,8 @@ byte_enum! {
         Unsuitable = 10,
         /// Any other failure; the helper's journal has the details.
         Failed = 11,
+        /// The store takes the time of the signature for wrong.
+        Expired = 12,
     }
 }
 
@@ -68,6 +70,12 @@ byte_enum! {
         Deleted = 8,
         /// There was no such blob.
         Absent = 9,
+        /// The store takes the time of the signature for wrong. An earlier try of the same request,
+        /// whose answer was lost, may have had its effect. The call continues.
+        Expired = 10,
+        /// The store also does what was not signed. Only for the first PUT of a call that makes a
+        /// store, which tries it.
+        Lax = 11,
     }
 }
 
@@ -99,6 +107,22 @@ byte_enum! {
         Failed = 3,
         /// The name holds something other than a blob.
         Foreign = 4,
+        /// The store takes the time of the signature for wrong.
+        Expired = 5,
+    }
+}
+
+byte_enum! {
+    /// What follows the entries of a LIST.
+    ListStatus {
+        /// Part of the store could not be read.
+        Incomplete = 0,
+        /// Nothing: the entries are all that there are.
+        Complete = 1,
+        /// More pages. Only where a page was requested.
+        More = 2,
+        /// The store takes the time of the signature for wrong; there are no entries.
+        Expired = 3,
     }
 }
 
@@ -122,6 +146,8 @@ byte_enum! {
         NoVersion = 6,
         /// The name holds something other than a blob. No bytes.
         Foreign = 7,
+        /// The store takes the time of the signature for wrong. No bytes follow.
+        Expired = 8,
     }
 }
 
@@ -130,9 +156,12 @@ impl BytesStatus {
         match self {
             Self::More => length_bytes > 0 && length_bytes <= PIECE_MAX,
             Self::Whole | Self::Short => length_bytes <= PIECE_MAX,
-            Self::Absent | Self::Refused | Self::Failed | Self::NoVersion | Self::Foreign => {
-                length_bytes == 0
-            }
+            Self::Absent
+            | Self::Refused
+            | Self::Failed
+            | Self::NoVersion
+            | Self::Foreign
+            | Self::Expired => length_bytes == 0,
         }
     }
 }
@@ -200,15 +229,15 @@ pub struct Entry {
     pub length_bytes: u64,
 }
 
-/// `request:u64 count:u64 flags:u8 zero[7]`.
+/// `request:u64 count:u64 status:u8 zero[7]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListEnd {
     /// The number of the LIST.
     pub request: u64,
     /// Number of entries that were sent.
     pub count: u64,
-    /// Flag 1: the listing is complete. Without it part of the store could not be read.
-    pub complete: bool,
+    /// What follows the entries.
+    pub status: ListStatus,
 }
 
 /// `request:u64 length:u64 status:u8 zero[7]`; the length is 0 unless the blob is present.
@@ -291,7 +320,7 @@ impl ToDaemon {
                 let end = ListEnd {
                     request: fields.number()?,
                     count: fields.u64()?,
-                    complete: fields.flag()?,
+                    status: status(fields.u8()?, ListStatus::from_byte)?,
                 };
                 fields.zeros::<7>()?;
                 Self::ListEnd(end)
@@ -345,7 +374,7 @@ impl ToDaemon {
                 fields::encode(
                     out,
                     LIST_END,
-                    &[&request, &count, &[u8::from(end.complete)], &[0; 7]],
+                    &[&request, &count, &[end.status.byte()], &[0; 7]],
                 )
             }
             Self::Stated(stated) => {

@@ -5,9 +5,10 @@
 use core::fmt;
 
 use crate::fields::{self, Fields};
+use crate::signed::SIGNED_MIN;
 use crate::{
     BODY_MAX, BlobName, DESTINATION_MAX, DecodeError, EncodeError, GET_VERSION_MAX, HEADER_BYTES,
-    Tally,
+    SIGNED_MAX, Signed, Tally,
 };
 
 const OPEN: u8 = 0x01;
@@ -21,7 +22,17 @@ const GET: u8 = 0x08;
 const KEEP_ALIVE: u8 = 0x7f;
 
 /// Bytes of OPEN between its header and the store's address.
-const OPEN_FIXED_BYTES: u32 = 8;
+const OPEN_FIXED_BYTES: usize = 8;
+/// Bytes of each frame between its header and its signature, if it has one.
+const PUT_BYTES: usize = 48;
+const NAMED_BYTES: usize = 40;
+const GET_BYTES: usize = 56;
+/// The same of a LIST of one page; a LIST of everything has its number alone.
+const PAGE_BYTES: usize = 48;
+const LIST_BYTES: usize = 8;
+/// Flags of OPEN.
+const CREATE: u8 = 1;
+const REQUESTS_ARE_SIGNED: u8 = 2;
 
 /// A frame from the daemon to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,33 +40,33 @@ pub enum ToHelper<'a> {
     /// The store's address. Comes once, as the first frame.
     Open(Open<'a>),
     /// Stores one blob, whose bytes follow the frame.
-    Put(Put),
+    Put(Put<'a>),
     /// Requests that everything sent before is settled and its receipts are sent now.
     Sync,
     /// The last frame, with the tally of every PUT or every DELETE.
     End(Tally),
     /// Deletes one blob.
-    Delete(Delete),
-    /// Requests the names of all blobs in the store.
-    List {
-        /// The number of the request.
-        request: u64,
-    },
+    Delete(Delete<'a>),
+    /// Requests names of blobs in the store.
+    List(List<'a>),
     /// Requests whether a blob exists, and its length.
-    Stat(Stat),
+    Stat(Stat<'a>),
     /// Requests a range of a blob.
-    Get(Get),
+    Get(Get<'a>),
     /// The daemon is alive and has nothing else to send.
     KeepAlive,
 }
 
-/// `flags:u8 zero[7] destination[1..=4096]`. The destination is the store's address, which may hold
-/// a password, and is never printed.
+/// `flags:u8 zero signed_length:u16 zero[4] destination[1..=4096] signed`. The destination is the
+/// store's address, behind which credentials may follow, and is never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Open<'a> {
     /// Flag 1: the store is new. The last folder of its path is made if it is missing, and must be
     /// empty. Without the flag nothing is made.
     pub create: bool,
+    /// Flag 2: every request of the call is signed by the daemon. The signature is that of the
+    /// first request, which looks whether the store is there and holds anything.
+    pub signed: Option<Signed<'a>>,
     /// The store's address: 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
     pub destination: &'a [u8],
 }
@@ -64,13 +75,14 @@ impl fmt::Debug for Open<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Open")
             .field("create", &self.create)
+            .field("signed", &self.signed)
             .finish_non_exhaustive()
     }
 }
 
-/// `number:u64 name[32] length:u32 flags:u8 zero[3]`, followed by `length` raw bytes.
+/// `number:u64 name[32] length:u32 flags:u8 zero[3] signed`, followed by `length` raw bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Put {
+pub struct Put<'a> {
     /// 1, 2, 3 and so on.
     pub number: u64,
     /// The name under which the bytes are stored, unless it is taken.
@@ -79,29 +91,53 @@ pub struct Put {
     pub length_bytes: u32,
     /// Flag 1: the body may be stored in the last [`crate::RESERVE_BYTES`] of the store.
     pub may_use_reserve: bool,
+    /// The signature of the request that stores it.
+    pub signed: Option<Signed<'a>>,
 }
 
-/// `number:u64 name[32]`.
+/// `number:u64 name[32] signed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delete {
+pub struct Delete<'a> {
     /// 1, 2, 3 and so on.
     pub number: u64,
     /// The name to delete.
     pub name: BlobName,
+    /// The signature of the request that deletes it.
+    pub signed: Option<Signed<'a>>,
 }
 
-/// `request:u64 name[32]`.
+/// `request:u64`, for all blobs; or `request:u64 flags:u8 zero[7] after[32] signed`, for one page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stat {
+pub struct List<'a> {
+    /// 1, 2, 3 and so on, over all requests of the call.
+    pub request: u64,
+    /// The page that is requested; `None`: everything.
+    pub page: Option<Page<'a>>,
+}
+
+/// A page of a listing, in ascending order of the names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page<'a> {
+    /// Flag 1: the page begins behind this name; `None`: with the first.
+    pub after: Option<BlobName>,
+    /// The signature of the request for the page.
+    pub signed: Signed<'a>,
+}
+
+/// `request:u64 name[32] signed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat<'a> {
     /// 1, 2, 3 and so on, over all requests of the call.
     pub request: u64,
     /// The name to look for.
     pub name: BlobName,
+    /// The signature of the request that looks.
+    pub signed: Option<Signed<'a>>,
 }
 
-/// `request:u64 name[32] offset:u64 length:u32 version:u8 zero[3]`.
+/// `request:u64 name[32] offset:u64 length:u32 version:u8 zero[3] signed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Get {
+pub struct Get<'a> {
     /// 1, 2, 3 and so on, over all requests of the call.
     pub request: u64,
     /// The blob to read.
@@ -111,8 +147,10 @@ pub struct Get {
     /// Length of the range, bytes; at most [`BODY_MAX`].
     pub length_bytes: u32,
     /// 0 for the current version of the blob, 1 to [`GET_VERSION_MAX`] for older versions in a
-    /// store that keeps them.
+    /// store that keeps them. 0 with a signature.
     pub version: u8,
+    /// The signature of the request for this range.
+    pub signed: Option<Signed<'a>>,
 }
 
 impl<'a> ToHelper<'a> {
@@ -120,16 +158,23 @@ impl<'a> ToHelper<'a> {
     /// `TO_HELPER_MAX - HEADER_BYTES`.
     pub fn rest_bytes(header: &[u8; HEADER_BYTES]) -> Result<usize, DecodeError> {
         let (kind, length) = fields::header(header)?;
+        let bytes = length as usize;
+        let is_signed = |fixed: usize| {
+            let signed = bytes.checked_sub(fixed);
+            signed.is_some_and(|signed| (SIGNED_MIN..=SIGNED_MAX).contains(&signed))
+        };
         let fits = match kind {
-            OPEN => length
-                .checked_sub(OPEN_FIXED_BYTES)
-                .is_some_and(|bytes| (1..=DESTINATION_MAX).contains(&(bytes as usize))),
-            PUT => length == 48,
+            OPEN => {
+                let variable = bytes.checked_sub(OPEN_FIXED_BYTES);
+                let max = DESTINATION_MAX.saturating_add(SIGNED_MAX);
+                variable.is_some_and(|variable| (1..=max).contains(&variable))
+            }
+            PUT => bytes == PUT_BYTES || is_signed(PUT_BYTES),
             SYNC | KEEP_ALIVE => length == 0,
             END => length == 24,
-            DELETE | STAT => length == 40,
-            LIST => length == 8,
-            GET => length == 56,
+            DELETE | STAT => bytes == NAMED_BYTES || is_signed(NAMED_BYTES),
+            LIST => bytes == LIST_BYTES || is_signed(PAGE_BYTES),
+            GET => bytes == GET_BYTES || is_signed(GET_BYTES),
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
         if fits {
@@ -146,36 +191,29 @@ impl<'a> ToHelper<'a> {
     pub fn decode(frame: &'a [u8]) -> Result<Self, DecodeError> {
         let (kind, mut fields) = Fields::behind_header(frame)?;
         let decoded = match kind {
-            OPEN => {
-                let create = fields.flag()?;
-                fields.zeros::<7>()?;
-                let destination = fields.remainder();
-                if !(1..=DESTINATION_MAX).contains(&destination.len()) {
-                    return Err(DecodeError::OutOfBounds);
-                }
-                return Ok(Self::Open(Open {
-                    create,
-                    destination,
-                }));
-            }
-            PUT => Self::Put(Put::decode(&mut fields)?),
+            OPEN => return Open::decode(fields).map(Self::Open),
+            PUT => return Put::decode(fields).map(Self::Put),
             SYNC => Self::Sync,
             END => Self::End(Tally {
                 count: fields.u64()?,
                 digest: fields.u128()?,
             }),
-            DELETE => Self::Delete(Delete {
-                number: fields.number()?,
-                name: fields.name()?,
-            }),
-            LIST => Self::List {
-                request: fields.number()?,
-            },
-            STAT => Self::Stat(Stat {
-                request: fields.number()?,
-                name: fields.name()?,
-            }),
-            GET => Self::Get(Get::decode(&mut fields)?),
+            DELETE => {
+                return Ok(Self::Delete(Delete {
+                    number: fields.number()?,
+                    name: fields.name()?,
+                    signed: Signed::decode_rest(fields)?,
+                }));
+            }
+            LIST => return List::decode(fields).map(Self::List),
+            STAT => {
+                return Ok(Self::Stat(Stat {
+                    request: fields.number()?,
+                    name: fields.name()?,
+                    signed: Signed::decode_rest(fields)?,
+                }));
+            }
+            GET => return Get::decode(fields).map(Self::Get),
             KEEP_ALIVE => Self::KeepAlive,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
@@ -187,29 +225,13 @@ impl<'a> ToHelper<'a> {
     /// [`crate::TO_HELPER_MAX`] bytes are enough for any.
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
-            Self::Open(open) => {
-                if !(1..=DESTINATION_MAX).contains(&open.destination.len()) {
-                    return Err(EncodeError::OutOfBounds);
-                }
-                fields::encode(
-                    out,
-                    OPEN,
-                    &[&[u8::from(open.create)], &[0; 7], open.destination],
-                )
-            }
+            Self::Open(open) => open.encode(out),
             Self::Put(put) => {
                 in_bounds(put.number >= 1 && put.length_bytes <= BODY_MAX)?;
                 let (number, length) = (put.number.to_le_bytes(), put.length_bytes.to_le_bytes());
-                fields::encode(
-                    out,
-                    PUT,
-                    &[
-                        &number,
-                        &put.name.0,
-                        &length,
-                        &[u8::from(put.may_use_reserve), 0, 0, 0],
-                    ],
-                )
+                let flags = [u8::from(put.may_use_reserve), 0, 0, 0];
+                let fields: [&[u8]; 4] = [&number, &put.name.0, &length, &flags];
+                encode_signed(out, PUT, fields, put.signed.as_ref())
             }
             Self::Sync => fields::encode(out, SYNC, &[]),
             Self::End(tally) => fields::encode(
@@ -219,35 +241,32 @@ impl<'a> ToHelper<'a> {
             ),
             Self::Delete(delete) => {
                 in_bounds(delete.number >= 1)?;
-                fields::encode(out, DELETE, &[&delete.number.to_le_bytes(), &delete.name.0])
+                let fields: [&[u8]; 2] = [&delete.number.to_le_bytes(), &delete.name.0];
+                encode_signed(out, DELETE, fields, delete.signed.as_ref())
             }
-            Self::List { request } => {
-                in_bounds(*request >= 1)?;
-                fields::encode(out, LIST, &[&request.to_le_bytes()])
+            Self::List(list) => {
+                in_bounds(list.request >= 1)?;
+                let request = list.request.to_le_bytes();
+                let Some(page) = &list.page else {
+                    return fields::encode(out, LIST, &[&request]);
+                };
+                let after = page.after.map_or([0; 32], |name| name.0);
+                let flags = [u8::from(page.after.is_some()), 0, 0, 0, 0, 0, 0, 0];
+                let fields: [&[u8]; 3] = [&request, &flags, &after];
+                encode_signed(out, LIST, fields, Some(&page.signed))
             }
             Self::Stat(stat) => {
                 in_bounds(stat.request >= 1)?;
-                fields::encode(out, STAT, &[&stat.request.to_le_bytes(), &stat.name.0])
+                let fields: [&[u8]; 2] = [&stat.request.to_le_bytes(), &stat.name.0];
+                encode_signed(out, STAT, fields, stat.signed.as_ref())
             }
             Self::Get(get) => {
-                in_bounds(
-                    get.request >= 1
-                        && get.length_bytes <= BODY_MAX
-                        && get.version <= GET_VERSION_MAX,
-                )?;
+                in_bounds(get.request >= 1 && get.is_in_bounds())?;
                 let (request, offset) = (get.request.to_le_bytes(), get.offset_bytes.to_le_bytes());
                 let length = get.length_bytes.to_le_bytes();
-                fields::encode(
-                    out,
-                    GET,
-                    &[
-                        &request,
-                        &get.name.0,
-                        &offset,
-                        &length,
-                        &[get.version, 0, 0, 0],
-                    ],
-                )
+                let version = [get.version, 0, 0, 0];
+                let fields: [&[u8]; 5] = [&request, &get.name.0, &offset, &length, &version];
+                encode_signed(out, GET, fields, get.signed.as_ref())
             }
             Self::KeepAlive => fields::encode(out, KEEP_ALIVE, &[]),
         }
@@ -270,37 +289,140 @@ fn in_bounds(holds: bool) -> Result<(), EncodeError> {
     }
 }
 
-impl Put {
-    fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        let put = Self {
-            number: fields.number()?,
-            name: fields.name()?,
-            length_bytes: fields.u32()?,
-            may_use_reserve: fields.flag()?,
-        };
-        fields.zeros::<3>()?;
-        if put.length_bytes <= BODY_MAX {
-            Ok(put)
-        } else {
-            Err(DecodeError::OutOfBounds)
+/// Encodes a frame that may end with a signature.
+fn encode_signed<'b, const N: usize>(
+    out: &'b mut [u8],
+    kind: u8,
+    fields: [&[u8]; N],
+    signed: Option<&Signed<'_>>,
+) -> Result<&'b [u8], EncodeError> {
+    let Some(signed) = signed else {
+        return fields::encode(out, kind, &fields);
+    };
+    let fixed = signed.encode_fixed()?;
+    // The longest frame has five fields.
+    let mut all: [&[u8]; 8] = [&[]; 8];
+    let end: [&[u8]; 3] = [&fixed, signed.key_id.as_bytes(), signed.token.as_bytes()];
+    let places = all.iter_mut();
+    places
+        .zip(fields.into_iter().chain(end))
+        .for_each(|(place, field)| *place = field);
+    fields::encode(out, kind, &all)
+}
+
+impl<'a> Open<'a> {
+    fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
+        let flags = fields.u8()?;
+        if flags & !(CREATE | REQUESTS_ARE_SIGNED) != 0 {
+            return Err(DecodeError::UnknownFlag(flags));
         }
+        fields.zeros::<1>()?;
+        let signed_bytes = usize::from(fields.u16()?);
+        fields.zeros::<4>()?;
+        let (destination, signed) = fields.split_end(signed_bytes)?;
+        let destination = destination.remainder();
+        if !(1..=DESTINATION_MAX).contains(&destination.len()) {
+            return Err(DecodeError::OutOfBounds);
+        }
+        let signed = Signed::decode_rest(signed)?;
+        if signed.is_some() != (flags & REQUESTS_ARE_SIGNED != 0) {
+            return Err(DecodeError::OutOfBounds);
+        }
+        Ok(Self {
+            create: flags & CREATE != 0,
+            signed,
+            destination,
+        })
+    }
+
+    fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
+        in_bounds((1..=DESTINATION_MAX).contains(&self.destination.len()))?;
+        let create = if self.create { CREATE } else { 0 };
+        let Some(signed) = &self.signed else {
+            return fields::encode(out, OPEN, &[&[create], &[0; 7], self.destination]);
+        };
+        let fixed = signed.encode_fixed()?;
+        let end: [&[u8]; 3] = [&fixed, signed.key_id.as_bytes(), signed.token.as_bytes()];
+        let length: usize = end.iter().map(|part| part.len()).sum();
+        let length = u16::try_from(length).map_err(|_| EncodeError::OutOfBounds)?;
+        let [low, high] = length.to_le_bytes();
+        let [fixed, key_id, token] = end;
+        let flags = [create | REQUESTS_ARE_SIGNED, 0, low, high, 0, 0, 0, 0];
+        fields::encode(out, OPEN, &[&flags, self.destination, fixed, key_id, token])
     }
 }
 
-impl Get {
-    fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
-        let get = Self {
-            request: fields.number()?,
-            name: fields.name()?,
-            offset_bytes: fields.u64()?,
-            length_bytes: fields.u32()?,
-            version: fields.u8()?,
-        };
+impl<'a> Put<'a> {
+    fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
+        let (number, name, length_bytes) = (fields.number()?, fields.name()?, fields.u32()?);
+        let may_use_reserve = fields.flag()?;
         fields.zeros::<3>()?;
-        if get.length_bytes <= BODY_MAX && get.version <= GET_VERSION_MAX {
+        if length_bytes > BODY_MAX {
+            return Err(DecodeError::OutOfBounds);
+        }
+        Ok(Self {
+            number,
+            name,
+            length_bytes,
+            may_use_reserve,
+            signed: Signed::decode_rest(fields)?,
+        })
+    }
+}
+
+impl<'a> List<'a> {
+    fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
+        let request = fields.number()?;
+        if fields.is_empty() {
+            return Ok(Self {
+                request,
+                page: None,
+            });
+        }
+        let is_after = fields.flag()?;
+        fields.zeros::<7>()?;
+        let after = fields.name()?;
+        if !is_after && after.0 != [0; 32] {
+            return Err(DecodeError::Reserved);
+        }
+        let page = Page {
+            after: is_after.then_some(after),
+            signed: Signed::decode(fields)?,
+        };
+        Ok(Self {
+            request,
+            page: Some(page),
+        })
+    }
+}
+
+impl<'a> Get<'a> {
+    fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
+        let (request, name, offset_bytes) = (fields.number()?, fields.name()?, fields.u64()?);
+        let (length_bytes, version) = (fields.u32()?, fields.u8()?);
+        fields.zeros::<3>()?;
+        let get = Self {
+            request,
+            name,
+            offset_bytes,
+            length_bytes,
+            version,
+            signed: Signed::decode_rest(fields)?,
+        };
+        if get.is_in_bounds() {
             Ok(get)
         } else {
             Err(DecodeError::OutOfBounds)
         }
+    }
+
+    fn is_in_bounds(&self) -> bool {
+        // Which id an older version has is for the store to say, so that its request cannot be
+        // signed before.
+        let is_version = match self.signed {
+            None => self.version <= GET_VERSION_MAX,
+            Some(_) => self.version == 0,
+        };
+        self.length_bytes <= BODY_MAX && is_version
     }
 }

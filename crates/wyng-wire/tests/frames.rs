@@ -7,12 +7,20 @@
 use proptest::prelude::*;
 use wyng_wire::{
     BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError,
-    Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError, ListEnd, MAGIC, Open, OpenStatus,
-    Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus, Stated,
-    TO_DAEMON_MAX, TO_HELPER_MAX, Tally, ToDaemon, ToHelper,
+    Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError, KEY_ID_MAX, List, ListEnd,
+    ListStatus, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Page, Put, Receipt, ReceiptStatus,
+    SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated, TO_DAEMON_MAX, TO_HELPER_MAX, TOKEN_MAX,
+    Tally, ToDaemon, ToHelper,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
+const SIGNED: Signed<'static> = Signed {
+    time_secs: 0x0102,
+    signature: [8; 32],
+    body_sha256: [9; 32],
+    key_id: "AKIA",
+    token: "to",
+};
 
 fn name() -> impl Strategy<Value = BlobName> {
     any::<[u8; 32]>().prop_map(BlobName)
@@ -22,44 +30,99 @@ fn tally() -> impl Strategy<Value = Tally> {
     any::<(u64, u128)>().prop_map(|(count, digest)| Tally { count, digest })
 }
 
+const VISIBLE: &str = "0123456789abcdefghijklmnopqrstuvwxyz!/=+~";
+
+/// The signature of a request. Its texts are as long as a text may be, or shorter.
+fn signed() -> impl Strategy<Value = Signed<'static>> {
+    let text: &'static str = VISIBLE.repeat(SIGNED_MAX / VISIBLE.len()).leak();
+    let token = prop_oneof![Just(0), Just(TOKEN_MAX), 0..=TOKEN_MAX];
+    let token = token.prop_map(|length| &text[..length]);
+    let key_id = (1..=KEY_ID_MAX).prop_map(|length| &text[..length]);
+    (
+        any::<u64>(),
+        any::<[u8; 32]>(),
+        any::<[u8; 32]>(),
+        key_id,
+        token,
+    )
+        .prop_map(
+            |(time_secs, signature, body_sha256, key_id, token)| Signed {
+                time_secs,
+                signature,
+                body_sha256,
+                key_id,
+                token,
+            },
+        )
+}
+
+/// A signature, or none.
+fn maybe_signed() -> impl Strategy<Value = Option<Signed<'static>>> {
+    prop::option::of(signed())
+}
+
+fn page() -> impl Strategy<Value = Page<'static>> {
+    (prop::option::of(name()), signed()).prop_map(|(after, signed)| Page { after, signed })
+}
+
 /// Any frame to the helper except OPEN, which borrows.
 fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
     let number = 1..=u64::MAX;
     prop_oneof![
-        (number.clone(), name(), 0..=BODY_MAX, any::<bool>()).prop_map(
-            |(number, name, length_bytes, may_use_reserve)| {
+        (
+            number.clone(),
+            name(),
+            0..=BODY_MAX,
+            any::<bool>(),
+            maybe_signed()
+        )
+            .prop_map(|(number, name, length_bytes, may_use_reserve, signed)| {
                 ToHelper::Put(Put {
                     number,
                     name,
                     length_bytes,
                     may_use_reserve,
+                    signed,
                 })
-            }
-        ),
+            }),
         Just(ToHelper::Sync),
         tally().prop_map(ToHelper::End),
-        (number.clone(), name())
-            .prop_map(|(number, name)| ToHelper::Delete(Delete { number, name })),
-        number
-            .clone()
-            .prop_map(|request| ToHelper::List { request }),
-        (number.clone(), name()).prop_map(|(request, name)| ToHelper::Stat(Stat { request, name })),
+        (number.clone(), name(), maybe_signed()).prop_map(|(number, name, signed)| {
+            ToHelper::Delete(Delete {
+                number,
+                name,
+                signed,
+            })
+        }),
+        (number.clone(), prop::option::of(page()))
+            .prop_map(|(request, page)| ToHelper::List(List { request, page })),
+        (number.clone(), name(), maybe_signed()).prop_map(
+            |(request, name, signed)| ToHelper::Stat(Stat {
+                request,
+                name,
+                signed
+            })
+        ),
         (
             number,
             name(),
             any::<u64>(),
             0..=BODY_MAX,
-            0..=GET_VERSION_MAX
+            0..=GET_VERSION_MAX,
+            maybe_signed()
         )
-            .prop_map(|(request, name, offset_bytes, length_bytes, version)| {
-                ToHelper::Get(Get {
-                    request,
-                    name,
-                    offset_bytes,
-                    length_bytes,
-                    version,
-                })
-            }),
+            .prop_map(
+                |(request, name, offset_bytes, length_bytes, version, signed)| {
+                    ToHelper::Get(Get {
+                        request,
+                        name,
+                        offset_bytes,
+                        length_bytes,
+                        version: if signed.is_some() { 0 } else { version },
+                        signed,
+                    })
+                }
+            ),
         Just(ToHelper::KeepAlive),
     ]
 }
@@ -113,13 +176,18 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
                 length_bytes,
             })
         }),
-        (number.clone(), any::<u64>(), any::<bool>()).prop_map(|(request, count, complete)| {
-            ToDaemon::ListEnd(ListEnd {
-                request,
-                count,
-                complete,
-            })
-        }),
+        (
+            number.clone(),
+            any::<u64>(),
+            prop::sample::select(ListStatus::ALL)
+        )
+            .prop_map(|(request, count, status)| {
+                ToDaemon::ListEnd(ListEnd {
+                    request,
+                    count,
+                    status,
+                })
+            }),
         (
             number.clone(),
             any::<u64>(),
@@ -209,8 +277,12 @@ proptest! {
     }
 
     #[test]
-    fn every_open_comes_back_as_it_went(create: bool, destination in prop::collection::vec(any::<u8>(), 1..=DESTINATION_MAX)) {
-        let frame = ToHelper::Open(Open { create, destination: &destination });
+    fn every_open_comes_back_as_it_went(
+        create: bool,
+        signed in maybe_signed(),
+        destination in prop::collection::vec(any::<u8>(), 1..=DESTINATION_MAX),
+    ) {
+        let frame = ToHelper::Open(Open { create, signed, destination: &destination });
         let bytes = bytes_to_helper(frame);
         prop_assert_eq!(helper_reads(&bytes), Ok(frame));
     }
@@ -293,11 +365,39 @@ fn the_layouts_are_those_of_the_specification() {
         name: NAME,
         length_bytes: 0x0300,
         may_use_reserve: true,
+        signed: None,
     }));
     let mut expected = vec![2, 0, 0, 0, 48, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
     expected.extend_from_slice(&[7; 32]);
     expected.extend_from_slice(&[0, 3, 0, 0, 1, 0, 0, 0]);
     assert_eq!(put, expected);
+
+    let mut tail = vec![2, 1, 0, 0, 0, 0, 0, 0];
+    tail.extend_from_slice(&[8; 32]);
+    tail.extend_from_slice(&[9; 32]);
+    tail.extend_from_slice(&[4, 0, 2, 0, 0, 0, 0, 0]);
+    tail.extend_from_slice(b"AKIAto");
+    let list = bytes_to_helper(ToHelper::List(List {
+        request: 3,
+        page: Some(Page {
+            after: Some(NAME),
+            signed: SIGNED,
+        }),
+    }));
+    let mut expected = vec![6, 0, 0, 0, 134, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0]);
+    expected.extend_from_slice(&[7; 32]);
+    expected.extend_from_slice(&tail);
+    assert_eq!(list, expected);
+    let open = bytes_to_helper(ToHelper::Open(Open {
+        create: true,
+        signed: Some(SIGNED),
+        destination: b"s3://b",
+    }));
+    let mut expected = vec![1, 0, 0, 0, 100, 0, 0, 0, 3, 0, 86, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(b"s3://b");
+    expected.extend_from_slice(&tail);
+    assert_eq!(open, expected);
 
     let stored = bytes_to_daemon(receipt(9, ReceiptStatus::ExistsSame));
     assert_eq!(
@@ -336,7 +436,7 @@ fn the_layouts_are_those_of_the_specification() {
     assert_eq!(
         hello,
         [
-            0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 1, 0, 3, 0, 0, 0, 0, 0
+            0xf7, b'w', b'y', b'n', b'g', b'\r', b'\n', 0, 2, 0, 3, 0, 0, 0, 0, 0
         ]
     );
 }
@@ -394,7 +494,7 @@ fn no_frame_may_come_from_the_wrong_end() {
 
 #[test]
 fn an_oversized_open_is_refused_by_its_header() {
-    let too_long = (DESTINATION_MAX as u32 + 9).to_le_bytes();
+    let too_long = ((DESTINATION_MAX + SIGNED_MAX) as u32 + 9).to_le_bytes();
     let header = [
         1,
         0,
@@ -409,7 +509,7 @@ fn an_oversized_open_is_refused_by_its_header() {
         ToHelper::rest_bytes(&header),
         Err(DecodeError::Length {
             kind: 1,
-            bytes: 4105
+            bytes: 7177
         })
     );
     assert_eq!(
@@ -422,6 +522,7 @@ fn an_oversized_open_is_refused_by_its_header() {
     let long = vec![b'x'; DESTINATION_MAX + 1];
     let open = ToHelper::Open(Open {
         create: false,
+        signed: None,
         destination: &long,
     });
     assert_eq!(open.encode(&mut [0; 8192]), Err(EncodeError::OutOfBounds));
@@ -446,6 +547,7 @@ fn an_oversized_body_is_refused() {
         name: NAME,
         length_bytes: BODY_MAX,
         may_use_reserve: false,
+        signed: None,
     }));
     put[48..52].copy_from_slice(&(BODY_MAX + 1).to_le_bytes());
     assert_eq!(ToHelper::decode(&put), Err(DecodeError::OutOfBounds));
@@ -467,16 +569,31 @@ fn every_reserved_byte_must_be_zero() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        signed: None,
     };
     let put = Put {
         number: 1,
         name: NAME,
         length_bytes: 1,
         may_use_reserve: false,
+        signed: None,
     };
     let open = Open {
         create: true,
+        signed: None,
         destination: b"dir:/x",
+    };
+    let signed_stat = Stat {
+        request: 1,
+        name: NAME,
+        signed: Some(SIGNED),
+    };
+    let first_page = List {
+        request: 1,
+        page: Some(Page {
+            after: None,
+            signed: SIGNED,
+        }),
     };
     for (frame, reserved) in [
         (
@@ -489,7 +606,15 @@ fn every_reserved_byte_must_be_zero() {
         ),
         (
             bytes_to_helper(ToHelper::Open(open)),
-            vec![1, 2, 3, 9, 10, 11, 12, 13, 14, 15],
+            vec![1, 2, 3, 9, 12, 13, 14, 15],
+        ),
+        (
+            bytes_to_helper(ToHelper::Stat(signed_stat)),
+            vec![1, 2, 3, 121, 124, 125, 126, 127],
+        ),
+        (
+            bytes_to_helper(ToHelper::List(first_page)),
+            vec![1, 2, 3, 17, 18, 19, 20, 21, 22, 23, 24, 55],
         ),
     ] {
         for place in reserved {
@@ -527,6 +652,7 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         name: NAME,
         length_bytes: 1,
         may_use_reserve: false,
+        signed: None,
     }));
     put[52] = 2;
     assert_eq!(ToHelper::decode(&put), Err(DecodeError::UnknownFlag(2)));
@@ -544,6 +670,7 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 15,
+        signed: None,
     }));
     get[60] = 16;
     assert_eq!(
@@ -558,11 +685,93 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         ToDaemon::decode(&receipt),
         Err(DecodeError::UnknownStatus(0))
     );
-    receipt[16] = 10;
+    receipt[16] = 12;
     assert_eq!(
         ToDaemon::decode(&receipt),
-        Err(DecodeError::UnknownStatus(10))
+        Err(DecodeError::UnknownStatus(12))
     );
+}
+
+#[test]
+fn a_signature_beyond_its_bounds_is_refused_and_its_parts_are_not_printed() {
+    let stat = |signed| {
+        ToHelper::Stat(Stat {
+            request: 1,
+            name: NAME,
+            signed: Some(signed),
+        })
+    };
+    let long = "x".repeat(SIGNED_MAX);
+    let texts = ["", &long[..KEY_ID_MAX + 1], "a b", "a\nb", "\u{e9}"];
+    for key_id in texts {
+        let frame = stat(Signed { key_id, ..SIGNED });
+        let encoded = frame.encode(&mut [0; TO_HELPER_MAX]).map(drop);
+        assert_eq!(encoded, Err(EncodeError::OutOfBounds), "{key_id:?}");
+    }
+    for token in [&long[..TOKEN_MAX + 1], "a b", "\0"] {
+        let frame = stat(Signed { token, ..SIGNED });
+        let encoded = frame.encode(&mut [0; TO_HELPER_MAX]).map(drop);
+        assert_eq!(encoded, Err(EncodeError::OutOfBounds), "{token:?}");
+    }
+    let sound = bytes_to_helper(stat(SIGNED));
+    // The lengths of key and token, and the last byte of the token.
+    for (place, value) in [
+        (120, 3),
+        (120, 7),
+        (122, 1),
+        (122, 3),
+        (133, b' '),
+        (133, 0xff),
+    ] {
+        let mut changed = sound.clone();
+        changed[place] = value;
+        assert!(ToHelper::decode(&changed).is_err(), "{place} {value}");
+    }
+    let mut without_a_key = sound.clone();
+    (without_a_key[120], without_a_key[122]) = (0, 6);
+    assert_eq!(
+        ToHelper::decode(&without_a_key),
+        Err(DecodeError::OutOfBounds)
+    );
+
+    let version = ToHelper::Get(Get {
+        request: 1,
+        name: NAME,
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 1,
+        signed: Some(SIGNED),
+    });
+    let encoded = version.encode(&mut [0; TO_HELPER_MAX]).map(drop);
+    assert_eq!(encoded, Err(EncodeError::OutOfBounds), "an older version");
+    let printed = format!("{:?}", stat(SIGNED));
+    assert!(
+        !printed.contains("AKIA") && !printed.contains("8, 8"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn an_open_whose_flag_and_signature_differ_is_refused() {
+    let mut open = bytes_to_helper(ToHelper::Open(Open {
+        create: false,
+        signed: Some(SIGNED),
+        destination: b"s3://b",
+    }));
+    open[8] = 0;
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
+    open[8] = 4;
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::UnknownFlag(4)));
+    (open[8], open[10]) = (2, 0);
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
+    (open[10], open[11]) = (92, 0);
+    assert_eq!(
+        ToHelper::decode(&open),
+        Err(DecodeError::OutOfBounds),
+        "no address"
+    );
+    (open[10], open[11]) = (93, 0);
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::Truncated));
 }
 
 #[test]
@@ -594,7 +803,7 @@ fn a_hello_of_another_version_says_which() {
     .encode();
     hello[8] = 9;
     assert_eq!(Hello::decode(&hello), Err(HelloError::Version(9)));
-    hello[8] = 1;
+    hello[8] = 2;
     hello[10] = 4;
     assert_eq!(Hello::decode(&hello), Err(HelloError::Service(4)));
 }
@@ -612,6 +821,7 @@ fn a_buffer_that_is_too_short_is_an_error_and_not_a_short_frame() {
 fn the_address_of_a_store_is_not_printed() {
     let open = ToHelper::Open(Open {
         create: false,
+        signed: None,
         destination: b"dir:/secret",
     });
     assert!(!format!("{open:?}").contains("secret"));

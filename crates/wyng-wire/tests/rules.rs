@@ -4,14 +4,15 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, ListEnd, Open, OpenStatus, Opened,
-    OutOfPhase, Put, Receipt, ReceiptStatus, Service, Stat, StatStatus, Stated, Tally, ToDaemon,
-    ToDaemonRules, ToHelper, ToHelperRules,
+    BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, List, ListEnd, ListStatus, Open,
+    OpenStatus, Opened, OutOfPhase, Page, Put, Receipt, ReceiptStatus, Service, Signed, Stat,
+    StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
 const OPEN: ToHelper<'static> = ToHelper::Open(Open {
     create: false,
+    signed: None,
     destination: b"dir:/x",
 });
 
@@ -21,11 +22,16 @@ fn put(number: u64) -> ToHelper<'static> {
         name: NAME,
         length_bytes: 0,
         may_use_reserve: false,
+        signed: None,
     })
 }
 
 fn delete(number: u64) -> ToHelper<'static> {
-    ToHelper::Delete(Delete { number, name: NAME })
+    ToHelper::Delete(Delete {
+        number,
+        name: NAME,
+        signed: None,
+    })
 }
 
 fn get(request: u64) -> ToHelper<'static> {
@@ -35,6 +41,7 @@ fn get(request: u64) -> ToHelper<'static> {
         offset_bytes: 0,
         length_bytes: 0,
         version: 0,
+        signed: None,
     })
 }
 
@@ -42,6 +49,14 @@ fn stat(request: u64) -> ToHelper<'static> {
     ToHelper::Stat(Stat {
         request,
         name: NAME,
+        signed: None,
+    })
+}
+
+fn list(request: u64) -> ToHelper<'static> {
+    ToHelper::List(List {
+        request,
+        page: None,
     })
 }
 
@@ -95,7 +110,7 @@ fn each_service_takes_its_own_verbs_and_no_other() {
         ToHelper::Sync,
         ToHelper::End(tally(0)),
         delete(1),
-        ToHelper::List { request: 1 },
+        list(1),
         stat(1),
         get(1),
     ];
@@ -137,6 +152,57 @@ fn nothing_but_open_and_keep_alive_comes_before_open() {
 }
 
 #[test]
+fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
+    let signed = Signed {
+        time_secs: 1,
+        signature: [1; 32],
+        body_sha256: [2; 32],
+        key_id: "key",
+        token: "",
+    };
+    let requests = |mut frame: ToHelper<'static>, with: Option<Signed<'static>>| {
+        match &mut frame {
+            ToHelper::Put(put) => put.signed = with,
+            ToHelper::Delete(delete) => delete.signed = with,
+            ToHelper::Stat(stat) => stat.signed = with,
+            ToHelper::Get(get) => get.signed = with,
+            ToHelper::List(list) => {
+                list.page = with.map(|signed| Page {
+                    after: None,
+                    signed,
+                })
+            }
+            _ => {}
+        }
+        frame
+    };
+    let open = ToHelper::Open(Open {
+        create: false,
+        signed: Some(signed),
+        destination: b"s3://b",
+    });
+    for (service, frame) in [
+        (Service::Push, put(1)),
+        (Service::Prune, delete(1)),
+        (Service::Fetch, list(1)),
+        (Service::Fetch, stat(1)),
+        (Service::Fetch, get(1)),
+    ] {
+        for (first, are_signed) in [(open, true), (OPEN, false)] {
+            for with in [None, Some(signed)] {
+                let mut rules = ToHelperRules::new(service);
+                rules.accept(&first).unwrap();
+                let accepted = rules.accept(&requests(frame, with)).is_ok();
+                assert_eq!(accepted, with.is_some() == are_signed, "{frame:?}");
+                let mut rules = ToHelperRules::new(service);
+                rules.accept(&first).unwrap();
+                assert_eq!(rules.accept(&ToHelper::KeepAlive), Ok(()));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_second_open_is_refused() {
     assert_eq!(
         helper_open(Service::Push).accept(&OPEN),
@@ -148,6 +214,7 @@ fn a_second_open_is_refused() {
 fn only_push_may_create_a_store() {
     let create = ToHelper::Open(Open {
         create: true,
+        signed: None,
         destination: b"dir:/x",
     });
     for (service, expected) in [
@@ -177,10 +244,7 @@ fn requests_of_every_verb_share_their_numbers() {
     let mut rules = helper_open(Service::Fetch);
     assert_eq!(rules.accept(&stat(1)), Ok(()));
     assert_eq!(rules.accept(&get(2)), Ok(()));
-    assert_eq!(
-        rules.accept(&ToHelper::List { request: 2 }),
-        Err(OutOfPhase::Number)
-    );
+    assert_eq!(rules.accept(&list(2)), Err(OutOfPhase::Number));
 }
 
 #[test]
@@ -285,7 +349,7 @@ fn push_and_prune_never_get_bytes_or_entries() {
     let list_end = ToDaemon::ListEnd(ListEnd {
         request: 1,
         count: 0,
-        complete: true,
+        status: ListStatus::Complete,
     });
     for service in [Service::Push, Service::Prune] {
         for frame in [entry, stated, list_end, bytes(1, BytesStatus::Whole)] {

@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, HEADER_BYTES, HELLO_BYTES, Hello,
-    ListEnd, OpenStatus, Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service, StatStatus,
-    Stated, TO_DAEMON_MAX, Tally, ToDaemon, ToHelper,
+    ListEnd, ListStatus, OpenStatus, Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service,
+    StatStatus, Stated, TO_DAEMON_MAX, Tally, ToDaemon, ToHelper,
 };
 
 /// Length of a commit, bytes.
@@ -145,7 +145,7 @@ impl Call {
             }
             ToHelper::Put(put) => self.put(put),
             ToHelper::Delete(delete) => self.delete(delete),
-            ToHelper::List { request } => self.list(*request),
+            ToHelper::List(list) => self.list(list.request),
             ToHelper::Stat(stat) => {
                 let content = self.shown(&stat.name);
                 answer(&ToDaemon::Stated(Stated {
@@ -243,7 +243,7 @@ impl Call {
         answer(&ToDaemon::ListEnd(ListEnd {
             request,
             count,
-            complete: true,
+            status: ListStatus::Complete,
         }));
     }
 

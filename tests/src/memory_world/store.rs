@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wyng_control::{Failure, Via};
 use wyng_engine::world::{
-    Deleted, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
+    Deleted, Doomed, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
 };
 use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
@@ -260,7 +260,8 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    fn delete(&mut self, name: BlobName) -> Result<(), Failure> {
+    fn delete(&mut self, doomed: Doomed) -> Result<(), Failure> {
+        let name = doomed.name();
         self.plug.change();
         self.deletes.push(name);
         self.dooms.push_back(name);

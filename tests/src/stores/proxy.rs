@@ -14,11 +14,30 @@ pub struct Seen {
     pub number: usize,
     /// The line of its method and the headers.
     pub head: String,
-    /// Length of its body, bytes.
-    pub body_bytes: usize,
+    /// Its body.
+    pub body: Vec<u8>,
 }
 
 impl Seen {
+    /// The answer of a server that refuses headers of S3 which are not signed, as Amazon's does; the
+    /// server of the tests heeds them. `None` if there are none.
+    pub fn has_unsigned_headers(&self) -> Option<Action> {
+        let head = self.head.to_ascii_lowercase();
+        let (_, signed) = head.split_once("signedheaders=")?;
+        let signed: Vec<&str> = signed.split([',', '\r']).next()?.split(';').collect();
+        let names = head
+            .lines()
+            .filter_map(|line| Some(line.split_once(':')?.0));
+        let mut unsigned =
+            names.filter(|name| name.starts_with("x-amz-") && !signed.contains(name));
+        unsigned.next()?;
+        let text = "<Error><Code>AccessDenied</Code></Error>";
+        let length = text.len();
+        Some(Action::Answer(format!(
+            "HTTP/1.1 403 Forbidden\r\ncontent-length: {length}\r\n\r\n{text}"
+        )))
+    }
+
     /// Whether it has this method.
     pub fn is(&self, method: &str) -> bool {
         self.head
@@ -76,9 +95,20 @@ impl Proxy {
         proxy
     }
 
+    /// A proxy that makes a server refuse headers which are not signed, and otherwise does as the
+    /// rule says.
+    pub fn strict(server: u16, rule: impl Fn(&Seen) -> Action + Send + Sync + 'static) -> Self {
+        Self::start(server, strictly(rule))
+    }
+
     /// The port on loopback.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// [`Proxy::set_rule`] of a proxy that is [`Proxy::strict`].
+    pub fn set_strict_rule(&self, rule: impl Fn(&Seen) -> Action + Send + Sync + 'static) {
+        self.set_rule(strictly(rule));
     }
 
     /// From now on another rule counts.
@@ -90,6 +120,12 @@ impl Proxy {
     pub fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
+}
+
+fn strictly(
+    rule: impl Fn(&Seen) -> Action + Send + Sync + 'static,
+) -> impl Fn(&Seen) -> Action + Send + Sync + 'static {
+    move |seen| seen.has_unsigned_headers().unwrap_or_else(|| rule(seen))
 }
 
 fn serve(
@@ -107,7 +143,7 @@ fn serve(
         let request = Seen {
             number: count.fetch_add(1, Ordering::SeqCst),
             head: String::from_utf8_lossy(&head).into_owned(),
-            body_bytes: body.len(),
+            body: body.clone(),
         };
         seen.lock().unwrap().push(request.clone());
         let action = (rule.lock().unwrap())(&request);

@@ -14,7 +14,7 @@ use crate::require::{Component, require};
 /// The secret of every account. Tests search for it where it must not be.
 pub const SECRET: &str = "canary-store-secret-51c0";
 /// The public part.
-const USER: &str = "ann";
+pub const USER: &str = "ann";
 /// The bucket, or the folder above the store.
 const PLACE: &str = "disks";
 /// The certificate of a server with TLS, in its folder.

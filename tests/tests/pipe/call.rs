@@ -181,6 +181,7 @@ impl Call {
     pub(crate) fn ask_to_open(&mut self, address: &[u8], store: Store) -> OpenStatus {
         self.send(&ToHelper::Open(Open {
             create: store == Store::New,
+            signed: None,
             destination: address,
         }));
         match self.read() {
@@ -224,6 +225,7 @@ impl Call {
             name,
             length_bytes: bytes.len() as u32,
             may_use_reserve: false,
+            signed: None,
         });
         let mut place = [0; wyng_wire::TO_HELPER_MAX];
         self.try_send_raw(put.encode(&mut place).unwrap());
@@ -239,13 +241,18 @@ impl Call {
             name,
             length_bytes,
             may_use_reserve: reserve == Reserve::Usable,
+            signed: None,
         }));
     }
 
     pub(crate) fn delete(&mut self, name: BlobName) {
         let number = self.next_number();
         self.sent.add(&name);
-        self.send(&ToHelper::Delete(Delete { number, name }));
+        self.send(&ToHelper::Delete(Delete {
+            number,
+            name,
+            signed: None,
+        }));
     }
 
     /// The next frame except for KEEP_ALIVE, and the numbers that it settles.
@@ -336,6 +343,7 @@ impl Call {
             offset_bytes,
             length_bytes,
             version,
+            signed: None,
         }));
     }
 
@@ -363,7 +371,11 @@ impl Call {
     /// Sends STAT for a name, and returns the answer.
     pub(crate) fn stat(&mut self, name: BlobName) -> (StatStatus, u64) {
         let request = self.next_number();
-        self.send(&ToHelper::Stat(Stat { request, name }));
+        self.send(&ToHelper::Stat(Stat {
+            request,
+            name,
+            signed: None,
+        }));
         match self.read().0 {
             ToDaemon::Stated(stated) => (stated.status, stated.length_bytes),
             other => panic!("{other:?}"),

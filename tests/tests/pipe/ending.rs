@@ -56,6 +56,7 @@ fn a_second_open_is_refused() {
     let mut call = Call::open(Service::Push, store.path());
     call.send(&ToHelper::Open(wyng_wire::Open {
         create: false,
+        signed: None,
         destination: &address(store.path()),
     }));
     assert_eq!(call.ended(), Some(11));
@@ -67,16 +68,24 @@ fn a_verb_of_another_set_is_refused() {
     let deletion = ToHelper::Delete(wyng_wire::Delete {
         number: 1,
         name: name(0, 0),
+        signed: None,
     });
     for (service, verb) in [
         (Service::Push, deletion),
         (Service::Fetch, deletion),
-        (Service::Push, ToHelper::List { request: 1 }),
+        (
+            Service::Push,
+            ToHelper::List(wyng_wire::List {
+                request: 1,
+                page: None,
+            }),
+        ),
         (
             Service::Prune,
             ToHelper::Stat(wyng_wire::Stat {
                 request: 1,
                 name: name(0, 0),
+                signed: None,
             }),
         ),
         (Service::Prune, ToHelper::Sync),
@@ -92,7 +101,7 @@ fn a_verb_of_another_set_is_refused() {
 #[test]
 fn an_oversized_or_unknown_frame_ends_the_call_at_its_header() {
     let store = store();
-    let too_long = (DESTINATION_MAX as u32 + 9).to_le_bytes();
+    let too_long = ((DESTINATION_MAX + wyng_wire::SIGNED_MAX) as u32 + 9).to_le_bytes();
     for header in [
         [
             1,

@@ -7,8 +7,8 @@ use std::os::unix::fs::symlink;
 use wyng_tests::foreign::Foreign;
 use wyng_tests::require::{Component, require};
 use wyng_wire::{
-    BytesStatus, Entry, Get, ListEnd, OpenStatus, PIECE_MAX, Service, Stat, StatStatus, Stated,
-    ToDaemon, ToHelper,
+    BytesStatus, Entry, Get, List, ListEnd, ListStatus, OpenStatus, PIECE_MAX, Service, Stat,
+    StatStatus, Stated, ToDaemon, ToHelper,
 };
 
 use super::call::{Call, Store, address, name, path_of, plant, store, traced};
@@ -191,6 +191,7 @@ fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        signed: None,
     }));
     assert_eq!(call.ended(), Some(14));
 }
@@ -203,11 +204,13 @@ fn requests_may_be_sent_ahead_and_are_answered_in_order() {
     call.send(&ToHelper::Stat(Stat {
         request: first,
         name: name(0, 0),
+        signed: None,
     }));
     let second = call.next_number();
     call.send(&ToHelper::Stat(Stat {
         request: second,
         name: name(1, 1),
+        signed: None,
     }));
     let third = call.next_number();
     call.send(&ToHelper::Get(Get {
@@ -216,6 +219,7 @@ fn requests_may_be_sent_ahead_and_are_answered_in_order() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        signed: None,
     }));
     let present = Stated {
         request: first,
@@ -244,7 +248,10 @@ fn a_listing_shows_every_blob_and_nothing_else() {
     plant_foreign_things(store.path());
     let mut call = Call::open(Service::Fetch, store.path());
     let request = call.next_number();
-    call.send(&ToHelper::List { request });
+    call.send(&ToHelper::List(List {
+        request,
+        page: None,
+    }));
     let mut listed = Vec::new();
     let end = loop {
         match call.read().0 {
@@ -259,7 +266,7 @@ fn a_listing_shows_every_blob_and_nothing_else() {
         ToDaemon::ListEnd(ListEnd {
             request,
             count: 2001,
-            complete: true
+            status: ListStatus::Complete
         })
     );
     listed.sort();

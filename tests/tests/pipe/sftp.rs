@@ -433,7 +433,10 @@ fn foreign_things_over_sftp_are_neither_opened_followed_nor_listed() {
 /// The names of a listing, sorted, and whether it is complete.
 fn listed(call: &mut Call) -> (Vec<BlobName>, bool) {
     let request = call.next_number();
-    call.send(&ToHelper::List { request });
+    call.send(&ToHelper::List(wyng_wire::List {
+        request,
+        page: None,
+    }));
     let mut names = Vec::new();
     loop {
         match call.read().0 {
@@ -441,7 +444,7 @@ fn listed(call: &mut Call) -> (Vec<BlobName>, bool) {
             ToDaemon::ListEnd(end) => {
                 assert_eq!(end.count, names.len() as u64);
                 names.sort();
-                return (names, end.complete);
+                return (names, end.status == wyng_wire::ListStatus::Complete);
             }
             other => panic!("{other:?}"),
         }
@@ -651,6 +654,7 @@ fn a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch() {
         offset_bytes: 0,
         length_bytes: 3 * MIB as u32,
         version: 0,
+        signed: None,
     }));
     assert_eq!(call.ended(), Some(17), "{}", call.said());
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_tests::stores::{Server, Shelf};
-use wyng_wire::{BlobName, OpenStatus, Service, ToDaemon, ToHelper};
+use wyng_wire::{BlobName, List, ListStatus, OpenStatus, Service, ToDaemon, ToHelper};
 
 use super::blobs::{open, with_each};
 use super::call::{Call, Store, name};
@@ -12,7 +12,10 @@ use super::call::{Call, Store, name};
 /// The names and lengths of a listing, and whether it is complete.
 fn listed(call: &mut Call) -> (BTreeMap<[u8; 32], u64>, bool) {
     let request = call.next_number();
-    call.send(&ToHelper::List { request });
+    call.send(&ToHelper::List(List {
+        request,
+        page: None,
+    }));
     let mut found = BTreeMap::new();
     loop {
         match call.read().0 {
@@ -22,7 +25,7 @@ fn listed(call: &mut Call) -> (BTreeMap<[u8; 32], u64>, bool) {
             }
             ToDaemon::ListEnd(end) => {
                 assert_eq!(end.count, found.len() as u64);
-                return (found, end.complete);
+                return (found, end.status == ListStatus::Complete);
             }
             other => panic!("{other:?}"),
         }

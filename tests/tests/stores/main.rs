@@ -10,3 +10,5 @@ mod faults;
 mod jails;
 mod links;
 mod listings;
+mod signatures;
+mod signed;

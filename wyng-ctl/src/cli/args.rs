@@ -7,13 +7,14 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
-use wyng_config::{Credentials, parse_bytes, parse_secs};
+use wyng_config::{parse_bytes, parse_secs};
 use wyng_control::{CompareWith, Compression, HoldOff, PruneRules, SessionChoice, Via};
 
 use super::parse::{
     parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
     parse_with,
 };
+use crate::credentials::StoreCredentials;
 use crate::quantity::parse_small_bytes;
 
 const VERSION: &str = concat!(
@@ -268,9 +269,12 @@ pub(crate) struct StoreCheckArgs {
     /// File with the store's credentials [default: those of the configured archive with this store]
     #[arg(long, value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
+    /// Sign each request here instead of handing the credentials to the far end; for s3://
+    #[arg(long, requires = "credentials")]
+    pub(super) signed: bool,
     /// The same, or those of the configuration.
     #[arg(skip)]
-    pub(super) store_credentials: Option<Credentials>,
+    pub(super) store_credentials: Option<StoreCredentials>,
     /// Far end [default: that of the configured archive with this store, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,
@@ -321,9 +325,12 @@ pub(crate) struct CreateArgs {
     /// File with the store's credentials [default: as configured]
     #[arg(long, value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
+    /// Sign each request here instead of handing the credentials to the far end; for s3://
+    #[arg(long, requires = "credentials")]
+    pub(super) signed: bool,
     /// The same, or those of the configuration.
     #[arg(skip)]
-    pub(super) store_credentials: Option<Credentials>,
+    pub(super) store_credentials: Option<StoreCredentials>,
     /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else
     /// local]
     #[arg(long, value_name = "TRANSPORT")]
@@ -373,9 +380,12 @@ pub(crate) struct OpenArgs {
     /// File with the store's credentials [default: as configured, else as before]
     #[arg(long, value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
+    /// Sign each request here instead of handing the credentials to the far end; for s3://
+    #[arg(long, requires = "credentials")]
+    pub(super) signed: bool,
     /// The same, or those of the configuration.
     #[arg(skip)]
-    pub(super) store_credentials: Option<Credentials>,
+    pub(super) store_credentials: Option<StoreCredentials>,
     /// Far end [default: as before, as configured, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,

@@ -11,8 +11,7 @@ mod settle;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use wyng_config::Credentials;
-
+use crate::credentials::StoreCredentials;
 use crate::passphrase::{NoPassphrase, Origin};
 pub(crate) use args::{
     ArchiveVerb, BackupArgs, Cli, ConfigVerb, Options, ProgressStyle, RehearseArgs, RestoreArgs,
@@ -72,7 +71,7 @@ impl Cli {
     }
 
     /// Where the store's credentials are, if the command has any.
-    pub(crate) fn store_credentials(&self) -> Option<&Credentials> {
+    pub(crate) fn store_credentials(&self) -> Option<&StoreCredentials> {
         match &self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
                 create.store_credentials.as_ref()

@@ -12,6 +12,7 @@ use super::args::{
     RestoreArgs, StoreVerb, Verb,
 };
 use super::parse::parse_far_end;
+use crate::credentials::StoreCredentials;
 use crate::message::Message;
 
 impl Cli {
@@ -109,8 +110,12 @@ impl Cli {
                 create.far_end = far_end(&create.via, known.map(|known| &known.via))?;
                 let known_verify = known.and_then(|known| known.verify_via.as_ref());
                 create.verify_far_end = far_end(&create.verify_via, known_verify)?;
-                create.store_credentials =
-                    credentials(create.credentials.take(), create.store.as_deref(), known);
+                create.store_credentials = credentials(
+                    create.credentials.take(),
+                    create.signed,
+                    create.store.as_deref(),
+                    known,
+                );
                 create.store = create
                     .store
                     .take()
@@ -128,8 +133,12 @@ impl Cli {
                 open.far_end = far_end(&open.via, known.map(|known| &known.via))?;
                 let known_verify = known.and_then(|known| known.verify_via.as_ref());
                 open.verify_far_end = far_end(&open.verify_via, known_verify)?;
-                open.store_credentials =
-                    credentials(open.credentials.take(), open.store.as_deref(), known);
+                open.store_credentials = credentials(
+                    open.credentials.take(),
+                    open.signed,
+                    open.store.as_deref(),
+                    known,
+                );
                 open.store = open
                     .store
                     .take()
@@ -139,8 +148,12 @@ impl Cli {
                 let mut known = config.archives.values();
                 let known = known.find(|known| known.store == check.store);
                 check.far_end = far_end(&check.via, known.map(|known| &known.via))?;
-                check.store_credentials =
-                    credentials(check.credentials.take(), Some(&check.store), known);
+                check.store_credentials = credentials(
+                    check.credentials.take(),
+                    check.signed,
+                    Some(&check.store),
+                    known,
+                );
             }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias
@@ -213,21 +226,26 @@ impl Cli {
     }
 }
 
-/// The second word, where the first may be left out.
 /// The credentials of the command line, else those of the configuration: these belong to the store
 /// that it names, and to no other.
 fn credentials(
     named: Option<PathBuf>,
+    signed: bool,
     store: Option<&str>,
     known: Option<&Archive>,
-) -> Option<Credentials> {
+) -> Option<StoreCredentials> {
     if let Some(file) = named {
-        return Some(Credentials::All(file.to_string_lossy().into_owned()));
+        let files = Credentials::All(file.to_string_lossy().into_owned());
+        return Some(StoreCredentials { files, signed });
     }
     let known = known.filter(|known| store.is_none_or(|store| store == known.store))?;
-    known.credentials.clone()
+    Some(StoreCredentials {
+        files: known.credentials.clone()?,
+        signed: known.signed,
+    })
 }
 
+/// The second word, where the first may be left out.
 fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Option<&'a str> {
     if second.is_none() {
         *second = first.take();

@@ -22,10 +22,10 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{self, CertificateError};
+use wyng_s3::Server;
 
 use super::body::Sent;
 use super::resolver::Resolver;
-use crate::store::Server;
 
 /// Time to reach one address of the server, TLS included.
 const CONNECT: Duration = Duration::from_secs(15);
@@ -93,20 +93,9 @@ impl Http {
         }
     }
 
-    /// The header `host`: the port is in it unless it is that of the scheme.
+    /// The header `host`.
     pub(crate) fn authority(&self) -> String {
-        let Server {
-            host, port, tls, ..
-        } = &self.server;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
-        match (tls, port) {
-            (true, 443) | (false, 80) => host,
-            _ => format!("{host}:{port}"),
-        }
+        self.server.authority()
     }
 
     /// The scheme and the authority.

@@ -21,6 +21,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use wyng_s3::Server;
 
 pub(crate) use body::Sent;
 pub(crate) use client::{Answer, Http, HttpError};
@@ -28,7 +29,6 @@ pub(crate) use credentials::Credentials;
 pub(crate) use resolver::DNS_PORT;
 pub(crate) use retry::{Faced, Patience, is_passing, retry_after, until_it_lasts};
 
-use crate::store::Server;
 use resolver::Resolver;
 
 /// Maximum time of opening a store: less than the silence with which the daemon gives a far end up,

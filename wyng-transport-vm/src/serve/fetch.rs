@@ -9,18 +9,73 @@ mod ahead;
 
 use tracing::warn;
 use wyng_wire::{
-    BlobBytes, BytesStatus, Entry, Get, ListEnd, PIECE_MAX, Stat, StatStatus, Stated,
-    TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
+    BlobBytes, BlobName, BytesStatus, Entry, Get, List, ListEnd, ListStatus, PIECE_MAX, Stat,
+    StatStatus, Stated, TO_DAEMON_MAX, ToDaemon, ToHelper, ToHelperRules,
 };
 
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
 use crate::piece::Piece;
-use crate::store::{Blob, Fetch, Opened, StoreError, Wanted};
+use crate::store::{Blob, Fetch, Given, Opened, StoreError, Wanted};
 
 /// Maximum length of the part of a listing that is sent at once, bytes.
 const LISTING_BYTES: usize = 64 * 1024;
+
+/// A LIST, apart from the buffer of its frame.
+struct AskedList {
+    request: u64,
+    page: Option<(Option<BlobName>, Given)>,
+}
+
+/// A STAT.
+struct AskedStat {
+    request: u64,
+    name: BlobName,
+    given: Option<Given>,
+}
+
+/// A GET.
+struct AskedGet {
+    request: u64,
+    name: BlobName,
+    wanted: Wanted,
+}
+
+impl From<&List<'_>> for AskedList {
+    fn from(list: &List<'_>) -> Self {
+        let page = list.page.as_ref();
+        Self {
+            request: list.request,
+            page: page.map(|page| (page.after, Given::from(&page.signed))),
+        }
+    }
+}
+
+impl From<&Stat<'_>> for AskedStat {
+    fn from(stat: &Stat<'_>) -> Self {
+        Self {
+            request: stat.request,
+            name: stat.name,
+            given: stat.signed.as_ref().map(Given::from),
+        }
+    }
+}
+
+impl From<&Get<'_>> for AskedGet {
+    fn from(get: &Get<'_>) -> Self {
+        Self {
+            request: get.request,
+            name: get.name,
+            wanted: Wanted {
+                version: get.version,
+                offset_bytes: get.offset_bytes,
+                length_bytes: get.length_bytes,
+                given: get.signed.as_ref().map(Given::from),
+            },
+        }
+    }
+}
 
 pub(crate) fn serve<S: Fetch + Send + Sync + 'static>(
     store: S,
@@ -43,11 +98,17 @@ fn one_by_one<S: Fetch>(
     let mut piece = Piece::new()?;
     while let Some(frame) = input.frame(&mut rules)? {
         match frame {
-            ToHelper::List { request } => list(store, output, request)?,
-            ToHelper::Stat(stat) => output.send(&ToDaemon::Stated(stated(store, &stat)?))?,
-            ToHelper::Get(get) => read_range(store, &get, &mut piece, &mut |bytes, piece| {
-                output.send_with_body(&ToDaemon::Bytes(bytes), piece.take())
-            })?,
+            ToHelper::List(asked) => list(store, output, &AskedList::from(&asked))?,
+            ToHelper::Stat(stat) => {
+                let stated = stated(store, &AskedStat::from(&stat))?;
+                output.send(&ToDaemon::Stated(stated))?
+            }
+            ToHelper::Get(get) => {
+                let asked = AskedGet::from(&get);
+                read_range(store, &asked, &mut piece, &mut |bytes, piece| {
+                    output.send_with_body(&ToDaemon::Bytes(bytes), piece.take())
+                })?
+            }
             // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => {}
         }
@@ -55,10 +116,11 @@ fn one_by_one<S: Fetch>(
     Ok(())
 }
 
-fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallError> {
+fn list<S: Fetch>(store: &S, output: &Output, asked: &AskedList) -> Result<(), CallError> {
+    let request = asked.request;
     let mut count = 0_u64;
     let mut encoded = Vec::with_capacity(LISTING_BYTES);
-    let complete = store.list(|name, length_bytes| {
+    let visit = |name: &BlobName, length_bytes| {
         let entry = ToDaemon::Entry(Entry {
             request,
             name: *name,
@@ -71,17 +133,26 @@ fn list<S: Fetch>(store: &S, output: &Output, request: u64) -> Result<(), CallEr
             encoded.clear();
         }
         Ok::<(), CallError>(())
-    })?;
+    };
+    let status = match &asked.page {
+        Some((after, given)) => store.list_page(after.as_ref(), given, visit)?,
+        None if store.list(visit)? => ListStatus::Complete,
+        None => ListStatus::Incomplete,
+    };
     output.send_encoded(&encoded)?;
     output.send(&ToDaemon::ListEnd(ListEnd {
         request,
         count,
-        complete,
+        status,
     }))
 }
 
-fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
-    let (status, length_bytes) = match store.stat(&stat.name) {
+fn stated<S: Fetch>(store: &S, stat: &AskedStat) -> Result<Stated, CallError> {
+    let found = match &stat.given {
+        Some(given) => store.stat_signed(&stat.name, given),
+        None => store.stat(&stat.name),
+    };
+    let (status, length_bytes) = match found {
         Ok(Some(length_bytes)) => (StatStatus::Present, length_bytes),
         Ok(None) => (StatStatus::Absent, 0),
         Err(problem) => {
@@ -89,6 +160,7 @@ fn stated<S: Fetch>(store: &S, stat: &Stat) -> Result<Stated, CallError> {
                 Unread::Refused => StatStatus::Refused,
                 Unread::Failed => StatStatus::Failed,
                 Unread::Foreign => StatStatus::Foreign,
+                Unread::Expired => StatStatus::Expired,
             };
             (status, 0)
         }
@@ -106,16 +178,11 @@ type Pass<'p> = dyn FnMut(BlobBytes, &mut Piece) -> Result<(), CallError> + 'p;
 /// Answers a GET.
 fn read_range<S: Fetch>(
     store: &S,
-    get: &Get,
+    get: &AskedGet,
     piece: &mut Piece,
     pass: &mut Pass<'_>,
 ) -> Result<(), CallError> {
-    let wanted = Wanted {
-        version: get.version,
-        offset_bytes: get.offset_bytes,
-        length_bytes: get.length_bytes,
-    };
-    let status = match store.open_range(&get.name, &wanted) {
+    let status = match store.open_range(&get.name, &get.wanted) {
         Ok(Opened::Blob(blob)) => return read_pieces(&blob, get, piece, pass),
         Ok(Opened::Absent) => BytesStatus::Absent,
         Ok(Opened::NoVersion) => BytesStatus::NoVersion,
@@ -132,14 +199,14 @@ fn read_range<S: Fetch>(
 /// Passes on the range in pieces, and never more than the range.
 fn read_pieces(
     blob: &impl Blob,
-    get: &Get,
+    get: &AskedGet,
     piece: &mut Piece,
     pass: &mut Pass<'_>,
 ) -> Result<(), CallError> {
-    let there_bytes = blob.length_bytes().saturating_sub(get.offset_bytes);
-    let mut left_bytes = u64::from(get.length_bytes).min(there_bytes);
-    let mut offset_bytes = get.offset_bytes;
-    let last = if left_bytes == u64::from(get.length_bytes) {
+    let there_bytes = blob.length_bytes().saturating_sub(get.wanted.offset_bytes);
+    let mut left_bytes = u64::from(get.wanted.length_bytes).min(there_bytes);
+    let mut offset_bytes = get.wanted.offset_bytes;
+    let last = if left_bytes == u64::from(get.wanted.length_bytes) {
         BytesStatus::Whole
     } else {
         BytesStatus::Short
@@ -173,6 +240,7 @@ enum Unread {
     Refused,
     Failed,
     Foreign,
+    Expired,
 }
 
 /// A fault of this blob is reported; a fault that every other blob would meet too ends the call.
@@ -181,13 +249,18 @@ fn unread(problem: StoreError) -> Result<Unread, CallError> {
         StoreError::Failed { .. } | StoreError::Full { .. } | StoreError::Lost { .. } => {
             return Err(problem.into());
         }
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
+        StoreError::Refused { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Expired { .. }
+        | StoreError::Lax { .. } => {
             warn!("{problem}")
         }
     }
     Ok(match problem {
         StoreError::Refused { .. } => Unread::Refused,
         StoreError::Foreign { .. } => Unread::Foreign,
+        StoreError::Expired { .. } => Unread::Expired,
         _ => Unread::Failed,
     })
 }
@@ -197,5 +270,6 @@ fn failed(problem: StoreError) -> Result<BytesStatus, CallError> {
         Unread::Refused => BytesStatus::Refused,
         Unread::Failed => BytesStatus::Failed,
         Unread::Foreign => BytesStatus::Foreign,
+        Unread::Expired => BytesStatus::Expired,
     })
 }

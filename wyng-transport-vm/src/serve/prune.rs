@@ -9,7 +9,7 @@ use super::Receipts;
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
-use crate::store::{Prune, StoreError};
+use crate::store::{Given, Prune, StoreError};
 
 /// Maximum number of deletions that are made durable together; it bounds the memory for them.
 const BATCH_MAX: usize = 1024;
@@ -28,7 +28,11 @@ pub(crate) fn serve<S: Prune>(
     loop {
         match input.frame(&mut rules)?.ok_or(CallError::EndedEarly)? {
             ToHelper::Delete(delete) => {
-                pending.push((delete.number, delete.name, store.delete(&delete.name)))
+                let deleted = match &delete.signed {
+                    Some(signed) => store.delete_signed(&delete.name, &Given::from(signed)),
+                    None => store.delete(&delete.name),
+                };
+                pending.push((delete.number, delete.name, deleted))
             }
             ToHelper::End(_) => {
                 settle(&mut store, &mut pending, &mut receipts)?;
@@ -77,9 +81,11 @@ fn settle<S: Prune>(
 fn delete_status(problem: &StoreError) -> ReceiptStatus {
     warn!("{problem}");
     match problem {
-        StoreError::Refused { .. } | StoreError::Foreign { .. } | StoreError::Unusable { .. } => {
-            ReceiptStatus::Refused
-        }
+        StoreError::Refused { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Lax { .. } => ReceiptStatus::Refused,
+        StoreError::Expired { .. } => ReceiptStatus::Expired,
         StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Lost { .. } => {
             ReceiptStatus::Failed
         }

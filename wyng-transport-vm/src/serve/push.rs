@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use rustix::pipe::{PipeFlags, pipe_with};
 use tracing::warn;
-use wyng_wire::{BlobName, Put, Receipt, ReceiptStatus, ToHelper, ToHelperRules, WINDOW_BYTES};
+use wyng_wire::{BlobName, Receipt, ReceiptStatus, ToHelper, ToHelperRules, WINDOW_BYTES};
 
 use super::Receipts;
 use super::room::{Hold, Room};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
-use crate::store::{Placed, Push, Reserve, StoreError, Upload};
+use crate::store::{Given, Placed, Push, Reserve, StoreError, Upload};
 
 /// Maximum time that a receipt is held back while more blobs wait.
 const HOLD_BACK: Duration = Duration::from_millis(50);
@@ -87,7 +87,18 @@ fn receive<S: Push>(
         let next = match input.frame(rules)?.ok_or(CallError::EndedEarly)? {
             ToHelper::Put(put) => {
                 let hold = room.hold(put.length_bytes.into());
-                receive_body(store, input, &put, hold.ok_or(CallError::Stopped)?)?
+                let announced = Announced {
+                    number: put.number,
+                    name: put.name,
+                    length_bytes: put.length_bytes,
+                    reserve: if put.may_use_reserve {
+                        Reserve::Usable
+                    } else {
+                        Reserve::Kept
+                    },
+                    given: put.signed.as_ref().map(Given::from),
+                };
+                receive_body(store, input, announced, hold.ok_or(CallError::Stopped)?)?
             }
             ToHelper::Sync => Work::Flush,
             ToHelper::End(_) => Work::Finish,
@@ -102,20 +113,27 @@ fn receive<S: Push>(
     }
 }
 
+/// A body that follows.
+struct Announced {
+    number: u64,
+    name: BlobName,
+    length_bytes: u32,
+    reserve: Reserve,
+    given: Option<Given>,
+}
+
 /// Streams a body into the store. A body that the store refuses is read to its end too, because the
 /// next frame follows it.
 fn receive_body<S: Push>(
     store: &S,
     input: &mut Input,
-    put: &Put,
+    put: Announced,
     hold: Hold,
 ) -> Result<Work<S::Upload>, CallError> {
-    let reserve = if put.may_use_reserve {
-        Reserve::Usable
-    } else {
-        Reserve::Kept
+    let mut upload = match put.given {
+        Some(given) => store.begin_signed(&put.name, put.length_bytes, given),
+        None => store.begin(&put.name, put.length_bytes, put.reserve),
     };
-    let mut upload = store.begin(&put.name, put.length_bytes, reserve);
     let mut left_bytes = put.length_bytes;
     if let Some(file) = upload.as_ref().ok().and_then(Upload::file) {
         let (moved_bytes, refused) = input.move_body(left_bytes, file)?;
@@ -218,6 +236,8 @@ fn put_status(problem: &StoreError) -> ReceiptStatus {
         StoreError::Refused { .. } => ReceiptStatus::Refused,
         StoreError::Foreign { .. } => ReceiptStatus::ExistsDifferent,
         StoreError::Unusable { .. } => ReceiptStatus::ExistsUnknown,
+        StoreError::Expired { .. } => ReceiptStatus::Expired,
+        StoreError::Lax { .. } => ReceiptStatus::Lax,
         StoreError::Failed { .. } | StoreError::Lost { .. } => ReceiptStatus::Failed,
     }
 }

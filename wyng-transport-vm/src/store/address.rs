@@ -6,9 +6,9 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use super::url::Url;
+use wyng_s3::{S3Address, Server, Url, absolute, has_no_empty_or_climbing_part};
 
 /// The place of a store.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,21 +21,6 @@ pub(crate) enum Address {
     Webdav(WebdavAddress),
     /// `sftp://user@host:port/path`.
     Sftp(SftpAddress),
-}
-
-/// A bucket, a prefix in it, and the service that has it.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct S3Address {
-    /// The server; https unless the owner has allowed otherwise.
-    pub(crate) server: Server,
-    /// The bucket's name.
-    pub(crate) bucket: String,
-    /// The prefix of every key: empty, or with a slash at its end.
-    pub(crate) prefix: String,
-    /// The region that the signatures name.
-    pub(crate) region: String,
-    /// Whether the bucket is a part of the host's name, not of the path.
-    pub(crate) bucket_in_host: bool,
 }
 
 /// A folder of a WebDAV server.
@@ -62,19 +47,6 @@ pub(crate) struct SftpAddress {
     pub(crate) path: PathBuf,
 }
 
-/// An HTTP server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Server {
-    /// Whether TLS protects the connection.
-    pub(crate) tls: bool,
-    /// A host's name or IP address; an IPv6 address has no brackets.
-    pub(crate) host: String,
-    /// The port.
-    pub(crate) port: u16,
-    /// The file with the certificates of the authorities that the owner trusts here.
-    pub(crate) ca: Option<PathBuf>,
-}
-
 impl Address {
     /// The address and the credentials of an OPEN. `None` for an unknown scheme, and for an address
     /// that is malformed or that would send credentials without TLS.
@@ -90,7 +62,7 @@ impl Address {
             return None;
         }
         if let Some(path) = address.strip_prefix(b"dir:") {
-            let folder = folder(Path::new(OsStr::from_bytes(path)))?;
+            let folder = absolute(Path::new(OsStr::from_bytes(path)))?;
             // A folder has no use for credentials.
             return credentials
                 .is_empty()
@@ -98,7 +70,7 @@ impl Address {
         }
         let url = Url::parse(std::str::from_utf8(address).ok()?)?;
         let address = match url.scheme {
-            "s3" => Self::S3(s3(&url)?),
+            "s3" => Self::S3(S3Address::parse(&url)?),
             "webdav" | "webdavs" => Self::Webdav(webdav(&url)?),
             "sftp" => Self::Sftp(sftp(&url)?),
             _ => return None,
@@ -117,70 +89,6 @@ impl Address {
     }
 }
 
-fn folder(path: &Path) -> Option<PathBuf> {
-    let climbs = path
-        .components()
-        .any(|component| component == Component::ParentDir);
-    (path.is_absolute() && !climbs).then(|| path.to_owned())
-}
-
-fn s3(url: &Url<'_>) -> Option<S3Address> {
-    url.knows_only(&["endpoint", "region", "ca", "insecure", "style"])?;
-    if url.user.is_some() || url.port.is_some() {
-        return None;
-    }
-    let bucket = url.host.clone();
-    let region = url.value("region").unwrap_or_else(|| "us-east-1".into());
-    let is_word = |text: &str, extra: &[u8]| {
-        !text.is_empty()
-            && text.len() <= 255
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || extra.contains(&byte))
-    };
-    if !is_word(&bucket, b".-_") || !is_word(&region, b"-_") {
-        return None;
-    }
-    let own_endpoint = url.value("endpoint");
-    let endpoint = own_endpoint
-        .clone()
-        .unwrap_or_else(|| format!("https://s3.{region}.amazonaws.com"));
-    let endpoint = Url::parse(&endpoint)?;
-    endpoint.knows_only(&[])?;
-    if endpoint.user.is_some() || !matches!(&*endpoint.path, "" | "/") {
-        return None;
-    }
-    let tls = match endpoint.scheme {
-        "https" => true,
-        "http" => false,
-        _ => return None,
-    };
-    let bucket_in_host = match url.value("style").as_deref() {
-        None => own_endpoint.is_none() && !bucket.contains('.'),
-        Some("path") => false,
-        Some("virtual") => true,
-        Some(_) => return None,
-    };
-    let mut server = server(url, tls, &endpoint.host, endpoint.port)?;
-    if bucket_in_host {
-        server.host = format!("{bucket}.{}", server.host);
-    }
-    let prefix = url.path.trim_matches('/');
-    let prefix = if prefix.is_empty() {
-        String::new()
-    } else {
-        format!("{prefix}/")
-    };
-    has_no_empty_or_climbing_part(&prefix)?;
-    Some(S3Address {
-        server,
-        bucket,
-        prefix,
-        region,
-        bucket_in_host,
-    })
-}
-
 fn webdav(url: &Url<'_>) -> Option<WebdavAddress> {
     url.knows_only(&["ca", "insecure"])?;
     let path = url.path.trim_matches('/');
@@ -190,7 +98,7 @@ fn webdav(url: &Url<'_>) -> Option<WebdavAddress> {
         return None;
     }
     Some(WebdavAddress {
-        server: server(url, url.scheme == "webdavs", &url.host, url.port)?,
+        server: Server::of(url, url.scheme == "webdavs", &url.host, url.port)?,
         user: url.user.clone(),
         path: format!("/{path}/"),
     })
@@ -207,37 +115,8 @@ fn sftp(url: &Url<'_>) -> Option<SftpAddress> {
         user: url.user.clone(),
         host: url.host.clone(),
         port: url.port,
-        path: folder(Path::new(&url.path))?,
+        path: absolute(Path::new(&url.path))?,
     })
-}
-
-/// The HTTP server of an address, unless credentials would cross the network without TLS and the
-/// address does not say that its owner wants that.
-fn server(url: &Url<'_>, tls: bool, host: &str, port: Option<u16>) -> Option<Server> {
-    let insecure = match url.value("insecure").as_deref() {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return None,
-    };
-    if !tls && !insecure {
-        return None;
-    }
-    let ca = match url.value("ca") {
-        Some(path) => Some(folder(Path::new(&path))?),
-        None => None,
-    };
-    Some(Server {
-        tls,
-        host: host.to_owned(),
-        port: port.unwrap_or(if tls { 443 } else { 80 }),
-        ca,
-    })
-}
-
-fn has_no_empty_or_climbing_part(path: &str) -> Option<()> {
-    let path = path.trim_matches('/');
-    let wrong = |part: &str| matches!(part, "" | "." | "..");
-    (path.is_empty() || !path.split('/').any(wrong)).then_some(())
 }
 
 #[cfg(test)]

@@ -22,6 +22,13 @@ pub(crate) enum StoreError {
     /// This blob, or its place, cannot be used. Other blobs may be intact.
     #[error("cannot {step}: {errno}")]
     Unusable { step: &'static str, errno: Errno },
+    /// The store takes the time of the daemon's signature for wrong. An earlier try, whose answer
+    /// was lost, may have had its effect.
+    #[error("cannot {step}: the store takes the time of the signature for wrong")]
+    Expired { step: &'static str },
+    /// The store also does what the daemon did not sign.
+    #[error("the store does not keep to what was signed: {accepted}")]
+    Lax { accepted: &'static str },
     /// The store failed; the state of this blob is not known.
     #[error("the store failed to {step}: {errno}")]
     Failed { step: &'static str, errno: Errno },

@@ -11,13 +11,12 @@ pub(crate) mod s3;
 pub(crate) mod sftp;
 mod traits;
 mod turns;
-mod url;
 pub(crate) mod webdav;
 mod xml;
 
-pub(crate) use address::{Address, S3Address, Server, WebdavAddress};
+pub(crate) use address::{Address, WebdavAddress};
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};
+pub(crate) use traits::{Blob, Fetch, Given, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};
 
 /// Maximum number of blobs that a store behind a network stores at a time: with small packs, as many
 /// as a fast link carries in the round trips of one.

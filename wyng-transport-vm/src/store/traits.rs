@@ -4,7 +4,9 @@
 
 use std::os::fd::BorrowedFd;
 
-use wyng_wire::BlobName;
+use rustix::io::Errno;
+use wyng_s3::{Signature, Stamp};
+use wyng_wire::{BlobName, ListStatus, Signed};
 
 use super::error::StoreError;
 use crate::piece::Piece;
@@ -31,6 +33,38 @@ pub(crate) enum Reserve {
     Usable,
 }
 
+/// What the daemon signed for one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    /// The signature.
+    pub(crate) signature: Signature,
+    /// SHA-256 of the body that it allows.
+    pub(crate) body_sha256: [u8; 32],
+}
+
+impl From<&Signed<'_>> for Given {
+    fn from(signed: &Signed<'_>) -> Self {
+        let token = (!signed.token.is_empty()).then(|| signed.token.to_owned());
+        Self {
+            signature: Signature {
+                key_id: signed.key_id.to_owned(),
+                token,
+                stamp: Stamp::at(i64::try_from(signed.time_secs).unwrap_or(i64::MAX)),
+                mac: signed.signature,
+            },
+            body_sha256: signed.body_sha256,
+        }
+    }
+}
+
+/// The answer of a store that knows no signatures. The daemon signs for no such store.
+fn knows_no_signatures() -> StoreError {
+    StoreError::Refused {
+        step: "use a signature",
+        errno: Errno::OPNOTSUPP,
+    }
+}
+
 /// A store that takes blobs.
 pub(crate) trait Push: Sync {
     /// An upload, which leaves nothing behind when it is dropped before it is finished.
@@ -47,6 +81,16 @@ pub(crate) trait Push: Sync {
         length_bytes: u32,
         reserve: Reserve,
     ) -> Result<Self::Upload, StoreError>;
+
+    /// The same with a request that the daemon signed.
+    fn begin_signed(
+        &self,
+        _name: &BlobName,
+        _length_bytes: u32,
+        _given: Given,
+    ) -> Result<Self::Upload, StoreError> {
+        Err(knows_no_signatures())
+    }
 }
 
 /// A blob that is being stored.
@@ -69,6 +113,11 @@ pub(crate) trait Prune {
     /// Deletes one blob, and returns whether it existed. Durable only after [`Prune::settle`].
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError>;
 
+    /// The same with a request that the daemon signed.
+    fn delete_signed(&mut self, _name: &BlobName, _given: &Given) -> Result<bool, StoreError> {
+        Err(knows_no_signatures())
+    }
+
     /// Makes every deletion so far durable.
     fn settle(&mut self) -> Result<(), StoreError>;
 }
@@ -90,6 +139,22 @@ pub(crate) trait Fetch {
     /// unreadable.
     fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError>;
 
+    /// Calls `visit` with the blobs of one page of the listing, which the daemon signed; the page
+    /// begins behind `after`.
+    fn list_page<E>(
+        &self,
+        _after: Option<&BlobName>,
+        _given: &Given,
+        _visit: impl FnMut(&BlobName, u64) -> Result<(), E>,
+    ) -> Result<ListStatus, E> {
+        Ok(ListStatus::Incomplete)
+    }
+
+    /// [`Fetch::stat`] with a request that the daemon signed.
+    fn stat_signed(&self, _name: &BlobName, _given: &Given) -> Result<Option<u64>, StoreError> {
+        Err(knows_no_signatures())
+    }
+
     /// Opens a blob, if it exists.
     fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
 
@@ -108,7 +173,7 @@ pub(crate) trait Fetch {
 }
 
 /// A range of one version of a blob.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     /// 0: what the store serves; 1 to 15: the versions before it.
     pub(crate) version: u8,
@@ -116,6 +181,8 @@ pub(crate) struct Wanted {
     pub(crate) offset_bytes: u64,
     /// Length of the range, bytes; the blob may end before it does.
     pub(crate) length_bytes: u32,
+    /// The daemon's signature of the request for this range.
+    pub(crate) given: Option<Given>,
 }
 
 impl Wanted {

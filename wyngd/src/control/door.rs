@@ -381,6 +381,7 @@ mod tests {
         let known = Archive {
             store: "dir:/srv/wyng".into(),
             credentials: None,
+            signed: false,
             via: Via::Ssh("backup".into()),
             verify_via: Some(Via::Ssh("other".into())),
             keep: KeepRules::default(),

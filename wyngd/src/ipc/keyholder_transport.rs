@@ -4,9 +4,47 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::Found;
+use wyng_wire::Signed;
 
 use super::jail::NotEnforced;
 use super::service::Service;
+
+/// A request that the keyholder signed: what the helper adds to the request that it sends.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Signature {
+    /// When it was signed, seconds since the beginning of 1970 UTC.
+    pub time_secs: u64,
+    /// HMAC-SHA256 over the request.
+    pub signature: [u8; 32],
+    /// SHA-256 of the body.
+    pub body_sha256: [u8; 32],
+    /// The public part of the access key.
+    pub key_id: String,
+    /// The token of a session; empty: none.
+    pub token: String,
+}
+
+impl Signature {
+    /// The signature as frames carry it.
+    pub fn on_the_pipe(&self) -> Signed<'_> {
+        Signed {
+            time_secs: self.time_secs,
+            signature: self.signature,
+            body_sha256: self.body_sha256,
+            key_id: &self.key_id,
+            token: &self.token,
+        }
+    }
+}
+
+/// A page of a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SignedPage {
+    /// It begins behind this name; `None`: with the first.
+    pub after: Option<[u8; 32]>,
+    /// The signature of the request for it.
+    pub signature: Signature,
+}
 
 /// keyholder → transport.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -21,6 +59,8 @@ pub enum KeyholderToTransport {
         destination: String,
         /// The store's last folder is to be made.
         create: bool,
+        /// The first look at the store, in a call whose requests are signed.
+        signature: Option<Signature>,
     },
     /// One blob to store; with a sealed memory file.
     Put {
@@ -32,6 +72,8 @@ pub enum KeyholderToTransport {
         length_bytes: u32,
         /// It may use the reserve.
         may_use_reserve: bool,
+        /// The request, in a call whose requests are signed.
+        signature: Option<Signature>,
     },
     /// Everything that was put is to be settled.
     Sync,
@@ -43,6 +85,8 @@ pub enum KeyholderToTransport {
         number: u64,
         /// Its name.
         name: [u8; 32],
+        /// The request, in a call whose requests are signed.
+        signature: Option<Signature>,
     },
     /// The prune is over.
     EndPrune,
@@ -54,14 +98,21 @@ pub enum KeyholderToTransport {
         offset_bytes: u64,
         /// Length of the range, bytes.
         length_bytes: u32,
+        /// The request, in a call whose requests are signed.
+        signature: Option<Signature>,
     },
     /// Whether a blob exists.
     Stat {
         /// Its name.
         name: [u8; 32],
+        /// The request, in a call whose requests are signed.
+        signature: Option<Signature>,
     },
-    /// All blobs are to be listed.
-    List,
+    /// Blobs are to be listed.
+    List {
+        /// One page, in a call whose requests are signed; `None`: all.
+        page: Option<SignedPage>,
+    },
     /// The fetch is over.
     EndFetch,
 }
@@ -115,13 +166,12 @@ pub enum TransportToKeyholder {
     NotGot(NotGot),
     /// What lies under the name that was asked for.
     Stated(Found),
+    /// The store takes the time of the signature of that question for wrong.
+    StatExpired,
     /// Some of the blobs of the store.
     Entries(Vec<([u8; 32], u64)>),
-    /// No more blobs follow.
-    ListEnd {
-        /// The whole store could be listed.
-        complete: bool,
-    },
+    /// No more blobs follow to what was asked for.
+    ListEnd(Listed),
     /// The far end is of no more use.
     Failed {
         /// Which of the far end's services.
@@ -129,6 +179,19 @@ pub enum TransportToKeyholder {
         /// Why it is of no more use.
         fault: FarEndFault,
     },
+}
+
+/// What the end of a listing says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Listed {
+    /// The whole store could be listed.
+    All,
+    /// A part of it could not.
+    Part,
+    /// More pages follow.
+    More,
+    /// The store takes the time of the signature for wrong.
+    Expired,
 }
 
 /// The answer to a PUT.
@@ -151,6 +214,10 @@ pub enum PutAnswer {
     Refused,
     /// The store failed.
     Failed,
+    /// The store takes the time of the signature for wrong.
+    Expired,
+    /// The store also does what was not signed.
+    Lax,
 }
 
 /// The answer to a DELETE.
@@ -164,6 +231,8 @@ pub enum DeleteAnswer {
     Refused,
     /// The store failed.
     Failed,
+    /// The store takes the time of the signature for wrong.
+    Expired,
 }
 
 /// Why a range is not available.
@@ -179,6 +248,8 @@ pub enum NotGot {
     Refused,
     /// The store cannot read it.
     Failed,
+    /// The store takes the time of the signature for wrong.
+    Expired,
 }
 
 /// Why a far end is of no more use.
@@ -219,6 +290,8 @@ pub enum FarEndFault {
     Unsuitable,
     /// The store failed.
     Failed,
+    /// The store takes the time of the signature for wrong.
+    Expired,
     /// No fault of the far end: what it sent cannot be kept on this machine.
     NoRoom {
         /// The system's error number.

@@ -19,7 +19,8 @@ pub use control_spawner::{ControlToSpawner, SpawnerToControl};
 pub use control_volumes::{ControlToVolumes, VolumesToControl};
 pub use jail::{NotEnforced, enter_jail, enter_jail_as, not_enforced};
 pub use keyholder_transport::{
-    DeleteAnswer, FarEndFault, KeyholderToTransport, NotGot, PutAnswer, TransportToKeyholder,
+    DeleteAnswer, FarEndFault, KeyholderToTransport, Listed, NotGot, PutAnswer, Signature,
+    SignedPage, TransportToKeyholder,
 };
 pub use service::Service;
 pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};

@@ -14,8 +14,8 @@ use wyng_wire::Open;
 use zeroize::Zeroizing;
 
 use crate::ipc::{
-    Fatal, KeyholderToTransport, Received, Service, SpawnerToTransport, TransportToKeyholder,
-    TransportToSpawner, Wire, enter_jail, not_enforced, wait,
+    Fatal, KeyholderToTransport, Received, Service, Signature, SpawnerToTransport,
+    TransportToKeyholder, TransportToSpawner, Wire, enter_jail, not_enforced, wait,
 };
 use crate::roles::{Daemon, Role};
 use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
@@ -173,6 +173,7 @@ fn take(
         service,
         destination,
         create,
+        signature,
     } = message
     {
         let destination = Zeroizing::new(destination);
@@ -185,6 +186,7 @@ fn take(
             .ok_or(Fatal::Unexpected("keyholder"))?;
         let request = Open {
             create,
+            signed: signature.as_ref().map(Signature::on_the_pipe),
             destination: destination.as_bytes(),
         };
         let far_end = match FarEnd::open(service, pipes, request, limits) {
@@ -230,27 +232,39 @@ fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
             name,
             length_bytes,
             may_use_reserve,
+            signature,
         } => Request::Put {
             number,
             name,
             length_bytes,
             may_use_reserve,
+            signature,
             file: received.descriptor()?,
         },
         KeyholderToTransport::Sync => Request::Sync,
-        KeyholderToTransport::Delete { number, name } => Request::Delete { number, name },
+        KeyholderToTransport::Delete {
+            number,
+            name,
+            signature,
+        } => Request::Delete {
+            number,
+            name,
+            signature,
+        },
         KeyholderToTransport::EndPush | KeyholderToTransport::EndPrune => Request::End,
         KeyholderToTransport::Get {
             name,
             offset_bytes,
             length_bytes,
+            signature,
         } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
+            signature,
         },
-        KeyholderToTransport::Stat { name } => Request::Stat { name },
-        KeyholderToTransport::List => Request::List,
+        KeyholderToTransport::Stat { name, signature } => Request::Stat { name, signature },
+        KeyholderToTransport::List { page } => Request::List { page },
         KeyholderToTransport::EndFetch => Request::Close,
         KeyholderToTransport::Open { .. } | KeyholderToTransport::CloseAll => {
             return Err(Fatal::Unexpected("keyholder"));

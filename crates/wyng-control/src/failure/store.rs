@@ -95,6 +95,33 @@ macro_rules! store_failures {
                4096 bytes together.",
     }
 
+    /// Requests to the store cannot be signed on this machine.
+    NotSignable { store: String } = {
+        code: "not-signable", exit: Usage,
+        what: ("requests to the store {store} cannot be signed: only those of S3 can"),
+        safe: NOTHING_CHANGED,
+        next: "Leave out --signed (in the configuration: signed), or name a store at s3://.",
+    }
+
+    /// The store also does what this machine did not sign.
+    StoreLax { store: String } = {
+        code: "store-lax", exit: Failed,
+        what: ("the store {store} accepts bytes or headers that were not signed"),
+        safe: Safe::Always("No archive was made."),
+        next: "Signed requests do not bind the network qube there: use another service, or leave \
+               out --signed and give push, fetch and prune a key each (docs/stores.md).",
+    }
+
+    /// The store takes the time of this machine's signatures for wrong.
+    StoreClock { store: String } = {
+        code: "store-clock", exit: Unreachable,
+        what: ("the store {store} refuses what this machine signs, because of its time"),
+        safe: STORED_STAYS,
+        next: "Check the date, time and time zone of this machine's clock (`timedatectl`), set it \
+               if it is wrong, and run the same command again. Do not set it by what a store or a \
+               network qube says.",
+    }
+
     /// The address of a store holds a password.
     StoreSecret = {
         code: "store-secret", exit: Usage,

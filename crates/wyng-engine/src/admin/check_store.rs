@@ -9,7 +9,9 @@ use wyng_wire::{BlobName, Service};
 use super::create::ask_credentials;
 use crate::outcome::is_refusal;
 use crate::store::put_blob;
-use crate::world::{Client, Deleted, Fetched, Kept, OpenStore, Parts, Place, Random, Store, World};
+use crate::world::{
+    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store, World,
+};
 
 /// Length of the blob that is put, bytes: that of a small commit.
 const PROBE_BYTES: usize = 4096;
@@ -40,10 +42,10 @@ pub fn check_store<P: Parts>(
         credentials,
         ..Place::open(&request.store, &request.via)
     };
-    let name = BlobName(world.random.draw()?);
+    let doomed = Doomed::drawn(&mut world.random)?;
     let mut check = Check {
         probe: probe(&mut world.random)?,
-        name,
+        doomed,
         place: &place,
         results: Vec::new(),
         store: &mut world.store,
@@ -68,7 +70,7 @@ pub fn check_store<P: Parts>(
         store_url: store,
         via: request.via.to_string(),
         free_bytes: free_mib.map(|mib| u64::from(mib) << 20),
-        left_blob: left_blob.then(|| hex_of(name)),
+        left_blob: left_blob.then(|| hex_of(doomed.name())),
         results,
     }))?;
     failure.map_or(Ok(ExitStatus::Done), Err)
@@ -86,7 +88,7 @@ fn hex_of(name: BlobName) -> String {
 struct Check<'a, S> {
     store: &'a mut S,
     place: &'a Place,
-    name: BlobName,
+    doomed: Doomed,
     probe: Vec<u8>,
     results: Vec<(Trial, TrialResult)>,
 }
@@ -131,16 +133,16 @@ impl<S: Store> Check<'_, S> {
 
     /// Puts the blob, and twice more under its name.
     fn put(&mut self) -> Result<(), Failure> {
-        if put_blob(self.store, self.name, &self.probe)? != Kept::New {
+        if put_blob(self.store, self.doomed.name(), &self.probe)? != Kept::New {
             self.note(Trial::Put, TrialResult::Lacking);
             return self.store.finish_push();
         }
         self.note(Trial::Put, TrialResult::Works);
-        let again = put_blob(self.store, self.name, &self.probe)?;
+        let again = put_blob(self.store, self.doomed.name(), &self.probe)?;
         let other: Vec<u8> = self.probe.iter().map(|byte| !byte).collect();
-        let other = put_blob(self.store, self.name, &other)?;
-        let excludes = matches!(again, Kept::Same | Kept::Unknown)
-            && matches!(other, Kept::Different | Kept::Unknown);
+        let other = put_blob(self.store, self.doomed.name(), &other)?;
+        let excludes = matches!(again, Kept::Same | Kept::Unknown | Kept::Signed)
+            && matches!(other, Kept::Different | Kept::Unknown | Kept::Signed);
         self.note(Trial::Exclude, TrialResult::of(excludes));
         self.store.finish_push()
     }
@@ -153,12 +155,13 @@ impl<S: Store> Check<'_, S> {
             return Ok(());
         }
         let length = PROBE_BYTES as u32;
-        let is_there = self.store.stat(self.name)?
+        let is_there = self.store.stat(self.doomed.name())?
             == Found::Blob {
                 length_bytes: u64::from(length),
             };
-        self.store.request(self.name, 0, length)?;
-        self.store.request(self.name, length / 2, length / 4)?;
+        self.store.request(self.doomed.name(), 0, length)?;
+        self.store
+            .request(self.doomed.name(), length / 2, length / 4)?;
         let whole = Self::bytes(self.store.answer()?);
         let part = Self::bytes(self.store.answer()?);
         let middle = self.probe.get(PROBE_BYTES / 2..PROBE_BYTES / 4 * 3);
@@ -184,7 +187,7 @@ impl<S: Store> Check<'_, S> {
 
     /// Lists the store over the fetch that is open, and ends it.
     fn list_open(&mut self, holds_probe: bool) -> Result<(), Failure> {
-        let (name, mut found) = (self.name, false);
+        let (name, mut found) = (self.doomed.name(), false);
         let is_whole = self.store.list(&mut |listed, length| {
             found |= listed == name && length == PROBE_BYTES as u64;
         })?;
@@ -200,7 +203,7 @@ impl<S: Store> Check<'_, S> {
         if !self.may(Service::Prune)? {
             return Ok(TrialResult::Refused);
         }
-        self.store.delete(self.name)?;
+        self.store.delete(self.doomed)?;
         let deleted = self.store.deleted()?;
         self.store.finish_prune()?;
         Ok(match deleted {

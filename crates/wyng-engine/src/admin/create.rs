@@ -109,7 +109,7 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
         Ok(made)
     });
     match pushed {
-        Ok(made) => push(world, request, &folder, &made),
+        Ok(made) => push(world, request, &place, &folder, &made),
         Err(failure) => {
             folder.forget(&mut world.files, &request.name)?;
             Err(failure)
@@ -190,7 +190,7 @@ fn resume<P: Parts>(
         }
         connected => connected?,
     }
-    push(world, request, folder, made)
+    push(world, request, place, folder, made)
 }
 
 /// Draws every secret, and writes everything that the store is to get into the state directory.
@@ -252,26 +252,30 @@ fn make<P: Parts>(
 fn push<P: Parts>(
     world: &mut World<P>,
     request: &CreateRequest,
+    place: &Place,
     folder: &ArchiveFolder,
     made: &Made,
 ) -> Result<(), Failure> {
     let slot = made.slot.encode();
     let address = without_credentials(&request.store);
-    put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)?;
+    let slot_is_known = put_or_find(&mut world.store, slot_name(FIRST_SLOT), &slot, &address)?;
     // A store that does not notice a second put could not tell two writers apart. One that lets a
     // push read nothing says only that the name is taken.
     match put_blob(&mut world.store, slot_name(FIRST_SLOT), &slot)? {
-        Kept::Same | Kept::Unknown => {}
+        Kept::Same | Kept::Unknown | Kept::Signed => {}
         Kept::New => return Err(Failure::StoreNotExclusive { store: address }),
         Kept::Different => return Err(Failure::StoreNotEmpty { store: address }),
     }
-    put_or_find(
-        &mut world.store,
-        made.commit_name,
-        &made.commit.bytes,
-        &address,
-    )?;
+    let (name, commit) = (made.commit_name, &made.commit.bytes);
+    let commit_is_known = put_or_find(&mut world.store, name, commit, &address)?;
     world.store.finish_push()?;
+    let to_read = [
+        (slot_is_known, slot_name(FIRST_SLOT), &slot),
+        (commit_is_known, name, commit),
+    ];
+    let to_read = to_read.into_iter().filter(|(is_known, ..)| !is_known);
+    let to_read: Vec<_> = to_read.map(|(_, name, bytes)| (name, &**bytes)).collect();
+    read_again(&mut world.store, place, &to_read)?;
 
     let files = &mut world.files;
     let local = local_clock(files, &mut world.clock)?;
@@ -366,17 +370,45 @@ pub(super) fn ask_credentials(
     }
 }
 
-/// Puts a blob that must be there in the end: new, or the same one from a run that was cut.
+/// Puts a blob that must be there in the end: new, or the same one from a run that was cut. Returns
+/// whether the receipt says so; otherwise what has its name must be read.
 fn put_or_find(
     store: &mut impl Store,
     name: BlobName,
     bytes: &[u8],
     address: &str,
-) -> Result<(), Failure> {
+) -> Result<bool, Failure> {
     match put_blob(store, name, bytes)? {
-        Kept::New | Kept::Same => Ok(()),
-        Kept::Different | Kept::Unknown => Err(Failure::StoreNotEmpty {
-            store: address.to_owned(),
-        }),
+        Kept::New | Kept::Same => Ok(true),
+        Kept::Signed => Ok(false),
+        Kept::Different | Kept::Unknown => Err(not_empty(address)),
     }
+}
+
+fn not_empty(address: &str) -> Failure {
+    Failure::StoreNotEmpty {
+        store: address.to_owned(),
+    }
+}
+
+/// Reads blobs whose receipts did not say whether they are those of a run that was cut, or those of
+/// another archive.
+fn read_again(
+    store: &mut impl Store,
+    place: &Place,
+    blobs: &[(BlobName, &[u8])],
+) -> Result<(), Failure> {
+    if blobs.is_empty() {
+        return Ok(());
+    }
+    store.connect(Service::Fetch, place, OpenStore::Existing)?;
+    for (name, bytes) in blobs {
+        let length = u32::try_from(bytes.len()).map_err(|_| internal("a blob is too long"))?;
+        store.request(*name, 0, length)?;
+        let found = store.answer()?.or_fault();
+        if !found.is_ok_and(|found| found.as_ref() == *bytes) {
+            return Err(not_empty(&without_credentials(&place.url)));
+        }
+    }
+    store.finish_fetch()
 }

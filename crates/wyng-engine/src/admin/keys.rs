@@ -311,7 +311,7 @@ fn put_slot<P: Parts>(
         archive.folder.write_slots(&mut world.files, &all)?;
         match put_blob(&mut world.store, slot_name(number), &slot.encode())? {
             Kept::New | Kept::Same => return Ok(slot),
-            Kept::Different | Kept::Unknown => {}
+            Kept::Different | Kept::Unknown | Kept::Signed => {}
         }
     }
     Err(Failure::SlotNamesTaken)

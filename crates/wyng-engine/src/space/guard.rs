@@ -12,7 +12,7 @@ use wyng_control::Failure;
 use crate::archive::Archive;
 use crate::outcome::internal;
 use crate::store::packs_of;
-use crate::world::Files;
+use crate::world::{Doomed, Files};
 
 /// Maximum number of generations whose names are compared, the newest ones.
 const COMMITS_MAX: u64 = 1 << 20;
@@ -21,7 +21,7 @@ const COMMITS_AHEAD: u64 = 64;
 
 /// A blob that is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doomed {
+pub(super) enum Candidate {
     /// A pack that the head marks as going.
     Pack(BlobName),
     /// A key slot by its number.
@@ -30,7 +30,7 @@ pub(super) enum Doomed {
     Orphan(BlobName),
 }
 
-impl Doomed {
+impl Candidate {
     /// The name of the blob.
     pub(super) fn name(self) -> BlobName {
         match self {
@@ -85,12 +85,12 @@ impl Guard {
     }
 
     /// Refuses a blob that the archive needs: that would be a defect of this program.
-    pub(super) fn check(&self, doomed: Doomed) -> Result<BlobName, Failure> {
-        let name = doomed.name();
+    pub(super) fn check(&self, candidate: Candidate) -> Result<Doomed, Failure> {
+        let name = candidate.name();
         let is_going = self.going.contains(&name.0);
-        if self.needed.contains(&name.0) || (is_going != matches!(doomed, Doomed::Pack(_))) {
+        if self.needed.contains(&name.0) || (is_going != matches!(candidate, Candidate::Pack(_))) {
             return Err(internal("the deletion of a blob that the archive needs"));
         }
-        Ok(name)
+        Ok(Doomed::by_the_guard(name))
     }
 }

@@ -9,7 +9,7 @@ use wyng_archive::BlobName;
 use wyng_control::Failure;
 use wyng_wire::Service;
 
-use super::guard::{Doomed, Guard};
+use super::guard::{Candidate, Guard};
 use super::tidy::DELETES_AHEAD;
 use crate::archive::Archive;
 use crate::outcome::is_refusal;
@@ -47,8 +47,8 @@ pub(super) fn delete_orphans<P: Parts>(
     let (mut gone, mut count) = (BTreeSet::new(), 0u64);
     for some in orphans.chunks(DELETES_AHEAD) {
         for name in some {
-            let name = guard.check(Doomed::Orphan(*name))?;
-            world.store.delete(name)?;
+            let doomed = guard.check(Candidate::Orphan(*name))?;
+            world.store.delete(doomed)?;
         }
         let mut refused = false;
         for name in some {

@@ -14,7 +14,7 @@ use wyng_archive::plan::waiting::{Due, Waits, commit_due, waits};
 use wyng_control::Failure;
 use wyng_wire::Service;
 
-use super::guard::{Doomed, Guard};
+use super::guard::{Candidate, Guard};
 use super::proof::{Proof, prove};
 use super::waste::{ToProve, Waste, is_recent};
 use crate::archive::Archive;
@@ -351,8 +351,8 @@ impl<'a, P: Parts> Tidying<'a, P> {
                 .filter_map(|number| Some((*number, *self.waste.packs.get(number)?)))
                 .collect();
             for (_, entry) in &packs {
-                let name = guard.check(Doomed::Pack(entry.name))?;
-                self.world.store.delete(name)?;
+                let doomed = guard.check(Candidate::Pack(entry.name))?;
+                self.world.store.delete(doomed)?;
             }
             for (number, entry) in packs {
                 if self.answer()? {
@@ -389,8 +389,8 @@ impl<'a, P: Parts> Tidying<'a, P> {
         }
         let guard = Guard::of(&mut self.world.files, self.archive)?;
         for number in std::mem::take(&mut self.slots) {
-            let name = guard.check(Doomed::Slot(number))?;
-            self.world.store.delete(name)?;
+            let doomed = guard.check(Candidate::Slot(number))?;
+            self.world.store.delete(doomed)?;
             if !self.answer()? {
                 break;
             }

@@ -52,7 +52,7 @@ pub(super) fn push_pending(
     )? {
         Kept::New | Kept::Same => archive.commit_pending(files, copy),
         Kept::Different => Err(archive.stop(files, generation)),
-        Kept::Unknown => Err(Failure::CommitUnsettled { generation }),
+        Kept::Unknown | Kept::Signed => Err(Failure::CommitUnsettled { generation }),
     }
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn confirm_head(
             archive.ledger.write(files, &archive.folder)
         }
         Kept::Different => Err(archive.stop(files, generation)),
-        Kept::Unknown => Ok(()),
+        Kept::Unknown | Kept::Signed => Ok(()),
     }
 }
 

@@ -130,7 +130,9 @@ pub(crate) fn push_missing(
         }
         match kept {
             Kept::Different => return Err(archive.stop(files, *generation)),
-            Kept::New | Kept::Same | Kept::Unknown => archive.ledger.head_copy = number,
+            Kept::New | Kept::Same | Kept::Unknown | Kept::Signed => {
+                archive.ledger.head_copy = number
+            }
         }
         archive.ledger.write(files, &archive.folder)?;
     }

@@ -114,7 +114,8 @@ impl<P: Parts> Outbox<P> {
                 return Err(Failure::FarEndProtocol);
             }
             match receipt.kept {
-                Kept::New | Kept::Same => {}
+                // A pack has the name of its bytes.
+                Kept::New | Kept::Same | Kept::Signed => {}
                 Kept::Different | Kept::Unknown => {
                     self.send_under_another_name(tools, pack, names)?;
                     continue;

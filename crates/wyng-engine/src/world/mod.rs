@@ -20,7 +20,7 @@ pub use files::Files;
 pub use place::{Place, StoreCredentials};
 pub use random::Random;
 pub use secrets::Secrets;
-pub use store::{Deleted, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
+pub use store::{Deleted, Doomed, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 pub use volumes::{
     Beside, ChangePage, Errno, SourceShape, TargetShape, TargetWish, There, Volumes,
 };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use wyng_config::without_credentials;
 use wyng_control::{Failure, STORE_MAX_BYTES, Via};
 use wyng_wire::Service;
 use zeroize::Zeroizing;
@@ -29,9 +30,13 @@ impl Place {
     }
 
     /// What a far end of this service is asked to open: the address and, behind a line feed, the
-    /// credentials of the service.
+    /// credentials of the service. Where requests are signed here, no credentials follow.
     pub fn destination(&self, service: Service) -> Zeroizing<String> {
-        let credentials = self.credentials.of(service);
+        let credentials = if self.credentials.are_signing() {
+            Zeroizing::default()
+        } else {
+            self.credentials.of(service)
+        };
         // At once as long as it gets: a string that grows leaves copies behind.
         let length = self.url.len().saturating_add(credentials.len());
         let mut destination = Zeroizing::new(String::with_capacity(length.saturating_add(1)));
@@ -44,8 +49,13 @@ impl Place {
     }
 }
 
+/// The line that has this machine sign each request, instead of handing the credentials to the far
+/// end.
+const SIGNED: &str = "signed";
+
 /// Lines `key = value`, which only the far end understands. Lines behind `[push]`, `[fetch]` or
-/// `[prune]` are for that service alone. Empty: the store asks for nothing.
+/// `[prune]` are for that service alone. With the line `signed` before all of them, they are the
+/// access keys with which this machine signs. Empty: the store asks for nothing.
 #[derive(Clone, Default)]
 pub struct StoreCredentials(Zeroizing<String>);
 
@@ -55,7 +65,8 @@ impl StoreCredentials {
     /// # Errors
     /// [`Failure::BadCredentials`] if it is not UTF-8, if a line is neither a pair, `vm:NAME`, a
     /// section nor a comment, if no service gets a line, if a service gets a key twice, or if the
-    /// address and the lines of a service have more than [`STORE_MAX_BYTES`].
+    /// address and the lines of a service have more than [`STORE_MAX_BYTES`];
+    /// [`Failure::NotSignable`] if they are to sign requests to a store that is none of S3.
     pub fn parse(text: Zeroizing<Vec<u8>>, url: &str) -> Result<Self, Failure> {
         let text = std::str::from_utf8(&text).map_err(|_| Failure::BadCredentials)?;
         let is_line = |line: &str| {
@@ -63,9 +74,20 @@ impl StoreCredentials {
             let is_section = || section(line).is_some();
             let is_pair = || line.starts_with("vm:") || line.contains('=') || line.starts_with('#');
             !line.contains(char::is_control)
-                && (line.is_empty() || (is_pair() && !line.starts_with('[')) || is_section())
+                && (line == SIGNED
+                    || line.is_empty()
+                    || (is_pair() && !line.starts_with('['))
+                    || is_section())
         };
         let read = Self(Zeroizing::new(text.to_owned()));
+        if read.are_signing() && !url.starts_with("s3:") {
+            let store = without_credentials(url);
+            return Err(Failure::NotSignable { store });
+        }
+        let places = text.lines().filter(|line| line.trim() == SIGNED).count();
+        let is_in_place = places == usize::from(read.are_signing());
+        let has_keys =
+            !read.are_signing() || !text.lines().any(|line| line.trim().starts_with("vm:"));
         let room = STORE_MAX_BYTES.saturating_sub(url.len()).saturating_sub(1);
         let lengths =
             [Service::Push, Service::Fetch, Service::Prune].map(|service| read.of(service).len());
@@ -74,7 +96,12 @@ impl StoreCredentials {
         let is_clear = [Service::Push, Service::Fetch, Service::Prune]
             .into_iter()
             .all(|service| has_each_key_once(&read.of(service)));
-        if text.lines().all(is_line) && fits && is_clear && lengths.iter().any(|length| *length > 0)
+        let is_signing_right = is_in_place && has_keys;
+        if text.lines().all(is_line)
+            && is_signing_right
+            && fits
+            && is_clear
+            && lengths.iter().any(|length| *length > 0)
         {
             Ok(read)
         } else {
@@ -92,6 +119,29 @@ impl StoreCredentials {
         self.0.is_empty()
     }
 
+    /// Whether this machine signs each request, and no far end gets the credentials.
+    pub fn are_signing(&self) -> bool {
+        let mut lines = self.0.lines().map(str::trim);
+        let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
+        first == Some(SIGNED)
+    }
+
+    /// The value of a key among the lines of one service, without the quotes around it.
+    pub fn value(&self, service: Service, key: &str) -> Option<Zeroizing<String>> {
+        let lines = self.of(service);
+        lines.lines().find_map(|line| {
+            let (found, value) = line.split_once('=')?;
+            if bare(found) != key {
+                return None;
+            }
+            let value = value.trim();
+            let quoted = value
+                .strip_prefix('"')
+                .and_then(|value| value.strip_suffix('"'));
+            Some(Zeroizing::new(quoted.unwrap_or(value).to_owned()))
+        })
+    }
+
     /// The lines of one service.
     fn of(&self, service: Service) -> Zeroizing<String> {
         let mut lines = Zeroizing::new(String::with_capacity(self.0.len()));
@@ -99,7 +149,7 @@ impl StoreCredentials {
         for line in self.0.lines().map(str::trim) {
             if let Some(named) = section(line) {
                 counts = named == service;
-            } else if counts && !line.is_empty() && !line.starts_with('#') {
+            } else if counts && !line.is_empty() && !line.starts_with('#') && line != SIGNED {
                 if !lines.is_empty() {
                     lines.push('\n');
                 }
@@ -114,10 +164,15 @@ impl StoreCredentials {
 /// prefix and without it. Which of the two the far end took would be a guess.
 fn has_each_key_once(lines: &str) -> bool {
     let mut keys = BTreeSet::new();
-    lines.lines().all(|line| {
-        let key = line.split_once('=').map_or(line, |(key, _)| key).trim();
-        keys.insert(key.strip_prefix("aws_").unwrap_or(key))
-    })
+    lines
+        .lines()
+        .all(|line| keys.insert(bare(line.split_once('=').map_or(line, |(key, _)| key))))
+}
+
+/// A key without the prefix that it has in Amazon's own files.
+fn bare(key: &str) -> &str {
+    let key = key.trim();
+    key.strip_prefix("aws_").unwrap_or(key)
 }
 
 /// The service of a line `[push]`, `[fetch]` or `[prune]`.
@@ -160,6 +215,43 @@ mod tests {
             *Place::open(URL, &Via::Local).destination(Service::Push),
             URL
         );
+    }
+
+    #[test]
+    fn where_this_machine_signs_no_far_end_gets_a_line() {
+        let text =
+            "# ours\n\nsigned\naws_access_key_id = AKIA\n[push]\nsecret_access_key = \"a b\"";
+        let credentials = parse(text).ok().unwrap();
+        assert!(credentials.are_signing());
+        let value = |service, key| {
+            credentials
+                .value(service, key)
+                .map(|value| value.to_string())
+        };
+        let secret = "secret_access_key";
+        assert_eq!(value(Service::Push, secret).as_deref(), Some("a b"));
+        assert_eq!(value(Service::Fetch, secret), None);
+        let id = value(Service::Fetch, "access_key_id");
+        assert_eq!(id.as_deref(), Some("AKIA"));
+        let place = Place {
+            credentials,
+            ..Place::open(URL, &Via::Local)
+        };
+        for service in [Service::Push, Service::Fetch, Service::Prune] {
+            assert_eq!(*place.destination(service), URL);
+        }
+        for text in [
+            "signed\nvm:nas",
+            "key = a\nsigned",
+            "signed",
+            "signed\nsigned\nkey = a",
+        ] {
+            let parsed = parse(text);
+            assert!(matches!(parsed, Err(Failure::BadCredentials)), "{text:?}");
+        }
+        let elsewhere = Zeroizing::new(b"signed\nuser = ann".to_vec());
+        let parsed = StoreCredentials::parse(elsewhere, "webdavs://host/x");
+        assert!(matches!(parsed, Err(Failure::NotSignable { .. })));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use wyng_wire::{BlobName, Service};
 pub use wyng_control::Found;
 
 use super::place::Place;
+use super::random::Random;
 
 /// What lies under the name of a PUT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,32 @@ pub enum Kept {
     Different,
     /// Something that cannot or may not be read. The blob was not stored.
     Unknown,
+    /// Something that may not be read. With what the far end was given, only these bytes could be
+    /// put under the name: where the name is that of the bytes, the blob is there.
+    Signed,
+}
+
+/// The name of a blob that may be deleted: neither a commit, nor a slot that the head lists, nor a
+/// pack that anything needs. Only `space::guard` makes one, after its check, and `store check` for
+/// the name that it draws, so that no DELETE can be signed for any other name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Doomed(BlobName);
+
+impl Doomed {
+    /// The name of a blob that the guard has checked.
+    pub(crate) fn by_the_guard(name: BlobName) -> Self {
+        Self(name)
+    }
+
+    /// A name that was drawn for a trial of a store: no archive has it.
+    pub(crate) fn drawn(random: &mut impl Random) -> Result<Self, Failure> {
+        random.draw().map(|name| Self(BlobName(name)))
+    }
+
+    /// The name.
+    pub fn name(self) -> BlobName {
+        self.0
+    }
 }
 
 /// How a PUT ended. Receipts come in the order of the numbers.
@@ -123,9 +150,8 @@ pub trait Store {
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
     /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
-    /// Requests the deletion of a blob; answers come in the order of the names. The caller, in
-    /// `space`, refuses blobs that the archive still needs.
-    fn delete(&mut self, name: BlobName) -> Result<(), Failure>;
+    /// Requests the deletion of a blob; answers come in the order of the names.
+    fn delete(&mut self, doomed: Doomed) -> Result<(), Failure>;
     /// The answer to the oldest deletion. A store that fails is an error.
     fn deleted(&mut self) -> Result<Deleted, Failure>;
     /// Ends the prune.

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use wyng_wire::{BlobBytes, BytesStatus, Get, PIECE_MAX, Stat, ToDaemon, ToHelper, ToHelperRules};
+use wyng_wire::{BlobBytes, BytesStatus, PIECE_MAX, ToDaemon, ToHelper, ToHelperRules};
 
-use super::{list, read_range, stated};
+use super::{AskedGet, AskedList, AskedStat, list, read_range, stated};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
@@ -28,7 +28,7 @@ const REQUESTS_MAX: usize = 256;
 /// A request whose answer is due.
 enum Due {
     /// It is answered when its turn comes: a listing is as long as the store.
-    List { request: u64 },
+    List(AskedList),
     /// Its answer comes from a worker.
     Parts(Receiver<Result<Part, CallError>>, Hold),
 }
@@ -41,8 +41,8 @@ struct Part {
 
 /// What a worker does, and where its answer goes.
 enum Job {
-    Stat(Stat, SyncSender<Result<Part, CallError>>),
-    Get(Get, SyncSender<Result<Part, CallError>>),
+    Stat(AskedStat, SyncSender<Result<Part, CallError>>),
+    Get(AskedGet, SyncSender<Result<Part, CallError>>),
 }
 
 pub(super) fn serve<S: Fetch + Send + Sync + 'static>(
@@ -109,17 +109,18 @@ fn receive(
     let hold = |bytes: u64| room.hold(bytes).ok_or(CallError::Stopped);
     while let Some(frame) = input.frame(rules)? {
         let (next, job) = match frame {
-            ToHelper::List { request } => (Due::List { request }, None),
+            ToHelper::List(asked) => (Due::List(AskedList::from(&asked)), None),
             ToHelper::Stat(stat) => {
                 let (parts, answer) = sync_channel(1);
-                (Due::Parts(answer, hold(0)?), Some(Job::Stat(stat, parts)))
+                let asked = AskedStat::from(&stat);
+                (Due::Parts(answer, hold(0)?), Some(Job::Stat(asked, parts)))
             }
             ToHelper::Get(get) => {
                 let held_bytes = u64::from(get.length_bytes).min(ROOM_BYTES);
-                let hold = hold(held_bytes)?;
+                let (asked, hold) = (AskedGet::from(&get), hold(held_bytes)?);
                 let pieces = usize::try_from(held_bytes / u64::from(PIECE_MAX)).unwrap_or(0);
                 let (parts, answer) = sync_channel(pieces.saturating_add(1));
-                (Due::Parts(answer, hold), Some(Job::Get(get, parts)))
+                (Due::Parts(answer, hold), Some(Job::Get(asked, parts)))
             }
             // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => continue,
@@ -170,7 +171,7 @@ fn work<S: Fetch>(store: &S, next_job: &Mutex<Receiver<Job>>) {
 fn answer<S: Fetch>(store: &S, next_due: &Receiver<Due>, output: &Output) -> Result<(), CallError> {
     for due in next_due {
         match due {
-            Due::List { request } => list(store, output, request)?,
+            Due::List(asked) => list(store, output, &asked)?,
             Due::Parts(parts, _hold) => {
                 let mut is_complete = false;
                 for part in parts {

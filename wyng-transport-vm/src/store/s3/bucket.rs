@@ -3,28 +3,31 @@
 //! refusals in words of the store.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_s3::{AccessKey, Stamp};
+use wyng_s3::{AccessKey, S3Address, Signature, Stamp};
 
 use super::listing::error_code;
 use crate::net::{Answer, Http, HttpError, Patience, Sent, until_it_lasts};
-use crate::store::{S3Address, StoreError};
+use crate::store::StoreError;
 
 /// The first step of a call.
 pub(super) const OPENING: &str = "open the bucket";
 /// Maximum length of the text of an error, bytes.
 const ERROR_MAX_BYTES: usize = 64 * 1024;
 
-/// A bucket, and the key that opens it.
+/// A bucket, and the key that opens it; without a key, the daemon signs each request.
 pub(super) struct Bucket {
     pub(super) http: Arc<Http>,
     pub(super) address: S3Address,
-    pub(super) key: AccessKey,
+    pub(super) key: Option<AccessKey>,
+    /// The next PUT also tries whether the server keeps to what is signed.
+    pub(super) probes: AtomicBool,
 }
 
 /// A request to the bucket.
@@ -39,6 +42,10 @@ pub(super) struct Ask<'a> {
     pub(super) body: Bytes,
     /// SHA-256 of the body.
     pub(super) sha256: [u8; 32],
+    /// The daemon's signature of this very request.
+    pub(super) signature: Option<&'a Signature>,
+    /// A header that is sent and not signed.
+    pub(super) unsigned: Option<(&'a str, &'a str)>,
     /// A status, beside those that always do, that may pass.
     pub(super) passing: Option<StatusCode>,
 }
@@ -54,6 +61,8 @@ impl<'a> Ask<'a> {
             headers: &[],
             body: Bytes::new(),
             sha256: wyng_s3::sha256(b""),
+            signature: None,
+            unsigned: None,
             passing: None,
         }
     }
@@ -65,6 +74,8 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// The code of S3, or empty.
     pub(super) code: String,
+    /// The server takes the time of the daemon's signature for wrong.
+    pub(super) has_expired: bool,
 }
 
 impl Bucket {
@@ -86,35 +97,31 @@ impl Bucket {
     /// Sends a request once.
     pub(super) async fn try_once(&self, ask: &Ask<'_>) -> Result<Answer, HttpError> {
         let host = self.http.authority();
-        let path = match (self.address.bucket_in_host, ask.object) {
-            (true, object) => format!("/{object}"),
-            (false, "") => format!("/{}", self.address.bucket),
-            (false, object) => format!("/{}/{object}", self.address.bucket),
-        };
+        let path = self.address.path_of(ask.object);
         let length = ask.body.len().to_string();
         let mut headers = ask.headers.to_vec();
         if ask.method == "PUT" {
             headers.push(("content-length", &length));
         }
         let request = || {
-            let now = SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .unwrap_or_default();
-            let signed = wyng_s3::sign(
-                &wyng_s3::Request {
-                    method: ask.method,
-                    host: &host,
-                    path: &path,
-                    query: ask.query,
-                    headers: &headers,
-                    body_sha256: ask.sha256,
-                },
-                &self.key,
-                &self.address.region,
-                Stamp::at(i64::try_from(now.as_secs()).unwrap_or(i64::MAX)),
-            );
+            let unsigned = wyng_s3::Request {
+                method: ask.method,
+                host: &host,
+                path: &path,
+                query: ask.query,
+                headers: &headers,
+                body_sha256: ask.sha256,
+            };
+            let region = &self.address.region;
+            let signed = match &self.key {
+                Some(key) => wyng_s3::sign(&unsigned, key, region, now()),
+                None => wyng_s3::signed(&unsigned, ask.signature?, region),
+            };
             let mut request = Request::builder().method(ask.method).uri(signed.target);
             for (name, value) in signed.headers {
+                request = request.header(name, value);
+            }
+            if let Some((name, value)) = ask.unsigned {
                 request = request.header(name, value);
             }
             request.body(Sent::new(ask.body.clone())).ok()
@@ -140,7 +147,11 @@ impl Bucket {
             "cannot {step}: the server answers {} {code}",
             status.as_u16()
         );
-        Refusal { status, code }
+        Refusal {
+            status,
+            has_expired: self.key.is_none() && code == "RequestTimeTooSkewed",
+            code,
+        }
     }
 }
 
@@ -177,6 +188,9 @@ impl Refusal {
 
     /// The refusal as an error of the store.
     pub(super) fn into_error(self, step: &'static str) -> StoreError {
+        if self.has_expired {
+            return StoreError::Expired { step };
+        }
         if self.is_full() {
             return StoreError::Full { free_mib: None };
         }
@@ -192,4 +206,11 @@ impl Refusal {
             _ => StoreError::Failed { step, errno },
         }
     }
+}
+
+fn now() -> Stamp {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Stamp::at(i64::try_from(now.as_secs()).unwrap_or(i64::MAX))
 }

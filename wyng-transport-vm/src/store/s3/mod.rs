@@ -9,14 +9,15 @@ mod upload;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_s3::AccessKey;
+use wyng_s3::{AccessKey, S3Address};
 use wyng_wire::{BlobName, OpenStatus, Service};
 
 use super::turns::Turns;
-use super::{Prune, S3Address, StoreError};
+use super::{Given, Prune, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};
 use listing::Page;
@@ -35,14 +36,23 @@ pub(crate) struct S3 {
 /// What was read for a bucket before the jail.
 pub(crate) struct Unopened {
     address: S3Address,
-    key: AccessKey,
+    key: Option<AccessKey>,
+    /// The daemon's signature of the first request, in a call without a key.
+    given: Option<Given>,
     prepared: Prepared,
 }
 
 impl Unopened {
     /// Reads the files that are needed. Nothing is connected yet.
-    pub(crate) fn new(address: S3Address, credentials: &[u8]) -> Result<Self, OpenStatus> {
-        let key = access_key(credentials).ok_or(OpenStatus::Permission)?;
+    pub(crate) fn new(
+        address: S3Address,
+        credentials: &[u8],
+        given: Option<Given>,
+    ) -> Result<Self, OpenStatus> {
+        let key = match given {
+            None => Some(access_key(credentials).ok_or(OpenStatus::Permission)?),
+            Some(_) => None,
+        };
         let prepared = Prepared::read(&address.server).map_err(|problem| {
             warn!("a file of the store's address cannot be read: {problem}");
             OpenStatus::BadDestination
@@ -50,6 +60,7 @@ impl Unopened {
         Ok(Self {
             address,
             key,
+            given,
             prepared,
         })
     }
@@ -87,6 +98,7 @@ impl S3 {
         let Unopened {
             address,
             key,
+            given,
             prepared,
         } = unopened;
         let network =
@@ -97,12 +109,15 @@ impl S3 {
         let bucket = Arc::new(Bucket {
             http: network.http(),
             address,
+            probes: AtomicBool::new(create && key.is_none()),
             key,
         });
-        let holds = network.open(bucket.look()).unwrap_or_else(|| {
-            warn!("the server does not answer in time");
-            Err(OpenStatus::Unreachable)
-        })?;
+        let holds = network
+            .open(bucket.look(given.as_ref()))
+            .unwrap_or_else(|| {
+                warn!("the server does not answer in time");
+                Err(OpenStatus::Unreachable)
+            })?;
         match (create, holds, service) {
             (true, Holds::Something, _) => Err(OpenStatus::NotEmpty),
             (false, Holds::Nothing, _) => Err(OpenStatus::Empty),
@@ -125,13 +140,11 @@ impl S3 {
 impl Bucket {
     /// The key of a blob.
     fn key_of(&self, name: &BlobName) -> String {
-        let hex = name.to_hex();
-        let hex = String::from_utf8_lossy(&hex);
-        format!("{}{hex}", self.address.prefix)
+        self.address.key_of(&name.0)
     }
 
     /// Whether the bucket is there, accepts the key, and has anything behind the prefix.
-    async fn look(&self) -> Result<Holds, OpenStatus> {
+    async fn look(&self, given: Option<&Given>) -> Result<Holds, OpenStatus> {
         let query = [
             ("list-type", "2"),
             ("max-keys", "1"),
@@ -139,6 +152,7 @@ impl Bucket {
         ];
         let ask = Ask {
             query: &query,
+            signature: given.map(|given| &given.signature),
             ..Ask::new(OPENING, "GET", "")
         };
         let (answer, _) = self.ask(&ask).await.map_err(|problem| {
@@ -164,6 +178,7 @@ impl Bucket {
         }
         let refused = self.refusal(OPENING, answer).await;
         Err(match refused.status.as_u16() {
+            _ if refused.has_expired => OpenStatus::Expired,
             _ if refused.lacks_bucket() => OpenStatus::Missing,
             _ if refused.is_of_the_key() => OpenStatus::Permission,
             401 => OpenStatus::Permission,
@@ -177,8 +192,24 @@ impl Bucket {
 
 impl Prune for S3 {
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
+        self.delete_with(name, None)
+    }
+
+    fn delete_signed(&mut self, name: &BlobName, given: &Given) -> Result<bool, StoreError> {
+        self.delete_with(name, Some(given))
+    }
+
+    fn settle(&mut self) -> Result<(), StoreError> {
+        // An answer means that the deletion is durable.
+        Ok(())
+    }
+}
+
+impl S3 {
+    fn delete_with(&self, name: &BlobName, given: Option<&Given>) -> Result<bool, StoreError> {
         let key = self.bucket.key_of(name);
         let ask = Ask {
+            signature: given.map(|given| &given.signature),
             passing: Some(hyper::StatusCode::CONFLICT),
             ..Ask::new(DELETING, "DELETE", &key)
         };
@@ -202,10 +233,5 @@ impl Prune for S3 {
                 _ => Err(bucket.refusal(DELETING, answer).await.into_error(DELETING)),
             }
         })
-    }
-
-    fn settle(&mut self) -> Result<(), StoreError> {
-        // An answer means that the deletion is durable.
-        Ok(())
     }
 }

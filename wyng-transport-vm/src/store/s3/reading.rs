@@ -5,20 +5,19 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_wire::BlobName;
+use wyng_s3::{PAGE_KEYS, Signature};
+use wyng_wire::{BlobName, ListStatus};
 
 use super::S3;
 use super::bucket::{Ask, Bucket};
 use super::listing::{Page, blob_of, older_versions};
 use crate::net::{Answer, Faced, Http, Patience};
 use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
-use crate::store::{Fetch, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
+use crate::store::{Fetch, Given, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
 
 const LISTING: &str = "list the blobs";
 const READING: &str = "read a blob";
 const LOOKING: &str = "look for a blob";
-/// Objects in one page of a listing; servers give no more.
-const PAGE: &str = "1000";
 /// Maximum length of a page, bytes.
 const PAGE_MAX_BYTES: usize = 4 << 20;
 
@@ -27,6 +26,8 @@ pub(crate) struct Object {
     bucket: Arc<Bucket>,
     key: String,
     version: Option<String>,
+    /// The range that the daemon signed, with its signature: no other one can be asked for.
+    signed: Option<(std::ops::Range<u64>, Signature)>,
 }
 
 impl Source for Object {
@@ -34,9 +35,28 @@ impl Source for Object {
         &self,
         range: std::ops::Range<u64>,
     ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
-        self.bucket
-            .open(&self.key, self.version.as_deref(), range)
-            .await
+        let Some((all, signature)) = &self.signed else {
+            let version = self.version.as_deref();
+            return self.bucket.open(&self.key, version, range, None).await;
+        };
+        let known_bytes = range.start.saturating_sub(all.start);
+        let mut patience = Patience::to(READING);
+        loop {
+            let (range, signature) = (all.clone(), Some(signature));
+            let opened = self.bucket.open(&self.key, None, range, signature);
+            let problem = match opened.await? {
+                Some((length_bytes, Some(mut answer))) => match answer.skip(known_bytes).await {
+                    Ok(()) => return Ok(Some((length_bytes, Some(answer)))),
+                    Err(problem) => problem,
+                },
+                without_bytes => return Ok(without_bytes),
+            };
+            let errno = problem.errno();
+            if !patience.again(&Faced::Error(problem)).await {
+                let step = READING;
+                return Err(StoreError::Failed { step, errno });
+            }
+        }
     }
 
     fn http(&self) -> &Http {
@@ -53,7 +73,7 @@ impl Fetch for S3 {
         let prefix = &self.bucket.address.prefix;
         let mut last = String::new();
         loop {
-            let page = match self.wait(self.bucket.page(&last, PAGE)) {
+            let page = match self.wait(self.bucket.page(&last, None)) {
                 Ok(page) => page,
                 Err(problem) => {
                     warn!("{problem}");
@@ -81,8 +101,56 @@ impl Fetch for S3 {
         }
     }
 
+    fn list_page<E>(
+        &self,
+        after: Option<&BlobName>,
+        given: &Given,
+        mut visit: impl FnMut(&BlobName, u64) -> Result<(), E>,
+    ) -> Result<ListStatus, E> {
+        let prefix = &self.bucket.address.prefix;
+        let mut last = after.map_or_else(String::new, |name| self.bucket.key_of(name));
+        let page = match self.wait(self.bucket.page(&last, Some(&given.signature))) {
+            Ok(page) => page,
+            Err(problem) => {
+                warn!("{problem}");
+                return Ok(match problem {
+                    StoreError::Expired { .. } => ListStatus::Expired,
+                    _ => ListStatus::Incomplete,
+                });
+            }
+        };
+        let mut has_blobs = false;
+        for (key, length_bytes) in &page.objects {
+            if !key.starts_with(&**prefix) || *key <= last {
+                warn!("cannot {LISTING}: the server's order is wrong");
+                return Ok(ListStatus::Incomplete);
+            }
+            last.clone_from(key);
+            if let Some(name) = blob_of(key, prefix) {
+                visit(&name, *length_bytes)?;
+                has_blobs = true;
+            }
+        }
+        // Behind the last name that a blob can have, everything is something else.
+        if !page.continues || last > self.bucket.address.key_of(&[0xff; 32]) {
+            return Ok(ListStatus::Complete);
+        }
+        if has_blobs {
+            return Ok(ListStatus::More);
+        }
+        // The next page would have to begin behind a name, and this page has none.
+        warn!("cannot {LISTING}: a page has no blobs, and more is to follow");
+        Ok(ListStatus::Incomplete)
+    }
+
     fn stat(&self, name: &BlobName) -> Result<Option<u64>, StoreError> {
-        self.wait(self.bucket.length(&self.bucket.key_of(name), None))
+        let key = self.bucket.key_of(name);
+        self.wait(self.bucket.length(&key, None, None))
+    }
+
+    fn stat_signed(&self, name: &BlobName, given: &Given) -> Result<Option<u64>, StoreError> {
+        let (key, signature) = (self.bucket.key_of(name), Some(&given.signature));
+        self.wait(self.bucket.length(&key, None, signature))
     }
 
     fn open_blob(&self, name: &BlobName) -> Result<Option<RangeBlob<Object>>, StoreError> {
@@ -90,6 +158,7 @@ impl Fetch for S3 {
             version: 0,
             offset_bytes: 0,
             length_bytes: u32::MAX,
+            given: None,
         };
         Ok(match self.open_range(name, &whole)? {
             Opened::Blob(blob) => Some(blob),
@@ -111,10 +180,12 @@ impl Fetch for S3 {
             },
         };
         let range = wanted.range();
+        let given = wanted.given.as_ref();
         let object = Object {
             bucket: Arc::clone(&self.bucket),
             key,
             version,
+            signed: given.map(|given| (range.clone(), given.signature.clone())),
         };
         let opened = RangeBlob::open(object, self.network.handle(), range)?;
         Ok(opened.map_or(Opened::Absent, Opened::Blob))
@@ -123,10 +194,10 @@ impl Fetch for S3 {
 
 impl Bucket {
     /// One page of the listing, behind a key.
-    pub(super) async fn page(&self, behind: &str, count: &str) -> Result<Page, StoreError> {
+    async fn page(&self, behind: &str, signature: Option<&Signature>) -> Result<Page, StoreError> {
         let mut query = vec![
             ("list-type", "2"),
-            ("max-keys", count),
+            ("max-keys", PAGE_KEYS),
             ("prefix", &*self.address.prefix),
         ];
         if !behind.is_empty() {
@@ -134,6 +205,7 @@ impl Bucket {
         }
         let ask = Ask {
             query: &query,
+            signature,
             ..Ask::new(LISTING, "GET", "")
         };
         let text = self.document(&ask).await?;
@@ -164,10 +236,16 @@ impl Bucket {
     }
 
     /// The length of an object, bytes, if it exists.
-    async fn length(&self, key: &str, version: Option<&str>) -> Result<Option<u64>, StoreError> {
+    async fn length(
+        &self,
+        key: &str,
+        version: Option<&str>,
+        signature: Option<&Signature>,
+    ) -> Result<Option<u64>, StoreError> {
         let query = version.map(|id| [("versionId", id)]);
         let ask = Ask {
             query: query.as_ref().map_or(&[], |query| query),
+            signature,
             ..Ask::new(LOOKING, "HEAD", key)
         };
         let (answer, _) = self.ask(&ask).await?;
@@ -208,9 +286,10 @@ impl Bucket {
         key: &str,
         version: Option<&str>,
         range: std::ops::Range<u64>,
+        signature: Option<&Signature>,
     ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
         if range.is_empty() {
-            let length = self.length(key, version).await?;
+            let length = self.length(key, version, signature).await?;
             return Ok(length.map(|length| (length, None)));
         }
         let query = version.map(|id| [("versionId", id)]);
@@ -218,6 +297,7 @@ impl Bucket {
         let ask = Ask {
             query: query.as_ref().map_or(&[], |query| query),
             headers: &[("range", &wanted.0)],
+            signature,
             ..Ask::new(READING, "GET", key)
         };
         let (answer, _) = self.ask(&ask).await?;
@@ -234,7 +314,11 @@ impl Bucket {
             // The object ends before the range begins.
             416 => {
                 let _ = self.refusal(READING, answer).await;
-                let length = self.length(key, version).await?;
+                if signature.is_some() {
+                    // No request for its length was signed; only that it is shorter matters.
+                    return Ok(Some((range.start, None)));
+                }
+                let length = self.length(key, version, None).await?;
                 return Ok(length.map(|length| (length, None)));
             }
             _ => return Err(self.refusal(READING, answer).await.into_error(READING)),

@@ -3,6 +3,7 @@
 //! The body is buffered, so that it can be sent again; the next one is received meanwhile.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
@@ -13,7 +14,7 @@ use super::S3;
 use super::bucket::{Ask, Bucket};
 use crate::net::{Faced, Patience};
 use crate::store::buffered::Buffered;
-use crate::store::{NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError};
+use crate::store::{Given, NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
@@ -29,27 +30,95 @@ impl Push for S3 {
         length_bytes: u32,
         _: Reserve,
     ) -> Result<Buffered, StoreError> {
+        self.begin_with(name, length_bytes, None)
+    }
+
+    fn begin_signed(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        given: Given,
+    ) -> Result<Buffered, StoreError> {
+        self.begin_with(name, length_bytes, Some(given))
+    }
+}
+
+impl S3 {
+    fn begin_with(
+        &self,
+        name: &BlobName,
+        length_bytes: u32,
+        given: Option<Given>,
+    ) -> Result<Buffered, StoreError> {
         let (bucket, key) = (Arc::clone(&self.bucket), self.bucket.key_of(name));
         let handle = self.network.handle();
         let turn = self.turns.take(name);
         Buffered::new(self.network.handle(), length_bytes, move |body| {
             handle.spawn(async move {
                 let _turn = turn;
-                bucket.put(&key, body).await
+                match &given {
+                    Some(given) if bucket.probes.swap(false, Ordering::SeqCst) => {
+                        bucket.put_and_probe(&key, body, given).await
+                    }
+                    given => bucket.put(&key, body, given.as_ref()).await,
+                }
             })
         })
     }
 }
 
 impl Bucket {
-    async fn put(&self, key: &str, body: Bytes) -> Result<Placed, StoreError> {
+    /// Puts a blob, and tries what a machine could do that keeps the request: other bytes before, and
+    /// a copy of the object onto itself behind it. A server that takes either cannot be given
+    /// requests of this kind.
+    async fn put_and_probe(
+        &self,
+        key: &str,
+        body: Bytes,
+        given: &Given,
+    ) -> Result<Placed, StoreError> {
+        let mut other = body.to_vec();
+        if let Some(last) = other.last_mut() {
+            *last ^= 1;
+            let ask = signed_put(key, other.into(), given);
+            if self
+                .try_once(&ask)
+                .await
+                .is_ok_and(|answer| answer.status.is_success())
+            {
+                let accepted = "it takes other bytes";
+                return Err(StoreError::Lax { accepted });
+            }
+        }
+        let placed = self.put(key, body.clone(), Some(given)).await?;
+        let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
         let ask = Ask {
-            headers: &[("if-none-match", "*")],
-            sha256: wyng_s3::sha256(&body),
-            body: body.clone(),
-            // Another write of the same key is under way.
-            passing: Some(StatusCode::CONFLICT),
-            ..Ask::new(STORING, "PUT", key)
+            unsigned: Some(("x-amz-copy-source", &source)),
+            ..signed_put(key, body, given)
+        };
+        if let Ok(answer) = self.try_once(&ask).await {
+            let is_copied = answer.status.is_success();
+            // Some servers copy no object onto itself; that they say so means that they would copy.
+            if is_copied || self.refusal(STORING, answer).await.code == "InvalidRequest" {
+                let accepted = "it heeds a header that is not signed";
+                return Err(StoreError::Lax { accepted });
+            }
+        }
+        Ok(placed)
+    }
+
+    async fn put(
+        &self,
+        key: &str,
+        body: Bytes,
+        given: Option<&Given>,
+    ) -> Result<Placed, StoreError> {
+        let ask = match given {
+            Some(given) => signed_put(key, body.clone(), given),
+            None => Ask {
+                sha256: wyng_s3::sha256(&body),
+                ..put_request(key, body.clone())
+            },
         };
         let mut patience = Patience::to(STORING);
         loop {
@@ -63,6 +132,10 @@ impl Bucket {
                     let _ = self.refusal(STORING, answer).await;
                 }
                 _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
+            }
+            // The daemon signed no request to read, and knows what that means.
+            if given.is_some() {
+                return Ok(Placed::Unknown);
             }
             // Also what an earlier try stored, whose answer was lost.
             if let Some(placed) = self.compare(key, &body).await? {
@@ -110,5 +183,25 @@ impl Bucket {
                 }
             }
         }
+    }
+}
+
+/// The request that stores a body; its hash is still to be filled in.
+fn put_request(key: &str, body: Bytes) -> Ask<'_> {
+    Ask {
+        headers: &[("if-none-match", "*")],
+        body,
+        // Another write of the same key is under way.
+        passing: Some(StatusCode::CONFLICT),
+        ..Ask::new(STORING, "PUT", key)
+    }
+}
+
+/// The same as the daemon signed it.
+fn signed_put<'a>(key: &'a str, body: Bytes, given: &'a Given) -> Ask<'a> {
+    Ask {
+        sha256: given.body_sha256,
+        signature: Some(&given.signature),
+        ..put_request(key, body)
     }
 }

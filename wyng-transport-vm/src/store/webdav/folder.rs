@@ -280,7 +280,10 @@ pub(super) fn open_status(problem: &StoreError) -> OpenStatus {
             _ => OpenStatus::Unreachable,
         },
         StoreError::Lost { .. } => OpenStatus::Unreachable,
-        StoreError::Foreign { .. } | StoreError::Unusable { .. } => OpenStatus::Failed,
+        StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Expired { .. }
+        | StoreError::Lax { .. } => OpenStatus::Failed,
     }
 }
 

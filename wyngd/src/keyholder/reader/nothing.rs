@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::keyholder::sealed::Sealed;
 use wyng_engine::world::{
-    ChangePage, Deleted, Errno, Fetched, Found, OpenStore, Place, Random, Receipt, Reserve,
+    ChangePage, Deleted, Doomed, Errno, Fetched, Found, OpenStore, Place, Random, Receipt, Reserve,
     Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
 };
 
@@ -68,7 +68,7 @@ impl Store for Nothing {
         refused()
     }
 
-    fn delete(&mut self, _: BlobName) -> Result<(), Failure> {
+    fn delete(&mut self, _: Doomed) -> Result<(), Failure> {
         refused()
     }
 

@@ -11,14 +11,16 @@ use wyng_control::Found;
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Entry, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, ListEnd,
-    MAGIC, OpenStatus, Opened, Receipt, ReceiptStatus, Service, StatStatus, Stated, Tally,
-    ToDaemon, ToDaemonRules, WINDOW_BYTES,
+    ListStatus, MAGIC, OpenStatus, Opened, Receipt, ReceiptStatus, Service, StatStatus, Stated,
+    Tally, ToDaemon, ToDaemonRules, WINDOW_BYTES,
 };
 
 use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES};
 use super::stop::{Stop, no_room};
 use super::watchdog::Watchdog;
-use crate::ipc::{DeleteAnswer, FarEndFault, Fatal, NotGot, PutAnswer, TransportToKeyholder};
+use crate::ipc::{
+    DeleteAnswer, FarEndFault, Fatal, Listed, NotGot, PutAnswer, TransportToKeyholder,
+};
 
 /// Maximum number of blobs in a listing: at 16 MiB each they would hold 256 TiB. A longer listing
 /// never ends.
@@ -413,13 +415,17 @@ impl Incoming {
             return Err(FarEndFault::Protocol);
         };
         watchdog.moved(ANSWER_WORTH_BYTES);
+        if stated.status == StatStatus::Expired {
+            self.answer(TransportToKeyholder::StatExpired);
+            return Ok(());
+        }
         self.answer(TransportToKeyholder::Stated(match stated.status {
             StatStatus::Present => Found::Blob {
                 length_bytes: stated.length_bytes,
             },
             StatStatus::Absent => Found::Nothing,
             StatStatus::Foreign => Found::Foreign,
-            StatStatus::Refused | StatStatus::Failed => Found::Unknown,
+            StatStatus::Refused | StatStatus::Failed | StatStatus::Expired => Found::Unknown,
         }));
         Ok(())
     }
@@ -445,9 +451,12 @@ impl Incoming {
         match self.due.pop_front() {
             Some(Due::Entries { entries, count }) if count == end.count => {
                 self.answer(TransportToKeyholder::Entries(entries));
-                self.answer(TransportToKeyholder::ListEnd {
-                    complete: end.complete,
-                });
+                self.answer(TransportToKeyholder::ListEnd(match end.status {
+                    ListStatus::Complete => Listed::All,
+                    ListStatus::Incomplete => Listed::Part,
+                    ListStatus::More => Listed::More,
+                    ListStatus::Expired => Listed::Expired,
+                }));
                 Ok(())
             }
             _ => Err(FarEndFault::Protocol),
@@ -546,6 +555,7 @@ impl Incoming {
             BytesStatus::Absent | BytesStatus::NoVersion => NotGot::Missing,
             BytesStatus::Foreign => NotGot::Foreign,
             BytesStatus::Refused => NotGot::Refused,
+            BytesStatus::Expired => NotGot::Expired,
             BytesStatus::Failed => NotGot::Failed,
             BytesStatus::Whole | BytesStatus::More => return Err(FarEndFault::Protocol.into()),
         };
@@ -564,6 +574,8 @@ fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
             free_mib: receipt.free_mib,
         },
         ReceiptStatus::Refused => PutAnswer::Refused,
+        ReceiptStatus::Expired => PutAnswer::Expired,
+        ReceiptStatus::Lax => PutAnswer::Lax,
         ReceiptStatus::Failed => PutAnswer::Failed,
         ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
     })
@@ -575,6 +587,7 @@ fn delete_answer(receipt: Receipt) -> Option<DeleteAnswer> {
         ReceiptStatus::Deleted => DeleteAnswer::Deleted,
         ReceiptStatus::Absent => DeleteAnswer::Absent,
         ReceiptStatus::Refused => DeleteAnswer::Refused,
+        ReceiptStatus::Expired => DeleteAnswer::Expired,
         ReceiptStatus::Failed => DeleteAnswer::Failed,
         _ => return None,
     })
@@ -588,6 +601,7 @@ fn open_fault(opened: Opened) -> FarEndFault {
         OpenStatus::NotAFolder => FarEndFault::NotAFolder,
         OpenStatus::NotEmpty => FarEndFault::NotEmpty,
         OpenStatus::Permission => FarEndFault::Denied,
+        OpenStatus::Expired => FarEndFault::Expired,
         OpenStatus::ReadOnly => FarEndFault::ReadOnly,
         OpenStatus::Full => FarEndFault::Full {
             free_mib: opened.free_mib,
@@ -915,7 +929,7 @@ pub(super) mod tests {
             ToDaemon::ListEnd(ListEnd {
                 request: 1,
                 count,
-                complete: true,
+                status: ListStatus::Complete,
             })
         };
         let mut listing = Call::opened(Service::Fetch);
@@ -926,7 +940,7 @@ pub(super) mod tests {
             listing.heard(),
             [
                 TransportToKeyholder::Entries(vec![(NAME.0, 9)]),
-                TransportToKeyholder::ListEnd { complete: true }
+                TransportToKeyholder::ListEnd(Listed::All)
             ]
         );
         let mut short = Call::opened(Service::Fetch);

@@ -6,14 +6,15 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use wyng_wire::{
-    BlobName, Delete, EncodeError, Get, Hello, Open, Put, Service, Stat, TO_HELPER_MAX, Tally,
-    ToHelper,
+    BlobName, Delete, EncodeError, Get, Hello, List, Open, Page, Put, Service, Stat, TO_HELPER_MAX,
+    Tally, ToHelper,
 };
 
 use zeroize::Zeroize;
 
 use super::incoming::{Expected, Window};
 use super::stop::Stop;
+use crate::ipc::{Signature, SignedPage};
 
 /// A request of the keyholder.
 pub(in crate::transport) enum Request {
@@ -23,12 +24,17 @@ pub(in crate::transport) enum Request {
         name: [u8; 32],
         length_bytes: u32,
         may_use_reserve: bool,
+        signature: Option<Signature>,
         file: OwnedFd,
     },
     /// Everything that was put is to be settled.
     Sync,
     /// A blob to delete.
-    Delete { number: u64, name: [u8; 32] },
+    Delete {
+        number: u64,
+        name: [u8; 32],
+        signature: Option<Signature>,
+    },
     /// The push or the prune is over.
     End,
     /// A range of a blob.
@@ -36,11 +42,15 @@ pub(in crate::transport) enum Request {
         name: [u8; 32],
         offset_bytes: u64,
         length_bytes: u32,
+        signature: Option<Signature>,
     },
     /// Whether a blob exists.
-    Stat { name: [u8; 32] },
-    /// All blobs of the store.
-    List,
+    Stat {
+        name: [u8; 32],
+        signature: Option<Signature>,
+    },
+    /// The blobs of the store, or a page of them.
+    List { page: Option<SignedPage> },
     /// The fetch is over: its pipe is closed.
     Close,
 }
@@ -166,6 +176,7 @@ impl Outgoing {
                 name,
                 length_bytes,
                 may_use_reserve,
+                signature,
                 file,
             } => {
                 let name = BlobName(name);
@@ -174,6 +185,7 @@ impl Outgoing {
                     name,
                     length_bytes,
                     may_use_reserve,
+                    signed: signature.as_ref().map(Signature::on_the_pipe),
                 }))?;
                 self.number = number;
                 self.sent.add(&name);
@@ -193,9 +205,17 @@ impl Outgoing {
                 self.encode(&ToHelper::Sync)?;
                 Begun::Unanswered
             }
-            Request::Delete { number, name } => {
+            Request::Delete {
+                number,
+                name,
+                signature,
+            } => {
                 let name = BlobName(name);
-                self.encode(&ToHelper::Delete(Delete { number, name }))?;
+                self.encode(&ToHelper::Delete(Delete {
+                    number,
+                    name,
+                    signed: signature.as_ref().map(Signature::on_the_pipe),
+                }))?;
                 self.number = number;
                 self.sent.add(&name);
                 Begun::Answered(Expected::Receipt {
@@ -212,6 +232,7 @@ impl Outgoing {
                 name,
                 offset_bytes,
                 length_bytes,
+                signature,
             } => {
                 let request = self.next_number();
                 self.encode(&ToHelper::Get(Get {
@@ -220,23 +241,29 @@ impl Outgoing {
                     offset_bytes,
                     length_bytes,
                     version: 0,
+                    signed: signature.as_ref().map(Signature::on_the_pipe),
                 }))?;
                 Begun::Answered(Expected::Bytes {
                     request,
                     length_bytes,
                 })
             }
-            Request::Stat { name } => {
+            Request::Stat { name, signature } => {
                 let request = self.next_number();
                 self.encode(&ToHelper::Stat(Stat {
                     request,
                     name: BlobName(name),
+                    signed: signature.as_ref().map(Signature::on_the_pipe),
                 }))?;
                 Begun::Answered(Expected::Stated { request })
             }
-            Request::List => {
+            Request::List { page } => {
                 let request = self.next_number();
-                self.encode(&ToHelper::List { request })?;
+                let page = page.as_ref().map(|page| Page {
+                    after: page.after.map(BlobName),
+                    signed: page.signature.on_the_pipe(),
+                });
+                self.encode(&ToHelper::List(List { request, page }))?;
                 Begun::Answered(Expected::Entries { request })
             }
             Request::Close => Begun::Close,
@@ -272,6 +299,7 @@ mod tests {
 
     const OPEN: Open<'static> = Open {
         create: false,
+        signed: None,
         destination: b"dir:/srv/wyng",
     };
 
@@ -287,6 +315,7 @@ mod tests {
             name: [1; 32],
             length_bytes,
             may_use_reserve: false,
+            signature: None,
             file: wyng_jail::new_file().unwrap(),
         }
     }
@@ -301,6 +330,7 @@ mod tests {
         for destination in [&b""[..], &[b'x'; 5000]] {
             let open = Open {
                 create: false,
+                signed: None,
                 destination,
             };
             assert!(Outgoing::open(Service::Push, open).is_err());
@@ -356,8 +386,11 @@ mod tests {
     #[test]
     fn requests_are_numbered_from_one_and_a_keep_alive_has_no_number() {
         let mut outgoing = Outgoing::open(Service::Fetch, OPEN).unwrap();
-        outgoing.queue(Request::List);
-        outgoing.queue(Request::Stat { name: [1; 32] });
+        outgoing.queue(Request::List { page: None });
+        outgoing.queue(Request::Stat {
+            name: [1; 32],
+            signature: None,
+        });
         let next = |outgoing: &mut Outgoing| outgoing.begin_next(open_window()).unwrap();
         let first = Expected::Entries { request: 1 };
         assert_eq!(next(&mut outgoing), Begun::Answered(first));

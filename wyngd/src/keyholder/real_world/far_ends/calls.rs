@@ -11,14 +11,17 @@ use wyng_config::without_credentials;
 use wyng_control::{Failure, Via};
 
 use super::faults::{Opening, failure_of};
+use super::fetch::Fetch;
 use super::prune::Prune;
 use super::push::{Again, Push, Sent};
+use super::signer::{SIGNED_AGAIN_MAX, Signer};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, Received,
-    Service, TransportToKeyholder, Wire,
+    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer,
+    Received, Service, TransportToKeyholder, Wire,
 };
 use crate::keyholder::real_world::control::{Control, SharedControl, broken};
-use wyng_engine::world::{OpenStore, Place, Reserve};
+use wyng_engine::world::{Doomed, OpenStore, Place, Reserve};
+use wyng_jail::MappedFile;
 use zeroize::Zeroize;
 
 /// The wire to transport.
@@ -45,7 +48,10 @@ pub struct FarEnds {
     openings: HashMap<Service, Opening>,
     /// The failures of calls that were over before their end, except of a push.
     failed: HashMap<Service, Failure>,
-    pub(super) prune: Prune,
+    /// What signs the requests of each call whose far end has no key.
+    signers: HashMap<Service, Signer>,
+    pub(super) prune: Prune<Doomed>,
+    pub(super) fetch: Fetch<MappedFile>,
     /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
@@ -66,7 +72,9 @@ impl FarEnds {
             push: Push::default(),
             openings: HashMap::new(),
             failed: HashMap::new(),
+            signers: HashMap::new(),
             prune: Prune::default(),
+            fetch: Fetch::default(),
             spare: Vec::new(),
             peak_bytes: 0,
             free_mib: None,
@@ -95,7 +103,7 @@ impl FarEnds {
         match service {
             Service::Push => self.push.begin(None),
             Service::Prune => self.prune = Prune::default(),
-            Service::Fetch => {}
+            Service::Fetch => self.fetch = Fetch::default(),
         }
         self.call(service, place, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
@@ -124,6 +132,10 @@ impl FarEnds {
         }
         self.control.with(|control| control.ended.remove(&service));
         self.failed.remove(&service);
+        self.signers.remove(&service);
+        if let Some(signer) = Signer::of(place, service)? {
+            self.signers.insert(service, signer);
+        }
         self.control.with(|control| {
             control.send(&KeyholderToControl::WantFarEnd {
                 service,
@@ -149,6 +161,7 @@ impl FarEnds {
             service,
             destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
+            signature: self.signer(service).map(Signer::look),
         };
         let sent = self.send_transport(&message);
         if let KeyholderToTransport::Open { destination, .. } = &mut message {
@@ -245,8 +258,42 @@ impl FarEnds {
             else {
                 return Ok(received);
             };
-            self.push.settle(first, last, answer)?;
+            self.settle_put(first, last, answer)?;
         }
+    }
+
+    /// What signs the requests of a call, if its far end has no key.
+    pub(super) fn signer(&self, service: Service) -> Option<&Signer> {
+        self.signers.get(&service)
+    }
+
+    /// The store of a service's call takes the time of this machine's signatures for wrong.
+    pub(super) fn wrong_clock(&self, service: Service) -> Failure {
+        if self.signer(service).is_none() {
+            return Failure::FarEndProtocol; // nothing was signed
+        }
+        let store = self.opening(service).store;
+        Failure::StoreClock { store }
+    }
+
+    /// PUTs of the push were answered. One whose signature was too old is signed and sent again.
+    pub(super) fn settle_put(
+        &mut self,
+        first: u64,
+        last: u64,
+        answer: PutAnswer,
+    ) -> Result<(), Failure> {
+        if answer != PutAnswer::Expired {
+            return self.push.settle(first, last, answer);
+        }
+        for number in first..=last {
+            let Some(sent) = self.push.send_again(number, SIGNED_AGAIN_MAX)? else {
+                return Err(self.wrong_clock(Service::Push));
+            };
+            let signer = self.signers.get(&Service::Push);
+            send_put(&self.transport, signer, sent)?;
+        }
+        Ok(())
     }
 
     /// What the far end of a service was last asked to open.
@@ -309,7 +356,9 @@ impl FarEnds {
         });
         self.push.begin_call();
         for sent in &self.push.unsettled {
-            self.send_put(sent)?;
+            if sent.answer.is_none() {
+                self.send_put(sent)?;
+            }
         }
         if self.push.ended {
             self.send_transport(&KeyholderToTransport::EndPush)
@@ -320,22 +369,7 @@ impl FarEnds {
 
     /// Sends a blob over the present call.
     pub(super) fn send_put(&self, sent: &Sent) -> Result<(), Failure> {
-        let Sent {
-            number,
-            name,
-            length_bytes,
-            reserve,
-            ..
-        } = *sent;
-        let message = KeyholderToTransport::Put {
-            number: number.saturating_sub(self.push.before),
-            name,
-            length_bytes,
-            may_use_reserve: reserve == Reserve::Usable,
-        };
-        self.transport
-            .send(&message, &[sent.file.as_fd()])
-            .map_err(|fatal| broken(&fatal))
+        send_put(&self.transport, self.signer(Service::Push), sent)
     }
 
     /// Lets a far end that has said its last word end. How it ends says nothing about what it did:
@@ -395,4 +429,32 @@ impl FarEnds {
             .send(message, &[])
             .map_err(|fatal| broken(&fatal))
     }
+}
+
+/// Sends a blob. Its request is signed as late as here, so that no wait lies between its time and
+/// its body.
+fn send_put(
+    transport: &TransportWire,
+    signer: Option<&Signer>,
+    sent: &Sent,
+) -> Result<(), Failure> {
+    let Sent {
+        on_the_pipe,
+        ref name,
+        length_bytes,
+        reserve,
+        sha256,
+        ..
+    } = *sent;
+    let sign = |(signer, sha256): (&Signer, _)| signer.put(name, length_bytes, sha256);
+    let message = KeyholderToTransport::Put {
+        number: on_the_pipe,
+        name: *name,
+        length_bytes,
+        may_use_reserve: reserve == Reserve::Usable,
+        signature: signer.zip(sha256).map(sign),
+    };
+    transport
+        .send(&message, &[sent.file.as_fd()])
+        .map_err(|fatal| broken(&fatal))
 }

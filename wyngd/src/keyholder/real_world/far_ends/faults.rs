@@ -19,16 +19,20 @@ pub(super) struct Opening {
 }
 
 /// What became of a blob that is settled. A store that takes no blobs is a failure of the push.
-pub(super) fn kept(answer: PutAnswer, store: &str) -> Result<Kept, Failure> {
+/// Where requests are signed here, a name that is taken holds what this machine signed for it.
+pub(super) fn kept(answer: PutAnswer, are_signed: bool, store: &str) -> Result<Kept, Failure> {
     let store = || store.to_owned();
     match answer {
         PutAnswer::Stored => Ok(Kept::New),
         PutAnswer::ExistsSame => Ok(Kept::Same),
         PutAnswer::ExistsDifferent => Ok(Kept::Different),
+        PutAnswer::ExistsUnknown if are_signed => Ok(Kept::Signed),
         PutAnswer::ExistsUnknown => Ok(Kept::Unknown),
         PutAnswer::Full { free_mib } => Err(full(store(), free_mib)),
         PutAnswer::Refused => Err(Failure::StoreDenied { store: store() }),
         PutAnswer::Failed => Err(Failure::StoreFailed { store: store() }),
+        PutAnswer::Lax => Err(Failure::StoreLax { store: store() }),
+        PutAnswer::Expired => Err(Failure::FarEndProtocol),
     }
 }
 
@@ -63,6 +67,7 @@ pub(super) fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
         FarEndFault::Unreachable => Failure::StoreUnreachable { store },
         FarEndFault::Unsuitable => Failure::StoreNotExclusive { store },
         FarEndFault::Failed => Failure::StoreFailed { store },
+        FarEndFault::Expired => Failure::StoreClock { store },
         FarEndFault::NoRoom { errno } => Failure::MemoryFile { errno },
     }
 }

@@ -5,9 +5,11 @@
 
 mod calls;
 mod faults;
+mod fetch;
 mod memory_file;
 mod prune;
 mod push;
+mod signer;
 mod store;
 
 pub use calls::{FarEnds, TransportWire};

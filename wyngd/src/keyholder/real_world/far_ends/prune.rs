@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The DELETEs of a call and their answers, in the order of their numbers. It does no I/O.
+//! The DELETEs of a call and their answers, in the order in which they were asked for, also where
+//! one had to be signed and sent again. It does no I/O.
 
 use std::collections::VecDeque;
 
@@ -8,26 +9,52 @@ use wyng_control::Failure;
 use crate::ipc::DeleteAnswer;
 
 /// The prune of a command.
-#[derive(Default)]
-pub(super) struct Prune {
-    /// Number of the last DELETE.
+pub(super) struct Prune<D> {
+    /// Number of the last DELETE on the pipe.
     sent: u64,
-    /// Number of the last DELETE that was answered.
+    /// Number of the last DELETE on the pipe that was answered.
     answered: u64,
-    /// Answers that were not taken yet.
-    answers: VecDeque<DeleteAnswer>,
+    /// The DELETEs whose answers were not taken yet.
+    waiting: VecDeque<Waiting<D>>,
 }
 
-impl Prune {
+struct Waiting<D> {
+    doomed: D,
+    /// Its number on the pipe.
+    number: u64,
+    /// How often it was signed again.
+    again: u8,
+    answer: Option<DeleteAnswer>,
+}
+
+impl<D> Default for Prune<D> {
+    fn default() -> Self {
+        Self {
+            sent: 0,
+            answered: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+}
+
+impl<D: Copy> Prune<D> {
     /// Numbers the next DELETE.
-    pub(super) fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self, doomed: D) -> u64 {
         self.sent = self.sent.saturating_add(1);
+        self.waiting.push_back(Waiting {
+            doomed,
+            number: self.sent,
+            again: 0,
+            answer: None,
+        });
         self.sent
     }
 
-    /// The oldest answer that was not taken yet.
+    /// The answer to the oldest DELETE, if it is there.
     pub(super) fn take_answer(&mut self) -> Option<DeleteAnswer> {
-        self.answers.pop_front()
+        let answer = self.waiting.front()?.answer?;
+        self.waiting.pop_front();
+        Some(answer)
     }
 
     /// The DELETEs `first..=last` have this answer. Answers come in the order of the numbers;
@@ -41,11 +68,29 @@ impl Prune {
         if self.answered.checked_add(1) != Some(first) || last < first || last > self.sent {
             return Err(Failure::FarEndProtocol);
         }
-        for _ in first..=last {
-            self.answers.push_back(answer);
-        }
+        let settled = self.waiting.iter_mut();
+        settled
+            .filter(|waiting| (first..=last).contains(&waiting.number))
+            .for_each(|waiting| waiting.answer = Some(answer));
         self.answered = last;
         Ok(())
+    }
+
+    /// The time of the signature of this DELETE was refused: its name, and the number under which it
+    /// is sent again. `None` if that was done `max` times already.
+    pub(super) fn ask_again(&mut self, number: u64, max: u8) -> Result<Option<(D, u64)>, Failure> {
+        self.settle(number, number, DeleteAnswer::Expired)?;
+        let mut waiting = self.waiting.iter_mut();
+        let expired = waiting
+            .find(|waiting| waiting.number == number)
+            .ok_or(Failure::FarEndProtocol)?;
+        if expired.again >= max {
+            return Ok(None);
+        }
+        self.sent = self.sent.saturating_add(1);
+        expired.again = expired.again.saturating_add(1);
+        (expired.number, expired.answer) = (self.sent, None);
+        Ok(Some((expired.doomed, self.sent)))
     }
 }
 
@@ -56,7 +101,8 @@ mod tests {
     #[test]
     fn answers_settle_deletes_in_order_and_none_that_was_not_sent() {
         let mut prune = Prune::default();
-        assert_eq!([prune.next(), prune.next(), prune.next()], [1, 2, 3]);
+        let numbers = [prune.next('a'), prune.next('b'), prune.next('c')];
+        assert_eq!(numbers, [1, 2, 3]);
         let unexpected = Err(Failure::FarEndProtocol);
         for (first, last) in [(2, 2), (1, 4), (0, 1), (1, 0)] {
             let settled = prune.settle(first, last, DeleteAnswer::Deleted);
@@ -68,5 +114,28 @@ mod tests {
         let answers: Vec<_> = std::iter::from_fn(|| prune.take_answer()).collect();
         let deleted = DeleteAnswer::Deleted;
         assert_eq!(answers, [deleted, deleted, DeleteAnswer::Absent]);
+    }
+
+    #[test]
+    fn a_delete_that_is_signed_again_keeps_its_place_among_the_answers() {
+        let mut prune = Prune::default();
+        assert_eq!([prune.next('a'), prune.next('b')], [1, 2]);
+        assert_eq!(prune.ask_again(1, 3), Ok(Some(('a', 3))));
+        assert_eq!(prune.settle(2, 2, DeleteAnswer::Absent), Ok(()));
+        assert_eq!(prune.take_answer(), None, "the first is not answered");
+        assert_eq!(prune.ask_again(3, 3), Ok(Some(('a', 4))));
+        assert_eq!(prune.ask_again(4, 3), Ok(Some(('a', 5))));
+        assert_eq!(prune.ask_again(5, 3), Ok(None), "three times, and no more");
+        let mut prune = Prune::default();
+        assert_eq!([prune.next('a'), prune.next('b')], [1, 2]);
+        assert_eq!(prune.ask_again(1, 3), Ok(Some(('a', 3))));
+        assert_eq!(prune.settle(2, 3, DeleteAnswer::Deleted), Ok(()));
+        let deleted = Some(DeleteAnswer::Deleted);
+        let answers = [
+            prune.take_answer(),
+            prune.take_answer(),
+            prune.take_answer(),
+        ];
+        assert_eq!(answers, [deleted, deleted, None]);
     }
 }

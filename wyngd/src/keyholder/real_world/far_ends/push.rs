@@ -16,9 +16,12 @@ use wyng_engine::world::{Place, Reserve};
 pub(super) struct Push {
     /// The last PUT.
     pub number: u64,
-    /// PUTs of earlier calls, all of them settled.
-    pub before: u64,
-    /// Blobs that were put and are not settled, in the order of their numbers.
+    /// The last PUT on the pipe of this call.
+    on_the_pipe: u64,
+    /// The last one that was answered.
+    answered: u64,
+    /// Blobs that were put and are not settled, in the order of their numbers. One may have its
+    /// answer already, if a blob before it was signed and sent again.
     pub unsettled: VecDeque<Sent>,
     /// Receipts that nobody asked for yet.
     pub receipts: VecDeque<Settled>,
@@ -38,6 +41,8 @@ pub(super) struct Push {
 pub(super) struct Sent {
     /// The number of its PUT.
     pub number: u64,
+    /// The number on the pipe of this call.
+    pub on_the_pipe: u64,
     /// Its name.
     pub name: [u8; 32],
     /// Its length.
@@ -46,6 +51,12 @@ pub(super) struct Sent {
     pub reserve: Reserve,
     /// The pages that are on their way; it may have to be sent again.
     pub file: OwnedFd,
+    /// SHA-256 of its bytes, where its request is signed.
+    pub sha256: Option<[u8; 32]>,
+    /// How often its request was signed again.
+    pub again: u8,
+    /// The answer to its PUT.
+    pub answer: Option<PutAnswer>,
 }
 
 /// A PUT that has its receipt.
@@ -92,10 +103,54 @@ impl Push {
         self.synced = false;
     }
 
-    /// Another call takes over all that is not settled; on its pipe the numbers begin at 1 again.
+    /// Numbers the next PUT on the pipe.
+    pub(super) fn next_on_the_pipe(&mut self) -> u64 {
+        self.on_the_pipe = self.on_the_pipe.saturating_add(1);
+        self.on_the_pipe
+    }
+
+    /// Another call takes over all that is not answered; on its pipe the numbers begin at 1 again.
     pub(super) fn begin_call(&mut self) {
         self.synced = false;
-        self.before = self.number.saturating_sub(self.unsettled.len() as u64);
+        (self.on_the_pipe, self.answered) = (0, 0);
+        for sent in self
+            .unsettled
+            .iter_mut()
+            .filter(|sent| sent.answer.is_none())
+        {
+            self.on_the_pipe = self.on_the_pipe.saturating_add(1);
+            sent.on_the_pipe = self.on_the_pipe;
+        }
+    }
+
+    /// The time of the signature of this PUT was refused: it is to be sent under a new number.
+    /// `None` if that was done `max` times already; [`Failure::FarEndProtocol`] if it was not
+    /// signed, or is not the one that is answered next.
+    pub(super) fn send_again(&mut self, number: u64, max: u8) -> Result<Option<&Sent>, Failure> {
+        let next = self.next_on_the_pipe();
+        self.synced = false;
+        let sent = self.answered(number)?;
+        if sent.sha256.is_none() {
+            return Err(Failure::FarEndProtocol);
+        }
+        if sent.again >= max {
+            return Ok(None);
+        }
+        sent.again = sent.again.saturating_add(1);
+        sent.on_the_pipe = next;
+        Ok(Some(sent))
+    }
+
+    /// The PUT with this number on the pipe, which is answered next.
+    fn answered(&mut self, number: u64) -> Result<&mut Sent, Failure> {
+        if self.answered.checked_add(1) != Some(number) {
+            return Err(Failure::FarEndProtocol);
+        }
+        self.answered = number;
+        let mut unsettled = self.unsettled.iter_mut();
+        unsettled
+            .find(|sent| sent.answer.is_none() && sent.on_the_pipe == number)
+            .ok_or(Failure::FarEndProtocol)
     }
 
     /// The PUTs `first..=last` of this call ended with `answer`. Receipts come in the order of the
@@ -107,10 +162,12 @@ impl Push {
         answer: PutAnswer,
     ) -> Result<(), Failure> {
         for number in first..=last {
-            let sent = self.unsettled.pop_front().ok_or(Failure::FarEndProtocol)?;
-            if number.checked_add(self.before) != Some(sent.number) {
-                return Err(Failure::FarEndProtocol);
-            }
+            self.answered(number)?.answer = Some(answer);
+        }
+        while let Some(answer) = self.unsettled.front().and_then(|sent| sent.answer) {
+            let Some(sent) = self.unsettled.pop_front() else {
+                break;
+            };
             let is_taken = matches!(
                 answer,
                 PutAnswer::ExistsDifferent | PutAnswer::ExistsUnknown
@@ -135,12 +192,17 @@ mod tests {
     fn push_of(count: u64) -> Push {
         let mut push = Push::default();
         for number in 1..=count {
+            let on_the_pipe = push.next_on_the_pipe();
             push.note_sent(Sent {
                 number,
+                on_the_pipe,
                 name: [0; 32],
                 length_bytes: 10,
                 reserve: Reserve::Untouched,
                 file: std::fs::File::open("/dev/null").unwrap().into(),
+                sha256: Some([0; 32]),
+                again: 0,
+                answer: None,
             });
         }
         push
@@ -171,6 +233,56 @@ mod tests {
         let numbers: Vec<u64> = push.receipts.iter().map(|receipt| receipt.number).collect();
         assert_eq!(numbers, [1, 2, 3]);
         assert_eq!(push.unsettled_bytes(), 0);
+    }
+
+    #[test]
+    fn a_blob_that_is_signed_again_keeps_its_place_among_the_receipts() {
+        let mut push = push_of(3);
+        let again = |push: &mut Push, number| {
+            let sent = push.send_again(number, 3);
+            sent.map(|sent| sent.map(|sent| (sent.number, sent.on_the_pipe)))
+        };
+        assert_eq!(again(&mut push, 1), Ok(Some((1, 4))));
+        push.settle(2, 3, PutAnswer::Stored).unwrap();
+        assert!(push.receipts.is_empty(), "the first has no receipt");
+        assert_eq!(again(&mut push, 4), Ok(Some((1, 5))));
+        push.settle(5, 5, PutAnswer::ExistsUnknown).unwrap();
+        let receipts: Vec<_> = push
+            .receipts
+            .iter()
+            .map(|one| (one.number, one.answer))
+            .collect();
+        let stored = PutAnswer::Stored;
+        assert_eq!(
+            receipts,
+            [(1, PutAnswer::ExistsUnknown), (2, stored), (3, stored)]
+        );
+
+        let mut push = push_of(1);
+        for number in 1..=3 {
+            assert_eq!(again(&mut push, number), Ok(Some((1, number + 1))));
+        }
+        assert_eq!(again(&mut push, 4), Ok(None), "three times, and no more");
+        let mut push = push_of(1);
+        push.unsettled[0].sha256 = None;
+        let refused = again(&mut push, 1);
+        assert_eq!(refused, Err(Failure::FarEndProtocol), "it was not signed");
+    }
+
+    #[test]
+    fn a_call_that_takes_over_sends_what_has_no_answer() {
+        let mut push = push_of(3);
+        assert!(push.send_again(1, 3).unwrap().is_some());
+        push.settle(2, 2, PutAnswer::Stored).unwrap();
+        push.begin_call();
+        push.settle(1, 2, PutAnswer::ExistsSame).unwrap();
+        let receipts: Vec<_> = push
+            .receipts
+            .iter()
+            .map(|one| (one.number, one.answer))
+            .collect();
+        let same = PutAnswer::ExistsSame;
+        assert_eq!(receipts, [(1, same), (2, PutAnswer::Stored), (3, same)]);
     }
 
     #[test]

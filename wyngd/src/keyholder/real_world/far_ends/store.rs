@@ -2,7 +2,7 @@
 //! The engine's store over the far ends: PUTs and their receipts, reads and listings. How a far end
 //! is started, waited for and given up is in `calls`.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use wyng_archive::Fault;
@@ -12,14 +12,17 @@ use wyng_wire::BlobName;
 
 use super::calls::FarEnds;
 use super::faults::kept;
+use super::fetch::Range;
 use super::memory_file::{memory_file, read_at};
 use super::push::{Sent, Settled};
+use super::signer::SIGNED_AGAIN_MAX;
 use crate::ipc::{
-    DeleteAnswer, Fatal, KeyholderToTransport, NotGot, Service, TransportToKeyholder, wait,
+    DeleteAnswer, Fatal, KeyholderToTransport, Listed, NotGot, Service, SignedPage,
+    TransportToKeyholder, wait,
 };
 use crate::keyholder::real_world::control::{Control, broken};
 use wyng_engine::world::{
-    Deleted, Fetched, Found, OpenStore, Place, Receipt, Reserve, Store, Wait,
+    Deleted, Doomed, Fetched, Found, OpenStore, Place, Receipt, Reserve, Store, Wait,
 };
 
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
@@ -29,6 +32,8 @@ const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
 const STATS_AHEAD: usize = 64;
 /// Number of buffers that are kept for the next blobs: one is filled while another is named.
 const SPARE_BUFFERS: usize = 2;
+/// Maximum number of blobs in a listing of pages; the transport bounds any other.
+const LISTED_MAX: u64 = 1 << 24;
 
 impl FarEnds {
     /// Puts a blob; waits while too many bytes are unsettled.
@@ -44,6 +49,9 @@ impl FarEnds {
         {
             self.take_receipt()?;
         }
+        let is_signed = self.signer(Service::Push).is_some();
+        let body = bytes.get(..length).unwrap_or_default();
+        let sha256 = is_signed.then(|| wyng_s3::sha256(body));
         let file = memory_file(bytes.get(..length).unwrap_or_default()).map_err(|error| {
             Failure::MemoryFile {
                 errno: error.raw_os_error().unwrap_or(0),
@@ -57,10 +65,14 @@ impl FarEnds {
             u32::try_from(length).map_err(|_| Failure::internal("a blob is too long"))?;
         let sent = Sent {
             number,
+            on_the_pipe: self.push.next_on_the_pipe(),
             name: name.0,
             length_bytes,
             reserve,
             file,
+            sha256,
+            again: 0,
+            answer: None,
         };
         self.send_put(&sent)?;
         self.push.note_sent(sent);
@@ -91,9 +103,10 @@ impl FarEnds {
             return Ok(None);
         };
         self.push.returned = returned;
+        let are_signed = self.signer(Service::Push).is_some();
         Ok(Some(Receipt {
             number,
-            kept: kept(answer, &self.opening(Service::Push).store)?,
+            kept: kept(answer, are_signed, &self.opening(Service::Push).store)?,
         }))
     }
 
@@ -120,7 +133,7 @@ impl FarEnds {
         else {
             return Err(Failure::FarEndProtocol);
         };
-        self.push.settle(first, last, answer)
+        self.settle_put(first, last, answer)
     }
 
     /// Ends the push by FINAL, with the tally of what has a receipt: from then on all of it is
@@ -134,6 +147,142 @@ impl FarEnds {
         };
         self.peak_bytes = peak_rss_bytes;
         self.let_end(Service::Push)
+    }
+}
+
+impl FarEnds {
+    fn send_delete(&self, number: u64, doomed: Doomed) -> Result<(), Failure> {
+        let signer = self.signer(Service::Prune);
+        self.send_transport(&KeyholderToTransport::Delete {
+            number,
+            name: doomed.name().0,
+            signature: signer.map(|signer| signer.delete(doomed)),
+        })
+    }
+
+    /// Signs and sends DELETEs again whose signatures were too old.
+    fn delete_again(&mut self, first: u64, last: u64) -> Result<(), Failure> {
+        for number in first..=last {
+            match self.prune.ask_again(number, SIGNED_AGAIN_MAX)? {
+                Some((doomed, number)) if self.signer(Service::Prune).is_some() => {
+                    self.send_delete(number, doomed)?;
+                }
+                _ => return Err(self.wrong_clock(Service::Prune)),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_get(&self, range: Range) -> Result<(), Failure> {
+        let Range {
+            name,
+            offset_bytes,
+            length_bytes,
+        } = range;
+        let signer = self.signer(Service::Fetch);
+        self.send_transport(&KeyholderToTransport::Get {
+            name,
+            offset_bytes,
+            length_bytes,
+            signature: signer.map(|signer| signer.get(&name, offset_bytes, length_bytes)),
+        })
+    }
+
+    /// Lists all blobs, or a page of them, and returns what the end says.
+    fn listed(
+        &mut self,
+        page: Option<SignedPage>,
+        visit: &mut dyn FnMut([u8; 32], u64),
+    ) -> Result<Listed, Failure> {
+        self.send_transport(&KeyholderToTransport::List { page })?;
+        loop {
+            match self.fetch_message()?.message {
+                TransportToKeyholder::Entries(entries) => entries
+                    .into_iter()
+                    .for_each(|(name, length)| visit(name, length)),
+                TransportToKeyholder::ListEnd(end) => return Ok(end),
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
+            }
+        }
+    }
+
+    /// Lists page by page, each signed behind the last name of the page before. Names that do not
+    /// ascend end the listing, which is incomplete then.
+    fn list_pages(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
+        let (mut last, mut count, mut again) = (None, 0u64, 0u8);
+        loop {
+            let Some(page) = self.signer(Service::Fetch).map(|signer| signer.page(last)) else {
+                return Err(Failure::FarEndProtocol);
+            };
+            let (after, mut ascend) = (last, true);
+            let end = self.listed(Some(page), &mut |name, length| {
+                ascend &= last.is_none_or(|last| name > last);
+                if ascend {
+                    (last, count) = (Some(name), count.saturating_add(1));
+                    visit(BlobName(name), length);
+                }
+            })?;
+            if count > LISTED_MAX {
+                return Err(Failure::FarEndProtocol);
+            }
+            match end {
+                Listed::All => return Ok(ascend),
+                Listed::Part => return Ok(false),
+                // A page without a name cannot be followed.
+                Listed::More if !ascend || last == after => return Ok(false),
+                Listed::More => again = 0,
+                Listed::Expired if again < SIGNED_AGAIN_MAX => again = again.saturating_add(1),
+                Listed::Expired => return Err(self.wrong_clock(Service::Fetch)),
+            }
+        }
+    }
+}
+
+/// The memory of a sealed file of this length.
+fn mapped(file: &OwnedFd, length: usize) -> Result<MappedFile, Failure> {
+    MappedFile::map(file, length).map_err(|error| match error {
+        MemfileError::Io(error) => Failure::MemoryFile {
+            errno: error.raw_os_error().unwrap_or(0),
+        },
+        MemfileError::NotSealed | MemfileError::Length => broken(&Fatal::Unexpected("transport")),
+    })
+}
+
+impl FarEnds {
+    /// What lies under at most [`STATS_AHEAD`] names. Names whose signature has expired are looked
+    /// up again.
+    fn stat_some(&mut self, names: &[BlobName]) -> Result<Vec<Found>, Failure> {
+        let mut found = vec![Found::Unknown; names.len()];
+        let mut open: Vec<usize> = (0..names.len()).collect();
+        for _ in 0..=SIGNED_AGAIN_MAX {
+            self.control.with(Control::unless_cancelled)?;
+            for name in open.iter().filter_map(|place| names.get(*place)) {
+                let signer = self.signer(Service::Fetch);
+                let signature = signer.map(|signer| signer.stat(&name.0));
+                let name = name.0;
+                self.send_transport(&KeyholderToTransport::Stat { name, signature })?;
+            }
+            let mut expired = Vec::new();
+            for place in open {
+                match self.fetch_message()?.message {
+                    TransportToKeyholder::Stated(stated) => {
+                        if let Some(found) = found.get_mut(place) {
+                            *found = stated;
+                        }
+                    }
+                    TransportToKeyholder::StatExpired => expired.push(place),
+                    _ => return Err(broken(&Fatal::Unexpected("transport"))),
+                }
+            }
+            if expired.is_empty() {
+                return Ok(found);
+            }
+            if self.signer(Service::Fetch).is_none() {
+                return Err(Failure::FarEndProtocol);
+            }
+            open = expired;
+        }
+        Err(self.wrong_clock(Service::Fetch))
     }
 }
 
@@ -187,12 +336,11 @@ impl Store for FarEnds {
         self.end_push()
     }
 
-    fn delete(&mut self, name: BlobName) -> Result<(), Failure> {
+    fn delete(&mut self, doomed: Doomed) -> Result<(), Failure> {
         self.control.with(|control| control.prompts.work_begins());
         self.control.with(Control::unless_cancelled)?;
-        let number = self.prune.next();
-        let name = name.0;
-        self.send_transport(&KeyholderToTransport::Delete { number, name })
+        let number = self.prune.next(doomed);
+        self.send_delete(number, doomed)
     }
 
     fn deleted(&mut self) -> Result<Deleted, Failure> {
@@ -201,6 +349,11 @@ impl Store for FarEnds {
                 break answer;
             }
             match self.message_of(Service::Prune)?.message {
+                TransportToKeyholder::Deleted {
+                    first,
+                    last,
+                    answer: DeleteAnswer::Expired,
+                } => self.delete_again(first, last)?,
                 TransportToKeyholder::Deleted {
                     first,
                     last,
@@ -213,6 +366,7 @@ impl Store for FarEnds {
             DeleteAnswer::Deleted => Ok(Deleted::Gone),
             DeleteAnswer::Absent => Ok(Deleted::Absent),
             DeleteAnswer::Refused => Ok(Deleted::Refused),
+            DeleteAnswer::Expired => Err(self.wrong_clock(Service::Prune)),
             DeleteAnswer::Failed => Err(Failure::StoreFailed {
                 store: self.opening(Service::Prune).store,
             }),
@@ -236,41 +390,50 @@ impl Store for FarEnds {
     ) -> Result<(), Failure> {
         self.control.with(|control| control.prompts.work_begins());
         self.control.with(Control::unless_cancelled)?;
-        self.send_transport(&KeyholderToTransport::Get {
+        let range = Range {
             name: name.0,
             offset_bytes: u64::from(offset_bytes),
             length_bytes,
-        })
+        };
+        self.fetch.note(range);
+        self.send_get(range)
     }
 
     fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
-        let received = self.fetch_message()?;
-        match received.message {
-            TransportToKeyholder::Got { length_bytes } => {
-                let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
-                let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
-                let mapped = MappedFile::map(&file, length).map_err(|error| match error {
-                    MemfileError::Io(error) => Failure::MemoryFile {
-                        errno: error.raw_os_error().unwrap_or(0),
-                    },
-                    MemfileError::NotSealed | MemfileError::Length => {
-                        broken(&Fatal::Unexpected("transport"))
+        loop {
+            if let Some(answer) = self.fetch.take()? {
+                return Ok(answer);
+            }
+            let received = self.fetch_message()?;
+            let answer = match received.message {
+                TransportToKeyholder::Got { length_bytes } => {
+                    let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+                    let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+                    Fetched::Bytes(mapped(&file, length)?)
+                }
+                TransportToKeyholder::NotGot(NotGot::Expired) => {
+                    match self.fetch.ask_again(SIGNED_AGAIN_MAX)? {
+                        Some(range) if self.signer(Service::Fetch).is_some() => {
+                            self.send_get(range)?;
+                        }
+                        _ => return Err(self.wrong_clock(Service::Fetch)),
                     }
-                })?;
-                Ok(Fetched::Bytes(mapped))
-            }
-            TransportToKeyholder::NotGot(NotGot::Missing) => Ok(Fetched::Missing),
-            TransportToKeyholder::NotGot(NotGot::Short) => Ok(Fetched::Short),
-            TransportToKeyholder::NotGot(NotGot::Foreign) => {
-                Ok(Fetched::Unreadable(Fault::Foreign))
-            }
-            TransportToKeyholder::NotGot(NotGot::Refused) => {
-                Ok(Fetched::Unreadable(Fault::Refused))
-            }
-            TransportToKeyholder::NotGot(NotGot::Failed) => {
-                Ok(Fetched::Unreadable(Fault::Unreadable))
-            }
-            _ => Err(broken(&Fatal::Unexpected("transport"))),
+                    continue;
+                }
+                TransportToKeyholder::NotGot(NotGot::Missing) => Fetched::Missing,
+                TransportToKeyholder::NotGot(NotGot::Short) => Fetched::Short,
+                TransportToKeyholder::NotGot(NotGot::Foreign) => {
+                    Fetched::Unreadable(Fault::Foreign)
+                }
+                TransportToKeyholder::NotGot(NotGot::Refused) => {
+                    Fetched::Unreadable(Fault::Refused)
+                }
+                TransportToKeyholder::NotGot(NotGot::Failed) => {
+                    Fetched::Unreadable(Fault::Unreadable)
+                }
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
+            };
+            self.fetch.settle(answer)?;
         }
     }
 
@@ -284,33 +447,23 @@ impl Store for FarEnds {
 
     fn stat_each(&mut self, names: &[BlobName]) -> Result<Vec<Found>, Failure> {
         self.control.with(|control| control.prompts.work_begins());
-        let mut found = Vec::with_capacity(names.len());
+        let mut all = Vec::with_capacity(names.len());
         // What waits in the wires is bounded, so that neither end waits for the other to read.
         for names in names.chunks(STATS_AHEAD) {
-            self.control.with(Control::unless_cancelled)?;
-            for name in names {
-                self.send_transport(&KeyholderToTransport::Stat { name: name.0 })?;
-            }
-            for _ in names {
-                match self.fetch_message()?.message {
-                    TransportToKeyholder::Stated(stated) => found.push(stated),
-                    _ => return Err(broken(&Fatal::Unexpected("transport"))),
-                }
-            }
+            all.extend(self.stat_some(names)?);
         }
-        Ok(found)
+        Ok(all)
     }
 
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
-        self.send_transport(&KeyholderToTransport::List)?;
-        loop {
-            match self.fetch_message()?.message {
-                TransportToKeyholder::Entries(entries) => entries
-                    .into_iter()
-                    .for_each(|(name, length)| visit(BlobName(name), length)),
-                TransportToKeyholder::ListEnd { complete } => return Ok(complete),
-                _ => return Err(broken(&Fatal::Unexpected("transport"))),
-            }
+        if self.signer(Service::Fetch).is_some() {
+            return self.list_pages(visit);
+        }
+        let all = &mut |name: [u8; 32], length| visit(BlobName(name), length);
+        match self.listed(None, all)? {
+            Listed::All => Ok(true),
+            Listed::Part => Ok(false),
+            Listed::More | Listed::Expired => Err(Failure::FarEndProtocol),
         }
     }
 

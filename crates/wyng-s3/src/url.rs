@@ -3,24 +3,24 @@
 //! than the standard: a password, a fragment, an encoded slash or a control character is refused.
 
 /// The parts of a URL; all except the scheme are percent-decoded.
-pub(super) struct Url<'u> {
+pub struct Url<'u> {
     /// Before `://`, as written.
-    pub(super) scheme: &'u str,
+    pub scheme: &'u str,
     /// Before `@`.
-    pub(super) user: Option<String>,
+    pub user: Option<String>,
     /// Never empty; an IPv6 address without its brackets.
-    pub(super) host: String,
+    pub host: String,
     /// 1 to 65535.
-    pub(super) port: Option<u16>,
+    pub port: Option<u16>,
     /// Empty, or with a slash at its beginning.
-    pub(super) path: String,
+    pub path: String,
     /// Behind `?`.
     query: Vec<(String, String)>,
 }
 
 impl<'u> Url<'u> {
     /// `None` for anything else.
-    pub(super) fn parse(text: &'u str) -> Option<Self> {
+    pub fn parse(text: &'u str) -> Option<Self> {
         if text.contains('#') {
             return None;
         }
@@ -67,7 +67,7 @@ impl<'u> Url<'u> {
     }
 
     /// The value of a key of the query.
-    pub(super) fn value(&self, key: &str) -> Option<String> {
+    pub fn value(&self, key: &str) -> Option<String> {
         self.query
             .iter()
             .find(|(known, _)| known == key)
@@ -75,7 +75,7 @@ impl<'u> Url<'u> {
     }
 
     /// `None` if the query has any other key than these.
-    pub(super) fn knows_only(&self, keys: &[&str]) -> Option<()> {
+    pub fn knows_only(&self, keys: &[&str]) -> Option<()> {
         let known = |(key, _): &(String, String)| keys.contains(&&**key);
         self.query.iter().all(known).then_some(())
     }

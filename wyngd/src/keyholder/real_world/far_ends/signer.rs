@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Signs requests to S3 for a far end that has no key. Each signature is that of one request, which
+//! names one object and its bytes, one range, one look or one page; a DELETE is signed only for a
+//! name that the engine's guard has checked. The time is that of this machine's clock alone.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use wyng_config::without_credentials;
+use wyng_control::Failure;
+use wyng_engine::world::{Doomed, Place};
+use wyng_s3::{AccessKey, Action, S3Address, Stamp, Url, sha256};
+use wyng_wire::{KEY_ID_MAX, TOKEN_MAX};
+
+use crate::ipc::{Service, Signature, SignedPage};
+
+/// Maximum number of times that a request is signed again because its time was refused.
+pub(super) const SIGNED_AGAIN_MAX: u8 = 3;
+
+/// The bucket and the access key of one service.
+pub(super) struct Signer {
+    bucket: S3Address,
+    key: AccessKey,
+}
+
+impl Signer {
+    /// The signer of a service at this place; `None` where the far end has credentials of its own.
+    ///
+    /// # Errors
+    /// [`Failure::StoreAddress`] if the address is not understood, [`Failure::StoreDenied`] if the
+    /// owner has no access key for the service, [`Failure::BadCredentials`] if no frame can carry
+    /// its public part.
+    pub(super) fn of(place: &Place, service: Service) -> Result<Option<Self>, Failure> {
+        if !place.credentials.are_signing() {
+            return Ok(None);
+        }
+        let store = || without_credentials(&place.url);
+        let bucket = Url::parse(&place.url).and_then(|url| S3Address::parse(&url));
+        let bucket = bucket.ok_or_else(|| Failure::StoreAddress { store: store() })?;
+        let value = |key| place.credentials.value(service.into(), key);
+        let (Some(id), Some(secret)) = (value("access_key_id"), value("secret_access_key")) else {
+            return Err(Failure::StoreDenied { store: store() });
+        };
+        let token = value("session_token").filter(|token| !token.is_empty());
+        let is_visible = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+        let fits = (1..=KEY_ID_MAX).contains(&id.len())
+            && is_visible(&id)
+            && token
+                .as_ref()
+                .is_none_or(|token| token.len() <= TOKEN_MAX && is_visible(token));
+        if !fits {
+            return Err(Failure::BadCredentials);
+        }
+        let key = AccessKey {
+            id: id.to_string(),
+            secret,
+            token,
+        };
+        Ok(Some(Self { bucket, key }))
+    }
+
+    /// The first look at the store.
+    pub(super) fn look(&self) -> Signature {
+        self.sign(&Action::Look)
+    }
+
+    /// Storing exactly these bytes, if the name is free.
+    pub(super) fn put(&self, name: &[u8; 32], length_bytes: u32, sha256: [u8; 32]) -> Signature {
+        self.sign(&Action::Put {
+            name,
+            length_bytes,
+            body_sha256: sha256,
+        })
+    }
+
+    /// A deletion that the guard allows.
+    pub(super) fn delete(&self, doomed: Doomed) -> Signature {
+        self.sign(&Action::Delete(&doomed.name().0))
+    }
+
+    /// Looking for a blob.
+    pub(super) fn stat(&self, name: &[u8; 32]) -> Signature {
+        self.sign(&Action::Stat(name))
+    }
+
+    /// Reading one range.
+    pub(super) fn get(&self, name: &[u8; 32], offset_bytes: u64, length_bytes: u32) -> Signature {
+        self.sign(&Action::Get {
+            name,
+            offset_bytes,
+            length_bytes,
+        })
+    }
+
+    /// Listing the page behind a name.
+    pub(super) fn page(&self, after: Option<[u8; 32]>) -> SignedPage {
+        SignedPage {
+            after,
+            signature: self.sign(&Action::Page {
+                after: after.as_ref(),
+            }),
+        }
+    }
+
+    fn sign(&self, action: &Action<'_>) -> Signature {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let time_secs = now.unwrap_or_default().as_secs();
+        let stamp = Stamp::at(i64::try_from(time_secs).unwrap_or(i64::MAX));
+        let signed = action.sign(&self.bucket, &self.key, stamp);
+        Signature {
+            time_secs,
+            signature: signed.mac,
+            body_sha256: match action {
+                Action::Put { body_sha256, .. } => *body_sha256,
+                _ => sha256(b""),
+            },
+            key_id: signed.key_id,
+            token: signed.token.unwrap_or_default(),
+        }
+    }
+}
