@@ -641,7 +641,7 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
             ),
             format!("forgetting archive {name:?}"),
         ),
-        Verb::Archive(ArchiveVerb::TakeOver { name }) => (
+        Verb::Archive(ArchiveVerb::TakeOver { name, .. }) => (
             format!(
                 "Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."
             ),

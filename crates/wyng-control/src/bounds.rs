@@ -119,6 +119,7 @@ impl Command {
                 .as_deref()
                 .map_or(Ok(()), |label| check_word(label, "the slot's label")),
             Self::QubesCheck { vias } => check_count(vias.len(), "the number of far ends"),
+            Self::ArchiveCopy { store_url, .. } => check_store(store_url),
             Self::ArchiveTakeOver { .. }
             | Self::Compact { .. }
             | Self::ArchiveList

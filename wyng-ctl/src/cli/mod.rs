@@ -78,6 +78,7 @@ impl Cli {
                 create.store_credentials.as_ref()
             }
             Verb::Archive(ArchiveVerb::Open(open)) => open.store_credentials.as_ref(),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => copy.store_credentials.as_ref(),
             _ => None,
         }
     }
@@ -90,12 +91,13 @@ impl Cli {
                 Some(&create.name)
             }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => Some(&copy.name),
             Verb::Session(SessionVerb::Remove { archive, .. })
             | Verb::Volume(VolumeVerb::Remove { archive, .. })
             | Verb::Pin(PinArgs { archive, .. })
             | Verb::Unpin(PinArgs { archive, .. })
             | Verb::Undelete(PinArgs { archive, .. }) => Some(archive),
-            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
+            Verb::Archive(ArchiveVerb::TakeOver { name, .. } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
             Verb::Volume(

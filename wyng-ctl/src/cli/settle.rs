@@ -84,7 +84,7 @@ impl Cli {
     /// Whether the command reads the configuration. All others work even if it has mistakes.
     pub(crate) fn asks_config(&self) -> bool {
         match &self.verb {
-            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_) | ArchiveVerb::Copy(_))
             | Verb::ArchInit(_)
             | Verb::Backup(_)
             | Verb::Monitor(_)
@@ -135,6 +135,11 @@ impl Cli {
                     .store
                     .take()
                     .or_else(|| known.map(|known| known.store.clone()));
+            }
+            Verb::Archive(ArchiveVerb::Copy(copy)) => {
+                copy.far_end = copy.via.as_deref().map(parse_far_end).transpose()?;
+                let named = copy.credentials.take();
+                copy.store_credentials = credentials(named, Some(&copy.to), None);
             }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias

@@ -177,6 +177,7 @@ impl Door {
             | Command::ArchiveOpen {
                 credentials: true, ..
             } => denied("give a store's credentials"),
+            Command::ArchiveCopy { .. } => denied("copy an archive to another store"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -247,6 +248,7 @@ impl Door {
             | Command::Snapshots { .. }
             | Command::ArchiveCreate { .. }
             | Command::ArchiveOpen { .. }
+            | Command::ArchiveCopy { .. }
             | Command::Backup { .. }
             | Command::Prune { .. }
             | Command::SessionRemove { .. }
@@ -537,6 +539,13 @@ mod tests {
             },
             Command::ArchiveTakeOver {
                 archive: "home".into(),
+                promote: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: None,
+                credentials: false,
             },
             Command::Status {
                 archive: None,

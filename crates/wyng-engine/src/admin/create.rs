@@ -220,6 +220,7 @@ fn make<P: Parts>(
         store: request.store.clone(),
         via: request.via.clone(),
         writer: to_hex(&world.random.draw::<16>()?),
+        copy: false,
     };
     let commit = first_commit(
         &mut world.random,
@@ -349,7 +350,7 @@ fn first_commit(
 }
 
 /// Asks the client for a store's credentials, if it has any.
-pub(super) fn ask_credentials(
+pub(crate) fn ask_credentials(
     secrets: &mut impl Secrets,
     has_any: bool,
     url: &str,

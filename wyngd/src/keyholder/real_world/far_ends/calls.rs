@@ -2,7 +2,7 @@
 //! Calls of far ends: how each is started, opened, waited for, given up and ended, and how a push
 //! is begun once more in a new disposable. What goes over the calls is in `store`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -46,6 +46,9 @@ pub struct FarEnds {
     /// The failures of calls that were over before their end, except of a push.
     failed: HashMap<Service, Failure>,
     pub(super) prune: Prune,
+    /// Answers to a fetch that came while a receipt was waited for. At most as many as were
+    /// requested.
+    pub(super) heard: VecDeque<Received<TransportToKeyholder>>,
     /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
@@ -67,6 +70,7 @@ impl FarEnds {
             openings: HashMap::new(),
             failed: HashMap::new(),
             prune: Prune::default(),
+            heard: VecDeque::new(),
             spare: Vec::new(),
             peak_bytes: 0,
             free_mib: None,
@@ -81,6 +85,7 @@ impl FarEnds {
             TransportToKeyholder::AllClosed
         ) {}
         self.push.begin(None);
+        self.heard.clear();
         Ok(())
     }
 
@@ -95,7 +100,7 @@ impl FarEnds {
         match service {
             Service::Push => self.push.begin(None),
             Service::Prune => self.prune = Prune::default(),
-            Service::Fetch => {}
+            Service::Fetch => self.heard.clear(),
         }
         self.call(service, place, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
@@ -231,6 +236,11 @@ impl FarEnds {
         &mut self,
         service: Service,
     ) -> Result<Received<TransportToKeyholder>, Failure> {
+        if service == Service::Fetch
+            && let Some(received) = self.heard.pop_front()
+        {
+            return Ok(received);
+        }
         loop {
             if let Some(failed) = self.failed.get(&service) {
                 return Err(failed.clone());
