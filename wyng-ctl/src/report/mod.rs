@@ -422,11 +422,11 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DeletedReport, DiffReport,
-        JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-        PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine, SessionSizes,
-        SlotKind, SpaceReport, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport,
-        VolumeSizes, WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, CopyReport, DayLine, DayState, DeletedReport,
+        DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass,
+        Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine,
+        SessionSizes, SlotKind, SpaceReport, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
+        VolumeReport, VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
@@ -835,6 +835,14 @@ What a person must know although the command did what it was asked to. With `--j
                 listed_whole: true,
                 problems: 1,
                 acknowledged: 2,
+            }),
+            ToClient::Copied(CopyReport {
+                store: "dir:/mnt/usb/wyng".into(),
+                generation: 7,
+                sent_objects: 8,
+                sent_bytes: 9,
+                read_bytes: 10,
+                problems: 0,
             }),
             ToClient::Compacted(CompactReport {
                 rewritten_packs: 30,

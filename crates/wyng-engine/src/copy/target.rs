@@ -25,7 +25,7 @@ pub(super) enum Target {
     /// Nothing is there.
     New,
     /// A copy, or the beginning of one.
-    Shown(Shown),
+    Shown(Box<Shown>),
 }
 
 /// A copy as it is shown.
@@ -108,7 +108,7 @@ pub(super) fn look(
         }
     }
     store.finish_fetch()?;
-    Ok(Target::Shown(shown))
+    Ok(Target::Shown(Box::new(shown)))
 }
 
 /// Refuses a place without a commit of this archive, unless a copy was begun there: it then has
