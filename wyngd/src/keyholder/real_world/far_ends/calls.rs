@@ -230,8 +230,8 @@ impl FarEnds {
     }
 
     /// The next message about a fetch or a prune; receipts of a push that come before it are noted.
-    /// A call that has failed answers nothing any more; whoever still waits for its answers gets its
-    /// failure.
+    /// A call that has failed answers nothing any more; whoever still waits for its answers gets
+    /// its failure.
     pub(super) fn message_of(
         &mut self,
         service: Service,
