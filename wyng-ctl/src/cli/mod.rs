@@ -170,6 +170,40 @@ impl Cli {
         }
     }
 
+    /// The profile of a command that was given no archive: a profile may have several.
+    pub(crate) fn profile_alone(&self) -> Option<&str> {
+        match &self.verb {
+            Verb::Backup(BackupArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Verify(VerifyArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Prune(PruneArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Rehearse(RehearseArgs {
+                archive: None,
+                profile,
+                ..
+            }) => profile.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The machine's power was looked at, and the backup may run.
+    pub(crate) fn power_suffices(&mut self) {
+        if let Verb::Backup(backup) = &mut self.verb {
+            backup.unattended = false;
+        }
+    }
+
     /// Whether the command only reports what it would do.
     pub(crate) fn is_dry_run(&self) -> bool {
         matches!(

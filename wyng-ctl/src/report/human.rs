@@ -337,7 +337,7 @@ impl Human {
             format!(
                 "profile {name}  {} to {}",
                 profile.volumes.join(", "),
-                profile.archive
+                profile.archives.join(", ")
             )
         });
         archives

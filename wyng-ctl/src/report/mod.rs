@@ -349,6 +349,12 @@ impl Report {
         }
     }
 
+    /// The final exit status, and the JSON object, which somebody else shows.
+    pub(crate) fn finish_as_object(&self, exit: ExitStatus) -> (ExitStatus, String) {
+        let exit = self.settled(exit);
+        (exit, self.object(exit))
+    }
+
     /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         let exit = self.settled(exit);
@@ -941,6 +947,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
+        &["archive", "copy", "home", "--to", "dir:/x"],
         &["archive", "take-over", "home"],
         &["archive", "list"],
         &["archive", "show", "home"],

@@ -50,9 +50,12 @@ fn configured_rules(config: &Config) -> Vec<(String, PruneRules)> {
         .archives
         .keys()
         .map(|name| (name.clone(), config.prune_rules(name, None)));
-    let of_profiles = config.profiles.values().map(|profile| {
-        let rules = config.prune_rules(&profile.archive, Some(profile));
-        (profile.archive.clone(), rules)
+    let of_profiles = config.profiles.values().flat_map(|profile| {
+        let of = |archive: &String| {
+            let rules = config.prune_rules(archive, Some(profile));
+            (archive.clone(), rules)
+        };
+        profile.archives.iter().map(of)
     });
     of_archives.chain(of_profiles).collect()
 }
@@ -129,7 +132,7 @@ impl Door {
     fn check_timer(&self, command: &Command) -> Result<(), Failure> {
         let profile_of = |timer: &Unattended, archive: &String| {
             let profile = self.profiles.get(&timer.profile);
-            profile.filter(|profile| profile.archive == *archive)
+            profile.filter(|profile| profile.archives.contains(archive))
         };
         let is_allowed = match command {
             Command::Backup {
@@ -395,7 +398,7 @@ mod tests {
             pinned,
         };
         let nightly = Profile {
-            archive: "home".into(),
+            archives: vec!["home".into()],
             volumes: vec!["a".into(), "b".into()],
             live: false,
             skip_unchanged: false,
