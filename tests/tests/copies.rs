@@ -391,6 +391,39 @@ fn a_copy_is_not_committed_while_the_archives_own_store_lacks_a_pack() {
 }
 
 #[test]
+fn a_promotion_that_was_killed_is_completed_by_the_same_command() {
+    let (base, sessions, _) = with_a_small_session();
+    let (copied, _) = copied(&base, 3);
+    let mut world = MemoryWorld::new(copied, 4);
+    let request = admin::OpenRequest {
+        credentials: false,
+        name: "home".into(),
+        store: Some(USB.into()),
+        via: None,
+        expect: None,
+        before: None,
+    };
+    admin::open(&mut world, &request).unwrap();
+    let opened = world.end();
+    let (start, run) = (
+        || MemoryWorld::new(opened.clone(), 10),
+        |world: &mut MemoryWorld| admin::promote(world, "home"),
+    );
+    let mut cuts = 0;
+    cut_everywhere(start, run, |call, killed| {
+        let mut again = MemoryWorld::new(killed.crash(call.wrapping_mul(0x9e37_79b9)).0, 11);
+        admin::promote(&mut again, "home").unwrap();
+        let mut writer = MemoryWorld::new(again.end(), 12);
+        writer.volumes.sources = vec![noise(20_000, 8)];
+        back_up(&mut writer).unwrap();
+        restore_all(&writer.end(), &sessions);
+        assert_eq!(writer.end().store, base.store, "call {call}");
+        cuts += 1;
+    });
+    assert!(cuts > 4, "{cuts}");
+}
+
+#[test]
 fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
     let (base, mut sessions, _) = with_a_small_session();
     let (copied, _) = copied(&base, 3);

@@ -659,6 +659,15 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
             ),
             format!("forgetting archive {name:?}"),
         ),
+        Verb::Archive(ArchiveVerb::TakeOver {
+            name,
+            promote: true,
+        }) => (
+            format!(
+                "Make the copy from which archive {name} is open its own store? The store before must not be written to any more."
+            ),
+            format!("promoting the copy of archive {name:?}"),
+        ),
         Verb::Archive(ArchiveVerb::TakeOver { name, .. }) => (
             format!(
                 "Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."

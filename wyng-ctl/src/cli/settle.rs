@@ -137,7 +137,14 @@ impl Cli {
                     .or_else(|| known.map(|known| known.store.clone()));
             }
             Verb::Archive(ArchiveVerb::Copy(copy)) => {
-                copy.far_end = copy.via.as_deref().map(parse_far_end).transpose()?;
+                let known = config
+                    .archives
+                    .values()
+                    .find(|known| known.store == copy.to);
+                copy.far_end = match &copy.via {
+                    Some(words) => Some(parse_far_end(words)?),
+                    None => known.map(|known| known.via.clone()),
+                };
                 let named = copy.credentials.take();
                 copy.store_credentials = credentials(named, Some(&copy.to), None);
             }

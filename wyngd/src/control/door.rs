@@ -179,8 +179,10 @@ impl Door {
             }
             | Command::ArchiveOpen {
                 credentials: true, ..
+            }
+            | Command::ArchiveCopy {
+                credentials: true, ..
             } => denied("give a store's credentials"),
-            Command::ArchiveCopy { .. } => denied("copy an archive to another store"),
             Command::ArchiveCreate {
                 archive,
                 store_url,
@@ -193,6 +195,16 @@ impl Door {
                 via,
                 ..
             } if !self.has_place(archive, store_url.as_deref(), via.as_ref()) => denied(naming),
+            // What was copied to a store before was copied there by somebody who may name it.
+            Command::ArchiveCopy { store_url, via, .. } => {
+                let is_place = |known: &Archive| {
+                    known.store == *store_url && via.as_ref().is_none_or(|via| *via == known.via)
+                };
+                match self.archives.values().any(is_place) {
+                    true => Ok(()),
+                    false => denied(naming),
+                }
+            }
             Command::QubesCheck { vias } => {
                 let known: BTreeSet<&Via> =
                     self.archives.values().map(|archive| &archive.via).collect();
@@ -546,9 +558,21 @@ mod tests {
             },
             Command::ArchiveCopy {
                 archive: "home".into(),
-                store_url: "dir:/srv/wyng".into(),
+                store_url: "dir:/root".into(),
                 via: None,
                 credentials: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: Some(Via::Local),
+                credentials: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: None,
+                credentials: true,
             },
             Command::Status {
                 archive: None,

@@ -57,7 +57,7 @@ impl CopyNote {
         Ok(bytes
             .as_deref()
             .and_then(decode)
-            .filter(|note| note.store == url))
+            .filter(|note| canonical(&note.store) == canonical(url)))
     }
 
     /// All copies that are known, by address.
@@ -160,8 +160,16 @@ fn decode(bytes: &[u8]) -> Option<CopyNote> {
     })
 }
 
+/// An address without the slashes at its end, which name the same folder.
+fn canonical(url: &str) -> &str {
+    match url.starts_with("dir:") {
+        true => url.trim_end_matches('/'),
+        false => url,
+    }
+}
+
 fn path(folder: &ArchiveFolder, url: &str) -> String {
-    let hash = blake3::hash(url.as_bytes());
+    let hash = blake3::hash(canonical(url).as_bytes());
     let name = hash.as_bytes().get(..NAME_BYTES).unwrap_or_default();
     folder.file(&format!("{FOLDER}/{}", to_hex(name)))
 }
@@ -173,6 +181,15 @@ fn credentials_path(folder: &ArchiveFolder, url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slash_at_the_end_names_the_same_folder() {
+        let folder = ArchiveFolder::of(wyng_archive::crypto::ArchiveId([1; 16]));
+        let of = |url| path(&folder, url);
+        assert_eq!(of("dir:/mnt/usb/"), of("dir:/mnt/usb"));
+        assert_ne!(of("dir:/mnt/usb/a"), of("dir:/mnt/usb"));
+        assert_ne!(of("s3://a/b/"), of("s3://a/b"));
+    }
 
     #[test]
     fn a_note_comes_back_as_it_was_and_a_damaged_one_not_at_all() {
