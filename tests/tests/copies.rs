@@ -33,11 +33,11 @@ fn copy_to(world: &mut MemoryWorld, store: &str) -> Result<(), Failure> {
 
 /// The report of the last copying.
 fn last_report(world: &MemoryWorld) -> CopyReport {
-    let reports = world.client.told.iter().filter_map(|event| match event {
+    let mut reports = world.client.told.iter().filter_map(|event| match event {
         ToClient::Copied(report) => Some(report.clone()),
         _ => None,
     });
-    reports.last().unwrap()
+    reports.next_back().unwrap()
 }
 
 /// A copy of this archive, and its report.
@@ -388,6 +388,51 @@ fn a_copy_is_not_committed_while_the_archives_own_store_lacks_a_pack() {
     let mut other = MemoryWorld::new(elsewhere(&world.end()), 7);
     adopt(&mut other).unwrap();
     assert_whole(&other.end(), &sessions[..1]);
+}
+
+#[test]
+fn a_commit_that_is_lost_for_good_is_a_problem_until_it_is_acknowledged() {
+    let (mut durable, ..) = with_a_small_session();
+    for seed in 5..25 {
+        durable = grown(&durable, seed, &mut Vec::new());
+    }
+    let mut world = MemoryWorld::new(durable.clone(), 30);
+    let archive = world.open_archive("home").unwrap();
+    // None of those whose bytes the ledger keeps.
+    assert!(archive.ledger.known(3).is_none());
+    durable.store.remove(&archive.credential.commit_name(3).0);
+    let mut world = MemoryWorld::new(durable, 31);
+    assert_eq!(
+        copy_to(&mut world, USB),
+        Err(Failure::ProblemsFound { count: 1 })
+    );
+    let left = world.end();
+    assert_holds(&left.copies[USB], &left.store);
+    let mut world = MemoryWorld::new(left, 32);
+    let mut archive = world.open_archive("home").unwrap();
+    assert!(archive.ledger.acknowledged.add_commit(3));
+    archive
+        .ledger
+        .write(&mut world.files, &archive.folder)
+        .unwrap();
+    let mut world = MemoryWorld::new(world.end(), 33);
+    assert_eq!(copy_to(&mut world, USB), Ok(()));
+    assert_eq!(last_report(&world).sent_objects, 0);
+}
+
+#[test]
+fn a_copy_gets_no_commit_of_a_store_that_was_rolled_back() {
+    let (base, mut sessions, _) = with_a_small_session();
+    let (first, _) = copied(&base, 3);
+    let grown = grown(&first, 5, &mut sessions);
+    let rolled_back = Durable {
+        store: base.store.clone(),
+        ..grown
+    };
+    let mut world = MemoryWorld::new(rolled_back, 6);
+    let failed = copy_to(&mut world, USB).unwrap_err();
+    assert_eq!(failed.code(), "missing", "{failed:?}");
+    assert_eq!(world.end().copies, first.copies, "nothing was put there");
 }
 
 #[test]

@@ -5,11 +5,13 @@
 //! archive, so nothing has to be removed afterwards.
 
 use wyng_archive::plan::COPIES_ABSENT;
+use wyng_archive::{Class, Damage, Fault};
 use wyng_control::{Failure, Found};
 use wyng_wire::BlobName;
 
 use super::target::Target;
 use crate::archive::Archive;
+use crate::outcome::damaged;
 use crate::store::put_blob;
 use crate::world::Store;
 
@@ -24,7 +26,8 @@ pub(super) enum Distinct {
     Probe(u8),
 }
 
-/// Compares what the two stores show. The source is open for reading.
+/// Compares what the two stores show. The source is open for reading. A probe is only for a target
+/// that has the newest commit: that commit must never be there before what it needs.
 pub(super) fn compare(
     store: &mut impl Store,
     archive: &Archive,
@@ -40,17 +43,21 @@ pub(super) fn compare(
         }
     }
     let mut probe = None;
-    for copy in 1..COPIES_ABSENT {
-        let name = archive
-            .credential
-            .commit_copy_name(archive.head.generation, copy);
+    let generation = archive.head.generation;
+    for copy in 0..COPIES_ABSENT {
+        let name = archive.credential.commit_copy_name(generation, copy);
         match (store.stat(name)?, target.has(&name)) {
             (Found::Nothing, true) | (Found::Blob { .. }, false) => return Ok(Distinct::Proven),
             (Found::Nothing, false) => probe = probe.or(Some(copy)),
             _ => {}
         }
     }
-    // Without a free name nothing can be proven.
+    let name = archive.credential.commit_name(generation);
+    if !target.has(&name) {
+        // Neither of them has it, so it cannot be copied either.
+        let missing = Damage::new(Class::Commit, name.0, Fault::Missing);
+        return Err(damaged(&missing));
+    }
     Ok(Distinct::Probe(probe.unwrap_or(COPIES_ABSENT)))
 }
 

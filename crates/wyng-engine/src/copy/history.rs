@@ -49,10 +49,13 @@ impl Between<'_> {
         self.target.has(name) && self.note.read.contains(name)
     }
 
-    /// The generation from which on commits have to be sent or read back; `None`: no commit.
+    /// The generation from which on commits have to be sent or read back; `None`: no commit. Those
+    /// whose loss a person has acknowledged are looked for only on the way to others.
     fn lowest(&self) -> Option<u64> {
         let name = |generation| self.archive.credential.commit_name(generation);
-        (1..=self.archive.head.generation).find(|generation| !self.is_settled(&name(*generation)))
+        let is_lost = |generation| self.archive.ledger.acknowledged.has_commit(generation);
+        (1..=self.archive.head.generation)
+            .find(|generation| !self.is_settled(&name(*generation)) && !is_lost(*generation))
     }
 }
 
@@ -81,7 +84,9 @@ pub(super) fn send_history<P: Parts>(
             None => read_slot_blob(&mut world.store, slot)?,
         };
         let Some(bytes) = bytes else {
-            sent.report(&mut world.client, Class::Slot, name)?;
+            if !archive.ledger.acknowledged.has_slot(slot.number) {
+                sent.report(&mut world.client, Class::Slot, name)?;
+            }
             continue;
         };
         sent.send(&mut world.store, between, (Class::Slot, name), &bytes)?;
@@ -165,7 +170,9 @@ fn send_commits<P: Parts>(
                 expected,
             )?;
             let Some((known, before)) = found else {
-                sent.report(&mut world.client, Class::Commit, name)?;
+                if !archive.ledger.acknowledged.has_commit(generation) {
+                    sent.report(&mut world.client, Class::Commit, name)?;
+                }
                 expected = None;
                 continue;
             };

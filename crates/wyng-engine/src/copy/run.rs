@@ -35,6 +35,13 @@ pub struct CopyRequest {
 /// Brings a copy up to this machine's head, and reads back what it did not read before. The same
 /// command takes up a run that was cut.
 pub fn copy<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Result<(), Failure> {
+    let copied = bring_up_to_date(world, request);
+    // The room in the copy's store is not that in the archive's own.
+    world.store.take_free_mib();
+    copied
+}
+
+fn bring_up_to_date<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Result<(), Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.name)?;
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
