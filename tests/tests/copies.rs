@@ -418,6 +418,10 @@ fn a_commit_that_is_lost_for_good_is_a_problem_until_it_is_acknowledged() {
     let mut world = MemoryWorld::new(world.end(), 33);
     assert_eq!(copy_to(&mut world, USB), Ok(()));
     assert_eq!(last_report(&world).sent_objects, 0);
+    // On the way to the commits before it, too.
+    assert_eq!(copy_to(&mut world, "copy:other"), Ok(()));
+    let left = world.end();
+    assert_holds(&left.copies["copy:other"], &left.store);
 }
 
 #[test]
