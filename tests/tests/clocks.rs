@@ -430,6 +430,7 @@ fn a_new_machine_brings_no_time_of_its_own_into_the_chain() {
     new.clock.pass(DAY);
     let (exit, told) = new.run(Command::ArchiveTakeOver {
         archive: "home".into(),
+        promote: false,
     });
     assert_eq!(exit, ExitStatus::Done, "{told:?}");
     assert!(

@@ -56,7 +56,7 @@ fn the_example_of_the_document_is_right() {
     );
     assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 3);
     let nightly = json!({
-        "name": "nightly", "archive": "home", "volumes": ["work", "vault"], "live": true, "skip_unchanged": false,
+        "name": "nightly", "archive": "home", "archives": ["home"], "volumes": ["work", "vault"], "live": true, "skip_unchanged": false,
         "backup_overdue_secs": 259_200, "verify_overdue_secs": 2_592_000, "verify_budget_bytes": 20_u64 << 30,
         "max_new_bytes": 50_u64 << 30, "prune_after_backup": true,
         "verify": false, "scratch": "/var/tmp",
@@ -105,6 +105,57 @@ fn a_mistake_is_told_with_its_line_and_stops_what_asks_the_configuration_and_not
             .codes(),
         ["config"]
     );
+}
+
+#[test]
+fn a_profile_of_several_archives_runs_for_each_and_one_that_is_away_holds_up_none() {
+    let (sandbox, config) = configured("");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let text = text.replace("archive = \"home\"", "archive = [\"usb\", \"home\"]");
+    let usb = sandbox.path("usb");
+    let text = format!("{text}[archives.usb]\nstore = \"dir:{}\"\n", usb.display());
+    let config = sandbox.text("wyng.toml", &text);
+    let create = ["archive", "create", "usb", "--kdf-memory", "64M"];
+    sandbox
+        .wyng(&[&create[..], &["--kdf-passes", "3", "--config", &config]].concat())
+        .success();
+    let wyng = |words: &[&str]| {
+        sandbox.wyng(&[words, &["--profile", "nightly", "--config", &config]].concat())
+    };
+    let both = wyng(&["backup"]);
+    let archives = |outcome: &Outcome| -> Vec<(String, u64)> {
+        let runs = outcome.json["runs"].as_array().unwrap().iter();
+        runs.map(|run| {
+            let name = run["archive"].as_str().unwrap().to_owned();
+            (name, run["exit"].as_u64().unwrap())
+        })
+        .collect()
+    };
+    assert_eq!(
+        archives(both.success()),
+        [("usb".into(), 0), ("home".into(), 0)]
+    );
+    for run in both.json["runs"].as_array().unwrap() {
+        assert_eq!(run["volumes"].as_array().unwrap().len(), 2, "{run}");
+    }
+    // The disk is not there.
+    std::fs::rename(&usb, sandbox.path("unplugged")).unwrap();
+    let one = wyng(&["backup"]);
+    assert_eq!(one.expect(6).codes(), ["store-missing"]);
+    assert_eq!(archives(&one), [("usb".into(), 6), ("home".into(), 0)]);
+    let listed = sandbox.wyng(&["list", "home", "work"]);
+    let sessions = listed.success().json["volumes"][0]["sessions"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(sessions, 2, "the archive that is there got its session");
+    assert_eq!(
+        archives(&wyng(&["verify"])),
+        [("usb".into(), 6), ("home".into(), 0)]
+    );
+    // One archive by its name, and one that the profile does not have.
+    assert!(wyng(&["backup", "home"]).success().json["runs"].is_null());
+    assert_eq!(wyng(&["backup", "away"]).expect(2).codes(), ["usage"]);
 }
 
 #[test]

@@ -171,6 +171,12 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["store", "check", &store]);
     tour.run(6, &["qubes", "check", "qrexec:nowhere"]);
     tour.run(0, &["recovery-sheet", "home"]);
+    let copy = format!("dir:{}", tour.sandbox.path("copy").display());
+    tour.run(0, &["archive", "copy", "home", "--to", &copy]);
+    tour.run(1, &["archive", "copy", "home", "--to", &store]);
+    let both = "[volumes]\na = \"/a\"\n[profiles.both]\narchive = [\"home\", \"nothing\"]\n";
+    let both = tour.sandbox.text("both.toml", both);
+    tour.run(2, &["verify", "--profile", "both", "--config", &both]);
     tour.run(0, &["archive", "take-over", "home"]);
     tour.run(0, &["archive", "forget", "home"]);
     tour.run(0, &["archive", "open", "home", "--store", &store]);

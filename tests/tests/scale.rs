@@ -431,7 +431,7 @@ fn sparse_world() -> World<Sparse> {
         clock: MachineClock::after(1),
         random: Hashed(0),
         files: MemoryFiles::new(plug.clone(), BTreeMap::new(), BTreeMap::new()),
-        store: MemoryStore::new(plug.clone(), BTreeMap::new()),
+        store: MemoryStore::new(plug.clone(), BTreeMap::new(), BTreeMap::new()),
         volumes: SparseVolumes::default(),
         secrets: MemorySecrets::new(plug.clone()),
         client: MemoryClient::new(plug),

@@ -174,6 +174,37 @@ fn an_account_that_only_reads_restores_and_one_that_only_adds_backs_up() {
 }
 
 #[test]
+fn an_archive_over_sftp_is_copied_to_a_folder_and_back() {
+    let test = "an_archive_over_sftp_is_copied_to_a_folder_and_back";
+    if !require(Component::Sshd, test) {
+        return;
+    }
+    let (sandbox, sshd) = (Sandbox::new(), Sshd::start(""));
+    create(&sandbox, &sshd).success();
+    let image = sandbox.image("disk.img", 3 * MIB, 1);
+    sshd.wyng(&sandbox, &["backup", "home", "disk.img"])
+        .success();
+    // From SFTP to a folder, and from there to another folder over SFTP.
+    let folder = format!("dir:{}", sandbox.path("copy").display());
+    sshd.wyng(&sandbox, &["archive", "copy", "home", "--to", &folder])
+        .success();
+    let new = Sandbox::new();
+    let wyng = |arguments: &[&str]| sshd.wyng(&new, arguments);
+    wyng(&["archive", "open", "home", "--store", &folder]).success();
+    let back = sshd.address(&new.path("back"));
+    let copied = wyng(&["archive", "copy", "home", "--to", &back]);
+    assert!(copied.success().json["sent_bytes"].as_u64().unwrap() > 3 * MIB as u64);
+    let again = wyng(&["archive", "copy", "home", "--to", &back]);
+    assert_eq!(again.success().json["sent_objects"], 0);
+    let third = Sandbox::new();
+    sshd.wyng(&third, &["archive", "open", "home", "--store", &back])
+        .success();
+    sshd.wyng(&third, &["restore", "home", "disk.img", "--to", "out"])
+        .success();
+    assert!(std::fs::read(third.path("out")).unwrap() == std::fs::read(&image).unwrap());
+}
+
+#[test]
 fn ssh_that_is_killed_within_a_backup_loses_nothing_and_the_same_command_goes_on() {
     let test = "ssh_that_is_killed_within_a_backup_loses_nothing_and_the_same_command_goes_on";
     if !require(Component::Sshd, test) {

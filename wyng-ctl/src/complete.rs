@@ -63,7 +63,11 @@ fn completing(command: Command, path: &str) -> Command {
             ("archive", _)
             | (
                 "name",
-                "archive show" | "archive forget" | "archive take-over" | "archive acknowledge",
+                "archive show"
+                | "archive forget"
+                | "archive copy"
+                | "archive take-over"
+                | "archive acknowledge",
             ) => Some(|arg| arg.add(ArgValueCompleter::new(archives))),
             ("volume" | "volumes", _) => Some(|arg| arg.add(ArgValueCompleter::new(volumes))),
             ("session", _) => Some(|arg| arg.add(ArgValueCompleter::new(sessions))),

@@ -44,8 +44,26 @@ use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_i
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
-/// Runs a command.
-pub(crate) fn run(mut cli: Cli) -> ExitStatus {
+/// Runs a command, and shows its results.
+pub(crate) fn run(cli: Cli) -> ExitStatus {
+    let (exit, mut report) = carry_out(cli);
+    report.finish(exit)
+}
+
+/// Runs a command; its object is returned in place of being shown, where that is asked for.
+pub(crate) fn run_for(cli: Cli) -> (ExitStatus, Option<String>) {
+    let is_json = cli.options.json;
+    let (exit, mut report) = carry_out(cli);
+    match is_json {
+        true => {
+            let (exit, object) = report.finish_as_object(exit);
+            (exit, Some(object))
+        }
+        false => (report.finish(exit), None),
+    }
+}
+
+fn carry_out(mut cli: Cli) -> (ExitStatus, Report) {
     let config = prepare(&mut cli);
     let mut report = Report::new(&cli);
     let exit = match config {
@@ -64,7 +82,7 @@ pub(crate) fn run(mut cli: Cli) -> ExitStatus {
             }
         }
     };
-    report.finish(exit)
+    (exit, report)
 }
 
 /// Fills the gaps of the command line, and reads the configuration.
@@ -641,7 +659,16 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
             ),
             format!("forgetting archive {name:?}"),
         ),
-        Verb::Archive(ArchiveVerb::TakeOver { name }) => (
+        Verb::Archive(ArchiveVerb::TakeOver {
+            name,
+            promote: true,
+        }) => (
+            format!(
+                "Make the copy from which archive {name} is open its own store? The store before must not be written to any more."
+            ),
+            format!("promoting the copy of archive {name:?}"),
+        ),
+        Verb::Archive(ArchiveVerb::TakeOver { name, .. }) => (
             format!(
                 "Make this machine the writer of archive {name}? Any other machine that writes to it will be stopped."
             ),

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 37] = [
+const PAGES: [Page; 38] = [
     Page {
         path: "",
         usage: None,
@@ -114,12 +114,32 @@ const PAGES: [Page; 37] = [
         ],
     },
     Page {
+        path: "archive copy",
+        usage: None,
+        examples: &[
+            (
+                "to another disk: makes the copy, or brings it up to date",
+                "archive copy home --to dir:/mnt/usb/wyng",
+            ),
+            (
+                "to a bucket, through a disposable",
+                "archive copy home --to s3://disks/copy --via qrexec:@dispvm:wyng-net --credentials /etc/wyng/s3.credentials",
+            ),
+        ],
+    },
+    Page {
         path: "archive take-over",
         usage: None,
-        examples: &[(
-            "after the machine that wrote to it was lost",
-            "archive take-over home",
-        )],
+        examples: &[
+            (
+                "after the machine that wrote to it was lost",
+                "archive take-over home",
+            ),
+            (
+                "after the archive's own store was lost, and its copy was opened",
+                "archive take-over home --promote",
+            ),
+        ],
     },
     Page {
         path: "archive forget",

@@ -27,6 +27,7 @@ mod quantity;
 mod replace;
 mod report;
 mod settings;
+mod several;
 mod signals;
 mod snapshots;
 mod source;
@@ -44,7 +45,7 @@ use cli::Cli;
 fn main() -> ExitCode {
     wyng_jail::outlive_file_size_limit();
     complete::answer();
-    let exit = parse().map_or_else(|exit| exit, conversation::run);
+    let exit = parse().map_or_else(|exit| exit, |cli| several::run(cli, parse));
     ExitCode::from(exit.code())
 }
 

@@ -63,8 +63,13 @@ impl Watch {
         let of_profiles = config
             .profiles
             .iter()
-            .filter(|(_, profile)| is_asked(&profile.archive))
-            .flat_map(|(name, profile)| self.overdue_profile(name, profile, clock));
+            .flat_map(|(name, profile)| {
+                let archives = profile.archives.iter().filter(|archive| is_asked(archive));
+                archives.map(move |archive| (name, archive, profile))
+            })
+            .flat_map(|(name, archive, profile)| {
+                self.overdue_profile(name, archive, profile, clock)
+            });
         let mut found: Vec<Overdue> = of_archives.chain(of_profiles).collect();
         found.extend(self.full_state(config));
         found
@@ -120,11 +125,17 @@ impl Watch {
         .collect()
     }
 
-    fn overdue_profile(&self, name: &str, profile: &Profile, clock: &Clock) -> Vec<Overdue> {
+    fn overdue_profile(
+        &self,
+        name: &str,
+        archive: &str,
+        profile: &Profile,
+        clock: &Clock,
+    ) -> Vec<Overdue> {
         let mut found = Vec::new();
         for volume in &profile.volumes {
             let limit_secs = profile.backup_overdue_secs;
-            let newest = self.newest.get(&(profile.archive.clone(), volume.clone()));
+            let newest = self.newest.get(&(archive.to_owned(), volume.clone()));
             match newest.copied() {
                 Some((newest, None)) => {
                     found.push(Message::of_session_ahead(name, volume, newest, clock));
@@ -136,7 +147,7 @@ impl Watch {
                 }
             }
         }
-        let ages = self.ages.get(&profile.archive);
+        let ages = self.ages.get(archive);
         let (time, age) = ages.map_or((0, None), |ages| (ages.last_verify_time, ages.verify_secs));
         match profile.verify_overdue_secs {
             Some(limit_secs) if age.is_none_or(|age| age > limit_secs) => {
@@ -145,7 +156,6 @@ impl Watch {
                 } else {
                     Verified::Never
                 };
-                let archive = profile.archive.as_str();
                 found.push(Message::of_overdue_verify(
                     name, archive, verified, limit_secs,
                 ));
@@ -153,7 +163,7 @@ impl Watch {
             _ => {}
         }
         let of_archive = |message| Overdue {
-            archive: Some(profile.archive.clone()),
+            archive: Some(archive.to_owned()),
             message,
         };
         found.into_iter().map(of_archive).collect()

@@ -383,6 +383,7 @@ fn word(phase: Phase) -> &'static str {
         Phase::Restoring => "restoring",
         Phase::ReadingBack => "reading back",
         Phase::Verifying => "verifying",
+        Phase::Copying => "copying",
     }
 }
 

@@ -178,8 +178,10 @@ impl Config {
         for (name, profile) in document.profiles {
             found.check(check_word(&name));
             if let Some(profile) = profile.check(&name, &names, &mut found) {
-                let rules = config.prune_rules(&profile.archive, Some(&profile));
-                if profile.prune_after_backup && rules.is_empty() {
+                let has_rules = |archive| !config.prune_rules(archive, Some(&profile)).is_empty();
+                if profile.prune_after_backup
+                    && !profile.archives.iter().map(String::as_str).all(has_rules)
+                {
                     let what = format!(
                         "profile {:?} prunes after its backup, and no rule says what to keep",
                         name.as_ref()
@@ -453,6 +455,23 @@ stall_timeout = "1s"
             (last(&rules.keep), of_volumes),
             (0, vec![("a", 24), ("c", 9)])
         );
+    }
+
+    #[test]
+    fn a_profile_has_one_archive_or_several() {
+        let archives = |written: &str| {
+            let text = format!("[volumes]\na = \"/x\"\n[profiles.p]\narchive = {written}\n");
+            Config::parse(&text).map(|config| config.profiles["p"].archives.clone())
+        };
+        assert_eq!(archives("\"home\"").unwrap(), ["home"]);
+        assert_eq!(
+            archives("[\"usb\", \"home\"]").unwrap(),
+            ["usb", "home"],
+            "in the order in which they are written"
+        );
+        for wrong in ["[]", "[\"a\", \"a\"]", "[\"-x\"]", "3", "[3]"] {
+            assert!(archives(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

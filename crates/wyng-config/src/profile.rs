@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `[profiles.NAME]`: an archive, volumes and options under one name.
+//! `[profiles.NAME]`: archives, volumes and options under one name.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 use wyng_control::KeepRules;
 
@@ -15,11 +17,12 @@ use crate::quantity::{parse_bytes, parse_secs};
 
 const DAY_SECS: u64 = 86_400;
 
-/// The archive, volumes and options of `--profile`.
+/// The archives, volumes and options of `--profile`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Profile {
-    /// The name of the archive.
-    pub archive: String,
+    /// The names of the archives, at least one, each once. A command without the name of one runs
+    /// for each of them in turn.
+    pub archives: Vec<String>,
     /// The names of the volumes, each one of [`Config::volumes`](crate::Config::volumes).
     pub volumes: Vec<String>,
     /// Whether the volumes are in use: their sessions are marked as crash-consistent.
@@ -48,7 +51,7 @@ pub struct Profile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrittenProfile {
-    archive: Spanned<String>,
+    archive: Spanned<Names>,
     volumes: Option<Vec<Spanned<String>>>,
     #[serde(default)]
     live: bool,
@@ -67,6 +70,63 @@ pub(crate) struct WrittenProfile {
     prune_after_backup: bool,
 }
 
+/// One name, or a list of names.
+struct Names(Vec<String>);
+
+impl<'de> Deserialize<'de> for Names {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(NamesVisitor)
+    }
+}
+
+struct NamesVisitor;
+
+impl<'de> Visitor<'de> for NamesVisitor {
+    type Value = Names;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("the name of an archive, or a list of names")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Names, E> {
+        Ok(Names(vec![name.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Names, A::Error> {
+        let mut names = Vec::new();
+        while let Some(name) = list.next_element()? {
+            names.push(name);
+        }
+        Ok(Names(names))
+    }
+}
+
+/// The archives of a profile: at least one, and none twice.
+fn check_archives(written: Spanned<Names>, found: &mut Found) -> Vec<String> {
+    let span = written.span();
+    let names = written.into_inner().0;
+    if names.is_empty() {
+        let at = Spanned::new(span.clone(), ());
+        found.note(
+            &at,
+            "the list of archives is empty".to_owned(),
+            "Name at least one archive.",
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for name in &names {
+        let at = Spanned::new(span.clone(), name.clone());
+        if found.check(check_word(&at)).is_some() && !seen.insert(name) {
+            found.note(
+                &at,
+                format!("archive {name:?} is listed twice"),
+                "Remove one of them.",
+            );
+        }
+    }
+    names
+}
+
 impl WrittenProfile {
     pub(crate) fn check(
         self,
@@ -74,7 +134,7 @@ impl WrittenProfile {
         known: &BTreeSet<String>,
         found: &mut Found,
     ) -> Option<Profile> {
-        found.check(check_word(&self.archive));
+        let archives = check_archives(self.archive, found);
         let volumes: Vec<String> = match self.volumes {
             None => known.iter().cloned().collect(),
             Some(names) => {
@@ -125,7 +185,7 @@ impl WrittenProfile {
             scratch => scratch.as_ref().map(|path| PathBuf::from(path.as_ref())),
         };
         Some(Profile {
-            archive: self.archive.into_inner(),
+            archives,
             volumes,
             live: self.live,
             skip_unchanged: self.skip_unchanged,

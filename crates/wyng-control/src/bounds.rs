@@ -120,6 +120,7 @@ impl Command {
                 .map_or(Ok(()), |label| check_word(label, "the slot's label")),
             Self::StoreCheck { store_url, .. } => check_store(store_url),
             Self::QubesCheck { vias } => check_count(vias.len(), "the number of far ends"),
+            Self::ArchiveCopy { store_url, .. } => check_store(store_url),
             Self::ArchiveTakeOver { .. }
             | Self::Compact { .. }
             | Self::ArchiveList

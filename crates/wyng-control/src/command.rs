@@ -205,6 +205,20 @@ pub enum Command {
     ArchiveTakeOver {
         /// The archive's name.
         archive: String,
+        /// The store is a copy, and becomes the archive's own store.
+        promote: bool,
+    },
+    /// Brings a copy of the archive in a further store up to date, without a passphrase.
+    ArchiveCopy {
+        /// The archive's name.
+        archive: String,
+        /// Address of the copy's store.
+        store_url: String,
+        /// Its far end; `None`: as the last time, or else `local`.
+        via: Option<Via>,
+        /// The client has credentials for the copy's store: the daemon asks for them as it asks
+        /// for a passphrase. Without them, those of the last time are used.
+        credentials: bool,
     },
     /// Lists the archives in this state folder.
     ArchiveList,
@@ -528,6 +542,7 @@ impl Command {
             Self::ArchiveCreate { .. } => "archive create",
             Self::ArchiveOpen { .. } => "archive open",
             Self::ArchiveTakeOver { .. } => "archive take-over",
+            Self::ArchiveCopy { .. } => "archive copy",
             Self::ArchiveList => "archive list",
             Self::ArchiveNames => "archive names",
             Self::ArchiveShow { .. } => "archive show",
@@ -602,7 +617,8 @@ impl Command {
             | Self::Snapshots { archive, .. } => archive.as_deref(),
             Self::ArchiveCreate { archive, .. }
             | Self::ArchiveOpen { archive, .. }
-            | Self::ArchiveTakeOver { archive }
+            | Self::ArchiveTakeOver { archive, .. }
+            | Self::ArchiveCopy { archive, .. }
             | Self::ArchiveShow { archive }
             | Self::ArchiveForget { archive }
             | Self::ArchiveAcknowledge { archive }

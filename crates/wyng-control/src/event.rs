@@ -134,6 +134,8 @@ pub enum ToClient {
     /// `compact`, `status`: packs of the last archive that wait for their deletion, by what they
     /// wait for.
     Waits(Waits),
+    /// `archive copy`: the totals.
+    Copied(CopyReport),
     /// `undelete`: the session is back.
     Undeleted(UndeleteReport),
     /// `key list`, `add`, `change`, `remove`: one slot. `key check`: the slot that opened.
@@ -270,6 +272,8 @@ pub enum Phase {
     ReadingBack,
     /// Reading the store.
     Verifying,
+    /// Sending blobs from one store to another.
+    Copying,
 }
 
 /// The progress of a job.
@@ -729,6 +733,23 @@ pub struct VerifyReport {
     pub problems: u64,
     /// Number of acknowledged problems.
     pub acknowledged: u64,
+}
+
+/// The totals of a copying.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CopyReport {
+    /// The copy's address.
+    pub store: String,
+    /// The newest generation of which the copy is whole and was read back; 0: none.
+    pub generation: u64,
+    /// Number of blobs that were sent.
+    pub sent_objects: u64,
+    /// Their length, bytes.
+    pub sent_bytes: u64,
+    /// Bytes that were read back.
+    pub read_bytes: u64,
+    /// Number of problems, in the archive's own store or in the copy.
+    pub problems: u64,
 }
 
 /// The totals of a compaction.

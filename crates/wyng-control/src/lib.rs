@@ -38,12 +38,12 @@ pub use command::{
     PruneRules, SessionChoice, UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
-    ArchiveAges, ArchiveSummary, Asked, CompactReport, DayLine, DayState, DeletedReport,
-    DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, Phase, Problem,
-    Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor, RestoreReport, SessionFate,
-    SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind, ToClient, UndeleteReport,
-    Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, VolumeSizes, WaitReason,
-    Waits, Wanted,
+    ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyReport, DayLine, DayState,
+    DeletedReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, Phase,
+    Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor, RestoreReport,
+    SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind, ToClient,
+    UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, VolumeSizes,
+    WaitReason, Waits, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};

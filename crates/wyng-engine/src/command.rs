@@ -7,7 +7,7 @@ use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, kept, look, prune, restore, space, verify};
+use super::{admin, backup, copy, kept, look, prune, restore, space, verify};
 use crate::state::{ArchiveFolder, Origins, StoreRoom};
 use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Clock, Files, Parts, Secrets, Store, World};
@@ -105,6 +105,7 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::ArchiveCreate { .. }
         | Command::ArchiveOpen { .. }
         | Command::ArchiveTakeOver { .. }
+        | Command::ArchiveCopy { .. }
         | Command::ArchiveForget { .. }
         | Command::ArchiveAcknowledge { .. } => about_archive(world, command),
         Command::Backup { .. }
@@ -220,9 +221,27 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             let shown = look::show(world, &request.name)?;
             opened.failure().map_or(Ok(shown), Err)
         }
-        Command::ArchiveTakeOver { archive } => {
-            admin::take_over(world, &archive)?;
+        Command::ArchiveTakeOver { archive, promote } => {
+            match promote {
+                true => admin::promote(world, &archive)?,
+                false => admin::take_over(world, &archive)?,
+            }
             look::show(world, &archive)
+        }
+        Command::ArchiveCopy {
+            archive,
+            store_url,
+            via,
+            credentials,
+        } => {
+            let request = copy::CopyRequest {
+                name: archive,
+                store: store_url,
+                via,
+                credentials,
+            };
+            copy::copy(world, &request)?;
+            Ok(ExitStatus::Done)
         }
         Command::ArchiveForget { archive } => {
             let folder = ArchiveFolder::find(&mut world.files, &archive)?;

@@ -9,9 +9,9 @@
 //!   built anew: the index of ids and the nodes. Both use files alone.
 //! - Wings, each with one door: [`archive`] (what is known here), [`store`] (what goes to the store
 //!   and comes back), [`backup`], [`restore`], [`verify`], [`admin`] (making, opening and taking
-//!   over an archive, and its key slots), [`prune`] (removing sessions), [`space`] (live records,
-//!   and the packs without any), and [`look`] (reports that change nothing). Nothing reaches into a
-//!   wing past its door.
+//!   over an archive, and its key slots), [`copy`] (following an archive with a further store),
+//!   [`prune`] (removing sessions), [`space`] (live records, and the packs without any), and
+//!   [`look`] (reports that change nothing). Nothing reaches into a wing past its door.
 //! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a
 //!   timer's run comes too soon.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
@@ -24,6 +24,7 @@ pub mod backup;
 pub mod bits;
 pub mod cache;
 mod command;
+pub mod copy;
 mod kept;
 pub mod look;
 pub mod naming;

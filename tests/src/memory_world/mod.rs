@@ -20,7 +20,7 @@ pub use clock::MachineClock;
 pub use files::MemoryFiles;
 pub use person::{MemoryClient, MemorySecrets};
 pub use plug::{Killed, Plug};
-pub use store::MemoryStore;
+pub use store::{Blobs, FURTHER, MemoryStore};
 pub use volumes::{Bases, MemoryVolumes};
 
 /// What a kill leaves: files and links of the state, blobs of the store.
@@ -31,7 +31,9 @@ pub struct Durable {
     /// Links.
     pub links: BTreeMap<String, String>,
     /// Blobs by name.
-    pub store: BTreeMap<[u8; 32], Vec<u8>>,
+    pub store: Blobs,
+    /// Blobs of further stores, by address.
+    pub copies: BTreeMap<String, Blobs>,
     /// Base snapshots by archive and volume.
     pub bases: Bases,
 }
@@ -81,7 +83,7 @@ impl MemoryWorld {
                     .finalize_xof(),
             ),
             files: MemoryFiles::new(plug.clone(), durable.files, durable.links),
-            store: MemoryStore::new(plug.clone(), durable.store),
+            store: MemoryStore::new(plug.clone(), durable.store, durable.copies),
             volumes: MemoryVolumes::new(plug.clone(), durable.bases),
             secrets: MemorySecrets::new(plug.clone()),
             client: MemoryClient::new(plug.clone()),
@@ -115,7 +117,7 @@ impl MemoryWorld {
     /// What is left when the plug is pulled now. `chance` decides what survives of the rest; and
     /// how many blobs lie there that no journal has.
     pub fn crash(&self, chance: u64) -> (Durable, usize) {
-        let (store, arrived) = self.store.crash(chance);
+        let (store, copies, arrived) = self.store.crash(chance);
         let (files, links) = self.files.crash(chance);
         let bases = self.volumes.bases().clone();
         (
@@ -123,6 +125,7 @@ impl MemoryWorld {
                 files,
                 links,
                 store,
+                copies,
                 bases,
             },
             arrived,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A store in memory. A blob without a receipt may have arrived or not.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use wyng_control::{Failure, Via};
 use wyng_engine::world::{
@@ -11,8 +11,16 @@ use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
 use super::plug::Plug;
 
+/// What the address of a further store begins with. All other addresses lead to the first store.
+pub const FURTHER: &str = "copy:";
+
+/// Blobs of one store, by name.
+pub type Blobs = BTreeMap<[u8; 32], Vec<u8>>;
+
 /// A PUT without a receipt.
 struct Sent {
+    /// The address of the store.
+    at: String,
     number: u64,
     name: BlobName,
     bytes: Vec<u8>,
@@ -22,7 +30,11 @@ struct Sent {
 /// A store of blobs, with receipts that may be lost on the way.
 pub struct MemoryStore {
     plug: Plug,
-    blobs: BTreeMap<[u8; 32], Vec<u8>>,
+    blobs: Blobs,
+    /// Further stores, by address.
+    copies: BTreeMap<String, Blobs>,
+    /// The address that each service has open.
+    open: HashMap<Service, String>,
     /// Sent, and not durable for certain.
     in_flight: VecDeque<Sent>,
     put_number: u64,
@@ -64,11 +76,13 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// A store with these blobs.
-    pub fn new(plug: Plug, blobs: BTreeMap<[u8; 32], Vec<u8>>) -> Self {
+    /// A store with these blobs, and further stores.
+    pub fn new(plug: Plug, blobs: Blobs, copies: BTreeMap<String, Blobs>) -> Self {
         Self {
             plug,
             blobs,
+            copies,
+            open: HashMap::new(),
             in_flight: VecDeque::new(),
             put_number: 0,
             asked: VecDeque::new(),
@@ -94,11 +108,13 @@ impl MemoryStore {
 
     /// What a kill leaves of it, and how many blobs lie there that no journal has; `chance` decides
     /// which of those without a receipt arrived.
-    pub fn crash(&self, chance: u64) -> (BTreeMap<[u8; 32], Vec<u8>>, usize) {
+    pub fn crash(&self, chance: u64) -> (Blobs, BTreeMap<String, Blobs>, usize) {
         let (mut blobs, mut arrived) = (self.blobs.clone(), self.plug.unjournaled());
+        let mut copies = self.copies.clone();
         for (place, sent) in self.in_flight.iter().enumerate() {
             if (chance >> (place % 64)) & 1 == 1 && self.keeps(sent) {
                 let bytes = || sent.bytes.clone();
+                let blobs = copies.get_mut(&sent.at).unwrap_or(&mut blobs);
                 blobs.entry(sent.name.0).or_insert_with(bytes);
                 arrived += 1;
             }
@@ -108,7 +124,18 @@ impl MemoryStore {
                 blobs.remove(&name.0);
             }
         }
-        (blobs, arrived)
+        (blobs, copies, arrived)
+    }
+
+    /// The blobs of the store that a service has open.
+    fn of(&self, service: Service) -> &Blobs {
+        let at = self.open.get(&service);
+        at.and_then(|at| self.copies.get(at)).unwrap_or(&self.blobs)
+    }
+
+    /// The same, to change them.
+    fn of_mut(&mut self, at: &str) -> &mut Blobs {
+        self.copies.get_mut(at).unwrap_or(&mut self.blobs)
     }
 
     /// Whether every blob that was sent has its receipt.
@@ -136,7 +163,8 @@ impl MemoryStore {
     /// What a GET or a STAT finds.
     fn shown(&self, name: &BlobName) -> Option<&Vec<u8>> {
         let is_hidden = self.hidden.contains(&name.0);
-        self.blobs.get(&name.0).filter(|_| !is_hidden)
+        let blobs = self.of(Service::Fetch);
+        blobs.get(&name.0).filter(|_| !is_hidden)
     }
 
     /// Bytes of all blobs.
@@ -168,7 +196,9 @@ impl MemoryStore {
         let Some(sent) = self.in_flight.pop_front() else {
             return Ok(None);
         };
-        let kept = match self.shown(&sent.name) {
+        let is_hidden = self.hidden.contains(&sent.name.0);
+        let blobs = self.copies.get(&sent.at).unwrap_or(&self.blobs);
+        let kept = match blobs.get(&sent.name.0).filter(|_| !is_hidden) {
             None => Kept::New,
             Some(_) if !self.push_may_read => Kept::Unknown,
             Some(there) if *there == sent.bytes => Kept::Same,
@@ -179,7 +209,8 @@ impl MemoryStore {
         }
         self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| sent.bytes.clone());
         if self.keeps(&sent) {
-            self.blobs.entry(sent.name.0).or_insert(sent.bytes);
+            let blobs = self.of_mut(&sent.at);
+            blobs.entry(sent.name.0).or_insert(sent.bytes);
         }
         self.plug.note_receipt();
         let number = sent.number;
@@ -193,6 +224,16 @@ impl Store for MemoryStore {
 
     fn connect(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure> {
         self.plug.step();
+        let is_first = !place.url.starts_with(FURTHER);
+        if !is_first && open == OpenStore::New {
+            self.copies.entry(place.url.clone()).or_default();
+        }
+        if !is_first && !self.copies.contains_key(&place.url) {
+            return Err(Failure::StoreMissing {
+                store: place.url.clone(),
+            });
+        }
+        self.open.insert(service, place.url.clone());
         self.services.push(service);
         self.vias.push(place.via.clone());
         if self.refused_services.contains(&service) {
@@ -200,7 +241,7 @@ impl Store for MemoryStore {
                 via: "qrexec:memory".into(),
             });
         }
-        match (open, self.blobs.is_empty()) {
+        match (open, self.of(service).is_empty()) {
             (OpenStore::New, false) => Err(Failure::StoreNotEmpty {
                 store: "memory".into(),
             }),
@@ -231,7 +272,9 @@ impl Store for MemoryStore {
         }
         self.puts.push(length_bytes);
         let number = self.put_number;
+        let at = self.open.get(&Service::Push).cloned().unwrap_or_default();
         self.in_flight.push_back(Sent {
+            at,
             number,
             name,
             bytes,
@@ -272,9 +315,10 @@ impl Store for MemoryStore {
         self.plug.change();
         self.reach_far_end()?;
         let name = self.dooms.pop_front().unwrap();
+        let at = self.open.get(&Service::Prune).cloned().unwrap_or_default();
         Ok(if self.refuses_deletes {
             Deleted::Refused
-        } else if self.blobs.remove(&name.0).is_some() {
+        } else if self.of_mut(&at).remove(&name.0).is_some() {
             Deleted::Gone
         } else {
             Deleted::Absent
@@ -330,7 +374,7 @@ impl Store for MemoryStore {
     fn list(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         self.plug.step();
         let shown = self
-            .blobs
+            .of(Service::Fetch)
             .iter()
             .filter(|(name, _)| !self.hidden.contains(*name));
         shown.for_each(|(name, bytes)| visit(BlobName(*name), bytes.len() as u64));

@@ -6,6 +6,7 @@ mod blobs;
 #[path = "../pipe/call.rs"]
 #[expect(dead_code, reason = "parts of it serve the folder store alone")]
 mod call;
+mod copies;
 mod faults;
 mod jails;
 mod links;

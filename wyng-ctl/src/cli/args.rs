@@ -289,10 +289,15 @@ pub(crate) enum ArchiveVerb {
     Create(CreateArgs),
     /// Adopt an existing archive, or catch up with it: rebuilds the local state
     Open(OpenArgs),
+    /// Bring a copy of the archive in a further store up to date; needs no passphrase
+    Copy(CopyArgs),
     /// Become the archive's writer
     TakeOver {
         /// Name of the archive
         name: String,
+        /// The store is a copy made by `archive copy`: make it the archive's own store
+        #[arg(long)]
+        promote: bool,
     },
     /// List the archives that this machine knows
     List,
@@ -405,6 +410,31 @@ pub(crate) struct OpenArgs {
     /// are not shown
     #[arg(long, value_name = "GENERATION")]
     pub(super) before: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// Name of the archive on this machine
+    pub(super) name: String,
+    /// Address of the copy: dir:/path, s3://bucket/prefix, webdavs://host/path,
+    /// sftp://user@host/path
+    #[arg(long, value_name = "URL")]
+    pub(super) to: String,
+    /// File with the credentials of the copy's store [default: as the last time]
+    #[arg(long, value_name = "FILE")]
+    pub(super) credentials: Option<PathBuf>,
+    /// Sign each request here instead of handing the credentials to the far end; for s3://
+    #[arg(long, requires = "credentials")]
+    pub(super) signed: bool,
+    /// The same.
+    #[arg(skip)]
+    pub(super) store_credentials: Option<StoreCredentials>,
+    /// Far end of the copy [default: as the last time, else local]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) via: Option<String>,
+    /// The same, understood.
+    #[arg(skip)]
+    pub(super) far_end: Option<Via>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,8 @@ pub(crate) enum Kind {
     ArchiveCreate,
     /// `archive open`.
     ArchiveOpen,
+    /// `archive copy`.
+    ArchiveCopy,
     /// `archive take-over`.
     ArchiveTakeOver,
     /// `archive list`.
@@ -105,6 +107,7 @@ impl Kind {
         match self {
             Self::ArchiveCreate => "archive create",
             Self::ArchiveOpen => "archive open",
+            Self::ArchiveCopy => "archive copy",
             Self::ArchiveTakeOver => "archive take-over",
             Self::ArchiveList => "archive list",
             Self::ArchiveShow => "archive show",
@@ -177,6 +180,7 @@ impl Cli {
             Verb::Archive(verb) => match verb {
                 ArchiveVerb::Create(_) => Kind::ArchiveCreate,
                 ArchiveVerb::Open(_) => Kind::ArchiveOpen,
+                ArchiveVerb::Copy(_) => Kind::ArchiveCopy,
                 ArchiveVerb::TakeOver { .. } => Kind::ArchiveTakeOver,
                 ArchiveVerb::List => Kind::ArchiveList,
                 ArchiveVerb::Show { .. } => Kind::ArchiveShow,

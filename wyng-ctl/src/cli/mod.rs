@@ -78,6 +78,7 @@ impl Cli {
             }
             Verb::Archive(ArchiveVerb::Open(open)) => open.store_credentials.as_ref(),
             Verb::Store(StoreVerb::Check(check)) => check.store_credentials.as_ref(),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => copy.store_credentials.as_ref(),
             _ => None,
         }
     }
@@ -90,12 +91,13 @@ impl Cli {
                 Some(&create.name)
             }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => Some(&copy.name),
             Verb::Session(SessionVerb::Remove { archive, .. })
             | Verb::Volume(VolumeVerb::Remove { archive, .. })
             | Verb::Pin(PinArgs { archive, .. })
             | Verb::Unpin(PinArgs { archive, .. })
             | Verb::Undelete(PinArgs { archive, .. }) => Some(archive),
-            Verb::Archive(ArchiveVerb::TakeOver { name } | ArchiveVerb::Forget { name }) => {
+            Verb::Archive(ArchiveVerb::TakeOver { name, .. } | ArchiveVerb::Forget { name }) => {
                 Some(name)
             }
             Verb::Volume(
@@ -166,6 +168,40 @@ impl Cli {
             | Verb::Compact(CompactArgs { archive, .. })
             | Verb::Verify(VerifyArgs { archive, .. }) => Some(archive),
             _ => None,
+        }
+    }
+
+    /// The profile of a command that was given no archive: a profile may have several.
+    pub(crate) fn profile_alone(&self) -> Option<&str> {
+        match &self.verb {
+            Verb::Backup(BackupArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Verify(VerifyArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Prune(PruneArgs {
+                archive: None,
+                profile,
+                ..
+            })
+            | Verb::Rehearse(RehearseArgs {
+                archive: None,
+                profile,
+                ..
+            }) => profile.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The machine's power was looked at, and the backup may run.
+    pub(crate) fn power_suffices(&mut self) {
+        if let Verb::Backup(backup) = &mut self.verb {
+            backup.unattended = false;
         }
     }
 

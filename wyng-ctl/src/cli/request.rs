@@ -221,8 +221,15 @@ impl ArchiveVerb {
                 expect: open.expect.clone(),
                 before: open.before,
             },
-            Self::TakeOver { name } => Command::ArchiveTakeOver {
+            Self::Copy(copy) => Command::ArchiveCopy {
+                archive: copy.name.clone(),
+                store_url: copy.to.clone(),
+                via: copy.far_end.clone(),
+                credentials: copy.store_credentials.is_some(),
+            },
+            Self::TakeOver { name, promote } => Command::ArchiveTakeOver {
                 archive: name.clone(),
+                promote: *promote,
             },
             Self::List => Command::ArchiveList,
             Self::Show { name } => Command::ArchiveShow {

@@ -85,7 +85,7 @@ impl Cli {
     /// Whether the command reads the configuration. All others work even if it has mistakes.
     pub(crate) fn asks_config(&self) -> bool {
         match &self.verb {
-            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_))
+            Verb::Archive(ArchiveVerb::Create(_) | ArchiveVerb::Open(_) | ArchiveVerb::Copy(_))
             | Verb::ArchInit(_)
             | Verb::Backup(_)
             | Verb::Monitor(_)
@@ -155,6 +155,13 @@ impl Cli {
                     known,
                 );
             }
+            Verb::Archive(ArchiveVerb::Copy(copy)) => {
+                let mut known = config.archives.values();
+                let known = known.find(|known| known.store == copy.to);
+                copy.far_end = far_end(&copy.via, known.map(|known| &known.via))?;
+                let named = copy.credentials.take();
+                copy.store_credentials = credentials(named, copy.signed, Some(&copy.to), None);
+            }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias
                     .iter()
@@ -185,17 +192,17 @@ impl Cli {
                 diff.configured = is_known && diff.to.is_none();
             }
             Verb::Verify(verify) => {
-                if let Some(profile) =
+                if let Some((profile, archive)) =
                     find_profile(verify.profile.as_deref(), verify.archive.as_deref(), config)?
                 {
-                    verify.archive = Some(profile.archive.clone());
+                    verify.archive = Some(archive);
                     verify.budget = verify.budget.or(profile.verify_budget_bytes);
                 }
             }
             Verb::Rehearse(rehearse) => {
                 let (name, archive) = (rehearse.profile.as_deref(), rehearse.archive.as_deref());
-                if let Some(profile) = find_profile(name, archive, config)? {
-                    rehearse.archive = Some(profile.archive.clone());
+                if let Some((profile, archive)) = find_profile(name, archive, config)? {
+                    rehearse.archive = Some(archive);
                     rehearse.scratch = rehearse.scratch.take().or_else(|| profile.scratch.clone());
                 }
             }
@@ -253,12 +260,14 @@ fn shift<'a>(first: &mut Option<String>, second: &'a mut Option<String>) -> Opti
     second.as_deref()
 }
 
-/// The profile with this name. The command line may repeat its archive, but not name another one.
+/// The profile with this name, and its archive. The command line may name one of several, but none
+/// that is not among them; without a name it is the first, since whoever runs a profile of several
+/// names each of them (see `several.rs`).
 fn find_profile<'a>(
     name: Option<&str>,
     archive: Option<&str>,
     config: &'a Config,
-) -> Result<Option<&'a Profile>, Message> {
+) -> Result<Option<(&'a Profile, String)>, Message> {
     let Some(name) = name else { return Ok(None) };
     let profile = config.profiles.get(name).ok_or_else(|| {
         let known: Vec<&str> = config.profiles.keys().map(String::as_str).collect();
@@ -271,25 +280,29 @@ fn find_profile<'a>(
             next,
         )
     })?;
+    let archives = &profile.archives;
     match archive {
-        Some(other) if other != profile.archive => Err(Message::usage(
+        Some(other) if !archives.iter().any(|archive| archive == other) => Err(Message::usage(
             format!(
                 "profile {name:?} is of archive {:?}, not {other:?}",
-                profile.archive
+                archives.join(", ")
             ),
             "Omit the archive.",
         )),
-        _ => Ok(Some(profile)),
+        named => {
+            let archive = named.or(archives.first().map(String::as_str));
+            Ok(archive.map(|archive| (profile, archive.to_owned())))
+        }
     }
 }
 
 /// Fills gaps of a backup from its profile.
 fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Message> {
-    let Some(profile) = find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
+    let Some((profile, archive)) =
+        find_profile(backup.profile.as_deref(), backup.archive.as_deref(), config)?
     else {
         return Ok(());
     };
-    backup.archive = Some(profile.archive.clone());
     backup.sources = profile.volumes.iter().map(OsString::from).collect();
     backup.live |= profile.live;
     backup.skip_unchanged |= profile.skip_unchanged;
@@ -297,19 +310,21 @@ fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Messag
     backup.max_new_bytes = backup.max_new_bytes.or(profile.max_new_bytes);
     backup.prune_after = profile
         .prune_after_backup
-        .then(|| config.prune_rules(&profile.archive, Some(profile)));
+        .then(|| config.prune_rules(&archive, Some(profile)));
+    backup.archive = Some(archive);
     Ok(())
 }
 
 /// Fills gaps of a prune from its profile, and gives it the rules of the configuration.
 fn fill_in_prune(prune: &mut PruneArgs, config: &Config) -> Result<(), Message> {
-    let profile = find_profile(prune.profile.as_deref(), prune.archive.as_deref(), config)?;
-    if let Some(profile) = profile {
-        prune.archive = Some(profile.archive.clone());
+    let found = find_profile(prune.profile.as_deref(), prune.archive.as_deref(), config)?;
+    let profile = found.as_ref().map(|(profile, _)| *profile);
+    if let Some((_, archive)) = found {
+        prune.archive = Some(archive);
     }
     let archives = config.archives.keys();
     prune.configured = archives
-        .chain(profile.map(|profile| &profile.archive))
+        .chain(profile.iter().flat_map(|profile| &profile.archives))
         .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
         .collect();
     Ok(())

@@ -44,7 +44,7 @@ impl Stopped {
 }
 
 /// What is safe when each command stops halfway: [`Safe::OfCommand`].
-pub(super) const WHAT_STAYS: [(&[Stopped], &str); 14] = [
+pub(super) const WHAT_STAYS: [(&[Stopped], &str); 15] = [
     (&[Stopped::Command(Kind::Backup)], RESUMES),
     (
         &[Stopped::Command(Kind::ArchiveCreate)],
@@ -53,6 +53,10 @@ pub(super) const WHAT_STAYS: [(&[Stopped], &str); 14] = [
     (
         &[Stopped::Command(Kind::ArchiveOpen)],
         "The store was only read, and the previous local state still counts. The same command starts again.",
+    ),
+    (
+        &[Stopped::Command(Kind::ArchiveCopy)],
+        "The archive was only read. What was copied stays, and the copy opens as it did before or at the newest state; the same command continues where this one stopped.",
     ),
     (
         &[

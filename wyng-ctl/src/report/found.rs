@@ -15,7 +15,7 @@ use super::rows::{
     VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
-use super::space::{Compact, Undelete, WaitsRow};
+use super::space::{Compact, Copied, Undelete, WaitsRow};
 use super::told::{OverdueRow, Told};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
@@ -42,6 +42,7 @@ pub(super) enum Found {
     Verify(Verify),
     Pruned(Pruned),
     Compact(Compact),
+    Copied(Copied),
     Undelete(Undelete),
     Status(Status),
     Unlock(Unlock),
@@ -83,6 +84,7 @@ impl Found {
             Kind::Diff => Self::Diff(Diff::default()),
             Kind::Verify => Self::Verify(Verify::default()),
             Kind::Compact => Self::Compact(Compact::default()),
+            Kind::ArchiveCopy => Self::Copied(Copied::default()),
             Kind::Undelete => Self::Undelete(Undelete::default()),
             Kind::Prune | Kind::SessionRemove | Kind::VolumeRemove | Kind::Pin | Kind::Unpin => {
                 Self::Pruned(Pruned::default())
@@ -117,6 +119,7 @@ impl Found {
             Self::Verify(found) => found.take(event),
             Self::Pruned(found) => found.take(event),
             Self::Compact(found) => found.take(event),
+            Self::Copied(found) => found.take(event),
             Self::Undelete(found) => found.take(event),
             Self::Status(found) => found.take(event),
             Self::Unlock(found) => found.take(event),

@@ -15,7 +15,7 @@ use super::advice::Advice;
 use super::found::Found;
 use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
-use super::space::{compacted, undeleted, waiting};
+use super::space::{compacted, copied, undeleted, waiting};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
@@ -337,7 +337,7 @@ impl Human {
             format!(
                 "profile {name}  {} to {}",
                 profile.volumes.join(", "),
-                profile.archive
+                profile.archives.join(", ")
             )
         });
         archives
@@ -364,6 +364,7 @@ impl Human {
             | ToClient::Waits(_)
             | ToClient::Deleted(_)
             | ToClient::Compacted(_)
+            | ToClient::Copied(_)
             | ToClient::Undeleted(_)
             | ToClient::Acknowledged { .. } => false,
             ToClient::Problem(problem) => !problem.acknowledged,
@@ -866,6 +867,7 @@ impl Human {
             )],
             ToClient::Problem(problem) => self.problem(problem),
             ToClient::Compacted(report) => vec![compacted(report)],
+            ToClient::Copied(report) => vec![copied(report)],
             ToClient::Undeleted(report) => vec![undeleted(report)],
             ToClient::Waits(waits) => vec![waiting(waits)],
             ToClient::Deleted(report) => vec![format!(

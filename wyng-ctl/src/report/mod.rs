@@ -349,6 +349,12 @@ impl Report {
         }
     }
 
+    /// The final exit status, and the JSON object, which somebody else shows.
+    pub(crate) fn finish_as_object(&self, exit: ExitStatus) -> (ExitStatus, String) {
+        let exit = self.settled(exit);
+        (exit, self.object(exit))
+    }
+
     /// Shows the summary, or the JSON object with `--json`, and returns the final exit status.
     pub(crate) fn finish(&mut self, exit: ExitStatus) -> ExitStatus {
         let exit = self.settled(exit);
@@ -422,11 +428,11 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, DayLine, DayState, DeletedReport, DiffReport,
-        JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass, Problem,
-        PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine, SessionSizes,
-        SlotKind, SpaceReport, StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced,
-        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
+        ArchiveAges, ArchiveSummary, CompactReport, CopyReport, DayLine, DayState, DeletedReport,
+        DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass,
+        Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine,
+        SessionSizes, SlotKind, SpaceReport, StoreChecked, Trial, TrialResult, UndeleteReport,
+        Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
@@ -837,6 +843,14 @@ What a person must know although the command did what it was asked to. With `--j
                 problems: 1,
                 acknowledged: 2,
             }),
+            ToClient::Copied(CopyReport {
+                store: "dir:/mnt/usb/wyng".into(),
+                generation: 7,
+                sent_objects: 8,
+                sent_bytes: 9,
+                read_bytes: 10,
+                problems: 0,
+            }),
             ToClient::Compacted(CompactReport {
                 rewritten_packs: 30,
                 read_bytes: 31,
@@ -940,10 +954,11 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 47] = [
+    const EVERY_COMMAND: [&[&str]; 48] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
+        &["archive", "copy", "home", "--to", "dir:/x"],
         &["archive", "take-over", "home"],
         &["archive", "list"],
         &["archive", "show", "home"],

@@ -388,6 +388,7 @@ impl Range {
 pub(super) struct ProfileRow {
     name: String,
     archive: String,
+    archives: Vec<String>,
     volumes: Vec<String>,
     live: bool,
     skip_unchanged: bool,
@@ -405,7 +406,8 @@ impl ProfileRow {
     pub(super) fn of(name: &str, profile: &Profile) -> Self {
         Self {
             name: name.to_owned(),
-            archive: profile.archive.clone(),
+            archive: profile.archives.first().cloned().unwrap_or_default(),
+            archives: profile.archives.clone(),
             volumes: profile.volumes.clone(),
             live: profile.live,
             skip_unchanged: profile.skip_unchanged,

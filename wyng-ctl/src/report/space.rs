@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Reports of `compact` and `undelete`, and of packs that wait for their deletion.
+//! Reports of `compact`, `undelete` and `archive copy`, and of packs that wait for their deletion.
 
 use serde::Serialize;
-use wyng_control::{CompactReport, ToClient, UndeleteReport, WaitReason, Waits};
+use wyng_control::{CompactReport, CopyReport, ToClient, UndeleteReport, WaitReason, Waits};
 
 use super::rows::ProblemRow;
 use crate::plain::plain;
@@ -89,6 +89,60 @@ impl Compact {
             _ => {}
         }
     }
+}
+
+/// `archive copy`.
+#[derive(Default, Serialize)]
+pub(super) struct Copied {
+    problems: Vec<ProblemRow>,
+    #[serde(flatten)]
+    sums: Option<CopiedRow>,
+}
+
+#[derive(Serialize)]
+#[serde(remote = "CopyReport")]
+struct CopiedFields {
+    store: String,
+    generation: u64,
+    sent_objects: u64,
+    sent_bytes: u64,
+    read_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct CopiedRow(#[serde(with = "CopiedFields")] CopyReport);
+
+impl Copied {
+    /// Takes one result.
+    pub(super) fn take(&mut self, event: &ToClient) {
+        match event {
+            ToClient::Problem(problem) => self.problems.push(ProblemRow(problem.clone())),
+            ToClient::Copied(report) => self.sums = Some(CopiedRow(report.clone())),
+            _ => {}
+        }
+    }
+}
+
+/// The line of a copy.
+pub(super) fn copied(report: &CopyReport) -> String {
+    let sent = match report.sent_objects {
+        0 => "nothing to send".into(),
+        count => format!(
+            "{} sent, {}",
+            counted(count, "blob"),
+            show_bytes(report.sent_bytes)
+        ),
+    };
+    let read = match report.read_bytes {
+        0 => String::new(),
+        bytes => format!("; {} read back", show_bytes(bytes)),
+    };
+    let state = match (report.problems, report.generation) {
+        (0, generation) => format!("holds generation {generation}"),
+        (_, 0) => "is not complete".into(),
+        (_, generation) => format!("is whole up to generation {generation}"),
+    };
+    format!("{} {state}: {sent}{read}", plain(&report.store))
 }
 
 /// `undelete`.

@@ -50,9 +50,12 @@ fn configured_rules(config: &Config) -> Vec<(String, PruneRules)> {
         .archives
         .keys()
         .map(|name| (name.clone(), config.prune_rules(name, None)));
-    let of_profiles = config.profiles.values().map(|profile| {
-        let rules = config.prune_rules(&profile.archive, Some(profile));
-        (profile.archive.clone(), rules)
+    let of_profiles = config.profiles.values().flat_map(|profile| {
+        let of = |archive: &String| {
+            let rules = config.prune_rules(archive, Some(profile));
+            (archive.clone(), rules)
+        };
+        profile.archives.iter().map(of)
     });
     of_archives.chain(of_profiles).collect()
 }
@@ -132,12 +135,19 @@ impl Door {
                 .is_none_or(|via| is_known(&|known| known.verify_via.as_ref() == Some(via)))
     }
 
+    /// Whether any archive of the configuration has this store, by this far end if one is named.
+    fn has_store(&self, store_url: &str, via: Option<&Via>) -> bool {
+        let is_place =
+            |known: &Archive| known.store == store_url && via.is_none_or(|via| *via == known.via);
+        self.archives.values().any(is_place)
+    }
+
     /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
     /// while: it must do what the timer's run would do.
     fn check_timer(&self, command: &Command) -> Result<(), Failure> {
         let profile_of = |timer: &Unattended, archive: &String| {
             let profile = self.profiles.get(&timer.profile);
-            profile.filter(|profile| profile.archive == *archive)
+            profile.filter(|profile| profile.archives.contains(archive))
         };
         let is_allowed = match command {
             Command::Backup {
@@ -184,6 +194,12 @@ impl Door {
             }
             | Command::ArchiveOpen {
                 credentials: true, ..
+            }
+            | Command::ArchiveCopy {
+                credentials: true, ..
+            }
+            | Command::StoreCheck {
+                credentials: true, ..
             } => denied("give a store's credentials"),
             Command::ArchiveCreate {
                 archive,
@@ -209,16 +225,14 @@ impl Door {
             {
                 denied(naming)
             }
-            Command::StoreCheck {
-                credentials: true, ..
-            } => denied("give a store's credentials"),
-            Command::StoreCheck { store_url, via, .. } => {
-                let mut known = self.archives.values();
-                if known.any(|known| known.store == *store_url && known.via == *via) {
-                    Ok(())
-                } else {
-                    denied(naming)
-                }
+            // What was copied to a store before was copied there by somebody who may name it.
+            Command::ArchiveCopy { store_url, via, .. }
+                if !self.has_store(store_url, via.as_ref()) =>
+            {
+                denied(naming)
+            }
+            Command::StoreCheck { store_url, via, .. } if !self.has_store(store_url, Some(via)) => {
+                denied(naming)
             }
             Command::QubesCheck { vias } => {
                 let known: BTreeSet<&Via> = self
@@ -282,6 +296,7 @@ impl Door {
             | Command::Snapshots { .. }
             | Command::ArchiveCreate { .. }
             | Command::ArchiveOpen { .. }
+            | Command::ArchiveCopy { .. }
             | Command::Backup { .. }
             | Command::Prune { .. }
             | Command::SessionRemove { .. }
@@ -431,7 +446,7 @@ mod tests {
             pinned,
         };
         let nightly = Profile {
-            archive: "home".into(),
+            archives: vec!["home".into()],
             volumes: vec!["a".into(), "b".into()],
             live: false,
             skip_unchanged: false,
@@ -594,6 +609,25 @@ mod tests {
             },
             Command::ArchiveTakeOver {
                 archive: "home".into(),
+                promote: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/root".into(),
+                via: None,
+                credentials: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: Some(Via::Local),
+                credentials: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: None,
+                credentials: true,
             },
             Command::Status {
                 archive: None,

@@ -69,6 +69,63 @@ macro_rules! archive_failures {
         next: "Check the address. If somebody replaced the archive, do not use it.",
     }
 
+    /// The place for a copy holds something else than this archive.
+    CopyOfOther { store: String } = {
+        code: "copy-of-other", exit: Failed,
+        what: ("{store} holds something else than a copy of this archive"),
+        safe: NOTHING_CHANGED,
+        next: "Name an empty place, or that of the archive's copy, with --to URL.",
+    }
+
+    /// The place for a copy is the archive's own store, perhaps under another address.
+    CopyIsSource { store: String } = {
+        code: "copy-is-source", exit: Failed,
+        what: ("{store} leads to the archive's own store, so a copy there would be none"),
+        safe: STORED_STAYS,
+        next: "Name another place with --to URL.",
+    }
+
+    /// A copy is newer than what this machine knows of the archive.
+    CopyAhead { store: String, generation: u64, known_generation: u64 } = {
+        code: "copy-ahead", exit: Failed,
+        what: (
+            "the copy at {store} has generation {generation}, and this machine knows the archive \
+             up to generation {known_generation}"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Run `wyng-ctl archive open ARCHIVE` to catch up with the archive, then the same \
+               command again. If the copy became the archive's own store, name it: `wyng-ctl \
+               archive open ARCHIVE --store URL`.",
+    }
+
+    /// A copy has a commit that is none of this archive's history here.
+    CopyDiverged { store: String, generation: u64 } = {
+        code: "copy-diverged", exit: Damage,
+        what: (
+            "the copy at {store} has another history of the archive, up to generation {generation}"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Two machines wrote to the archive and to its copy. Continue with the store whose \
+               sessions you want to keep, and copy it to a new, empty place.",
+    }
+
+    /// The archive is open from a copy, which nothing but `archive copy` writes to.
+    IsCopy { archive: String } = {
+        code: "is-copy", exit: Failed,
+        what: ("archive {archive:?} is open from a copy, which can only be read"),
+        safe: NOTHING_CHANGED,
+        next: "If the archive's own store is lost, run `wyng-ctl archive take-over ARCHIVE \
+               --promote`. Otherwise return to it: `wyng-ctl archive open ARCHIVE --store URL`.",
+    }
+
+    /// The archive is open from its own store, so that there is nothing to promote.
+    NotACopy { archive: String } = {
+        code: "not-a-copy", exit: Usage,
+        what: ("archive {archive:?} is not open from a copy"),
+        safe: NOTHING_CHANGED,
+        next: "Open the copy first: `wyng-ctl archive open ARCHIVE --store URL`.",
+    }
+
     /// The store has another commit under the name of this one.
     Forked { generation: u64 } = {
         code: "forked", exit: Damage,

@@ -223,6 +223,7 @@ fn make<P: Parts>(
         via: request.via.clone(),
         verify_via: ArchiveToml::other_far_end(&request.via, request.verify_via.as_ref()),
         writer: to_hex(&world.random.draw::<16>()?),
+        copy: false,
     };
     let commit = first_commit(
         &mut world.random,
@@ -356,7 +357,7 @@ fn first_commit(
 }
 
 /// Asks the client for a store's credentials, if it has any.
-pub(super) fn ask_credentials(
+pub(crate) fn ask_credentials(
     secrets: &mut impl Secrets,
     has_any: bool,
     url: &str,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Becoming the archive's writer, by a commit that changes nothing but who writes. The previous
-//! writer finds the name of its next commit taken.
+//! writer finds the name of its next commit taken. Promoting a copy is the same in the copy's
+//! store: this machine then knows a commit that the store before does not have, and refuses that
+//! store as rolled back.
 
 use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_control::Failure;
@@ -9,6 +11,7 @@ use wyng_wire::Service;
 use crate::archive::Archive;
 use crate::kept::{kept_of_commit, local_clock};
 use crate::pool::Pool;
+use crate::state::CopyNote;
 use crate::store::{commit_change, settle_pending};
 use crate::world::{Client, Parts, Store, World};
 
@@ -19,11 +22,47 @@ const COMMITS_MAX: usize = 64;
 /// elsewhere as it does here.
 pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    if archive.toml.copy {
+        return Err(Failure::IsCopy {
+            archive: name.to_owned(),
+        });
+    }
+    become_writer(world, &mut archive, |archive| archive.may_write().is_ok())
+}
+
+/// Makes the copy from which the archive is open its own store. A machine that has made no copy
+/// cannot know which of the stores is one, and takes over.
+pub fn promote<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
+    let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    if !std::mem::take(&mut archive.toml.copy) {
+        return match CopyNote::all(&mut world.files, &archive.folder)?.is_empty() {
+            true => take_over(world, name),
+            false => Err(Failure::NotACopy {
+                archive: name.to_owned(),
+            }),
+        };
+    }
+    // A commit is made in any case: the store before never gets it, and is refused by it.
+    let before = archive.head.generation;
+    become_writer(world, &mut archive, |archive| {
+        archive.may_write().is_ok() && archive.head.generation > before
+    })?;
+    // After a crash between these writes the same command makes one more commit.
+    CopyNote::forget(&mut world.files, &archive.folder, &archive.toml.store)?;
+    archive.folder.write_toml(&mut world.files, &archive.toml)
+}
+
+/// Makes commits until `is_enough`.
+fn become_writer<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+    is_enough: impl Fn(&Archive) -> bool,
+) -> Result<(), Failure> {
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
     archive.connect(&mut world.store, Service::Push)?;
-    settle_pending(&mut world.files, &mut world.store, &mut archive)?;
+    settle_pending(&mut world.files, &mut world.store, archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {
             return Err(Failure::NewerSound {
@@ -42,14 +81,14 @@ pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failu
         archive.ledger.chain = ChainClock::adopt(kept_of_commit(&archive.head), &local);
     }
     for _ in 0..COMMITS_MAX {
-        if archive.may_write().is_ok() {
+        if is_enough(archive) {
             break;
         }
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
         let mut pool = Pool::new(0, 0)?;
-        commit_change(world, &mut archive, &mut pool, |_| {})?;
+        commit_change(world, archive, &mut pool, |_| {})?;
     }
     world.store.finish_push()
 }

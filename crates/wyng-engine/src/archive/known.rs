@@ -433,6 +433,11 @@ impl Archive {
         if self.ledger.stopped {
             return Err(Failure::Stopped);
         }
+        if self.toml.copy {
+            return Err(Failure::IsCopy {
+                archive: self.name.clone(),
+            });
+        }
         if let Some(behind) = self.is_behind() {
             return Err(behind);
         }

@@ -57,6 +57,9 @@ pub struct ArchiveToml {
     pub verify_via: Option<Via>,
     /// 16 random bytes that name this machine in commits, hexadecimal.
     pub writer: String,
+    /// The store is a copy that this machine has made: it is only read until it is promoted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub copy: bool,
 }
 
 /// A [`Via`] as the words that `archive.toml` has for it.
@@ -240,26 +243,7 @@ impl ArchiveFolder {
         files: &mut impl Files,
         url: &str,
     ) -> Result<StoreCredentials, Failure> {
-        // A folder asks for nothing.
-        if url.starts_with("dir:") {
-            return Ok(StoreCredentials::default());
-        }
-        let file = self.file(STORE_CREDENTIALS);
-        let Some(bytes) = files.read(&file)?.map(Zeroizing::new) else {
-            return Ok(StoreCredentials::default());
-        };
-        let text = bytes
-            .strip_prefix(url.as_bytes())
-            .and_then(|rest| rest.strip_prefix(b"\n"));
-        let Some(text) = text else {
-            return Ok(StoreCredentials::default());
-        };
-        StoreCredentials::parse(Zeroizing::new(text.to_vec()), url).map_err(|_| {
-            Failure::StateDamaged {
-                file,
-                what: "it is not what was written".into(),
-            }
-        })
+        read_credentials(files, self.file(STORE_CREDENTIALS), url)
     }
 
     /// Writes what the store at `url` asks for, or removes it where that is nothing.
@@ -269,20 +253,7 @@ impl ArchiveFolder {
         url: &str,
         credentials: &StoreCredentials,
     ) -> Result<(), Failure> {
-        let file = self.file(STORE_CREDENTIALS);
-        if credentials.is_empty() {
-            return match files.length(&file)? {
-                Some(_) => files.remove(&file),
-                None => Ok(()),
-            };
-        }
-        let text = credentials.text();
-        let length = url.len().saturating_add(text.len()).saturating_add(1);
-        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
-        bytes.extend_from_slice(url.as_bytes());
-        bytes.push(b'\n');
-        bytes.extend_from_slice(text.as_bytes());
-        files.replace(&file, &bytes)
+        write_credentials(files, &self.file(STORE_CREDENTIALS), url, credentials)
     }
 
     /// Reads the credential, or its second copy when the first is damaged, or what the service
@@ -369,6 +340,53 @@ const CREDENTIAL_COPIES: [&str; 2] = ["credential", "credential.copy"];
 
 /// The address of the store, and behind it what the store asks for.
 const STORE_CREDENTIALS: &str = "store-credentials";
+
+/// What a file has for the store at `url`: nothing where it is of another address.
+pub(super) fn read_credentials(
+    files: &mut impl Files,
+    file: String,
+    url: &str,
+) -> Result<StoreCredentials, Failure> {
+    // A folder asks for nothing.
+    if url.starts_with("dir:") {
+        return Ok(StoreCredentials::default());
+    }
+    let Some(bytes) = files.read(&file)?.map(Zeroizing::new) else {
+        return Ok(StoreCredentials::default());
+    };
+    let text = bytes
+        .strip_prefix(url.as_bytes())
+        .and_then(|rest| rest.strip_prefix(b"\n"));
+    let Some(text) = text else {
+        return Ok(StoreCredentials::default());
+    };
+    StoreCredentials::parse(Zeroizing::new(text.to_vec()), url).map_err(|_| Failure::StateDamaged {
+        file,
+        what: "it is not what was written".into(),
+    })
+}
+
+/// Writes what the store at `url` asks for, or removes the file where that is nothing.
+pub(super) fn write_credentials(
+    files: &mut impl Files,
+    file: &str,
+    url: &str,
+    credentials: &StoreCredentials,
+) -> Result<(), Failure> {
+    if credentials.is_empty() {
+        return match files.length(file)? {
+            Some(_) => files.remove(file),
+            None => Ok(()),
+        };
+    }
+    let text = credentials.text();
+    let length = url.len().saturating_add(text.len()).saturating_add(1);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+    bytes.extend_from_slice(url.as_bytes());
+    bytes.push(b'\n');
+    bytes.extend_from_slice(text.as_bytes());
+    files.replace(file, &bytes)
+}
 
 /// No archive's name begins with a dot.
 fn unfinished_path(name: &str) -> String {

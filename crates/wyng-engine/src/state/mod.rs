@@ -8,6 +8,7 @@
 mod acknowledged;
 mod archives;
 mod clock;
+mod copies;
 mod daily;
 mod delta;
 mod journal;
@@ -24,6 +25,7 @@ pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
 pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
 pub use clock::StoredClock;
+pub use copies::CopyNote;
 pub use daily::{Daily, Day};
 pub use delta::{DELTA_RANGES_MAX, SavedDelta};
 pub use journal::{Journal, JournalKey, JournalPack, JournalSending, JournalVolume, Journaled};

@@ -15,7 +15,8 @@ use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{
-    ArchiveToml, CacheFolder, KnownCommit, Ledger, PackProof, Proofs, SpaceNotes, StayingVm, to_hex,
+    ArchiveToml, CacheFolder, CopyNote, KnownCommit, Ledger, PackProof, Proofs, SpaceNotes,
+    StayingVm, to_hex,
 };
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Files, Parts, Place, Random, Secrets, Store, World};
@@ -81,6 +82,7 @@ pub(super) fn adopt<P: Parts>(
             Some(known) => known.writer,
             None => to_hex(&world.random.draw::<16>()?),
         },
+        copy: CopyNote::read(&mut world.files, &view.here.folder, &place.url)?.is_some(),
     };
     view.here
         .folder

@@ -12,7 +12,7 @@ use super::adopt::{Opened, adopt};
 use super::here::Here;
 use super::passphrase::{by_passphrase, prove_owner};
 use super::view::{Wanted, look};
-use crate::state::ArchiveToml;
+use crate::state::{ArchiveToml, CopyNote};
 use crate::world::{Client, OpenStore, Parts, Place, Store, World};
 
 /// What is to be opened.
@@ -59,7 +59,11 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
     place.credentials = match &named {
         // Those that are known belong to the address that is known, and to no other.
         Some((here, _)) if !request.credentials => {
-            here.folder.read_store_credentials(&mut world.files, &url)?
+            let known = here.folder.read_store_credentials(&mut world.files, &url)?;
+            match known.is_empty() {
+                true => CopyNote::read_credentials(&mut world.files, &here.folder, &url)?,
+                false => known,
+            }
         }
         _ => ask_credentials(&mut world.secrets, request.credentials, &url)?,
     };

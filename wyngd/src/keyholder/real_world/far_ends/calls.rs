@@ -2,7 +2,7 @@
 //! Calls of far ends: how each is started, opened, waited for, given up and ended, and how a push
 //! is begun once more in a new disposable. What goes over the calls is in `store`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -52,6 +52,9 @@ pub struct FarEnds {
     signers: HashMap<Service, Signer>,
     pub(super) prune: Prune<Doomed>,
     pub(super) fetch: Fetch<MappedFile>,
+    /// Answers to a fetch that came while a receipt was waited for. At most as many as were
+    /// requested.
+    pub(super) heard: VecDeque<Received<TransportToKeyholder>>,
     /// Reusable buffers of blobs already sent. Fresh memory costs the kernel more than all copying.
     pub(super) spare: Vec<Vec<u8>>,
     /// Peak of the memory of the role that carries blobs, bytes.
@@ -75,6 +78,7 @@ impl FarEnds {
             signers: HashMap::new(),
             prune: Prune::default(),
             fetch: Fetch::default(),
+            heard: VecDeque::new(),
             spare: Vec::new(),
             peak_bytes: 0,
             free_mib: None,
@@ -89,6 +93,7 @@ impl FarEnds {
             TransportToKeyholder::AllClosed
         ) {}
         self.push.begin(None);
+        self.heard.clear();
         Ok(())
     }
 
@@ -103,7 +108,10 @@ impl FarEnds {
         match service {
             Service::Push => self.push.begin(None),
             Service::Prune => self.prune = Prune::default(),
-            Service::Fetch => self.fetch = Fetch::default(),
+            Service::Fetch => {
+                self.fetch = Fetch::default();
+                self.heard.clear();
+            }
         }
         self.call(service, place, open)?;
         // A store that is just made cannot be made again; the next run takes up what was cut.
@@ -238,12 +246,17 @@ impl FarEnds {
     }
 
     /// The next message about a fetch or a prune; receipts of a push that come before it are noted.
-    /// A call that has failed answers nothing any more; whoever still waits for its answers gets its
-    /// failure.
+    /// A call that has failed answers nothing any more; whoever still waits for its answers gets
+    /// its failure.
     pub(super) fn message_of(
         &mut self,
         service: Service,
     ) -> Result<Received<TransportToKeyholder>, Failure> {
+        if service == Service::Fetch
+            && let Some(received) = self.heard.pop_front()
+        {
+            return Ok(received);
+        }
         loop {
             if let Some(failed) = self.failed.get(&service) {
                 return Err(failed.clone());

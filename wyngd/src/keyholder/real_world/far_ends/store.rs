@@ -123,17 +123,22 @@ impl FarEnds {
         }
     }
 
-    /// Waits for the next receipts.
+    /// Waits for one message: receipts, or an answer to a fetch that goes on beside the push, which
+    /// is kept until somebody asks for it.
     fn take_receipt(&mut self) -> Result<(), Failure> {
-        let TransportToKeyholder::Receipt {
-            first,
-            last,
-            answer,
-        } = self.transport_message()?.message
-        else {
-            return Err(Failure::FarEndProtocol);
-        };
-        self.settle_put(first, last, answer)
+        let received = self.transport_message()?;
+        match received.message {
+            TransportToKeyholder::Receipt {
+                first,
+                last,
+                answer,
+            } => self.settle_put(first, last, answer),
+            TransportToKeyholder::Got { .. } | TransportToKeyholder::NotGot(_) => {
+                self.heard.push_back(received);
+                Ok(())
+            }
+            _ => Err(Failure::FarEndProtocol),
+        }
     }
 
     /// Ends the push by FINAL, with the tally of what has a receipt: from then on all of it is
