@@ -357,13 +357,15 @@ fn pages_are_followed_by_the_last_name_and_foreign_objects_alone_end_a_listing()
 }
 
 #[test]
-fn only_s3_takes_signatures() {
+fn only_s3_takes_signatures_and_no_credentials_beside_them() {
     let folder = super::call::store();
     let at = Keys::at("s3://disks/store?endpoint=http://127.0.0.1:1&insecure=true".into());
     for url in [
         format!("dir:{}", folder.path().display()),
         "webdav://127.0.0.1:1/x?insecure=true".into(),
         "sftp://127.0.0.1/x".into(),
+        // Nor does a store whose address has credentials behind it.
+        format!("{}\naccess_key_id = x\nsecret_access_key = x", at.url),
     ] {
         let elsewhere = Keys {
             url,

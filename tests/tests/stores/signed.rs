@@ -342,6 +342,18 @@ fn an_archive_whose_making_was_cut_is_made_by_the_same_command() {
         }
     });
     let url = server.url_through(proxy.port(), "store");
+    // Another machine is cut before it stores anything, and goes on when the place is taken.
+    let nothing = Proxy::strict(server.port(), |seen| {
+        if seen.is("PUT") {
+            Action::Answer("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n".into())
+        } else {
+            Action::Pass
+        }
+    });
+    let other = self::sandbox(&server);
+    let elsewhere = server.url_through(nothing.port(), "store");
+    assert_eq!(create(&other, &elsewhere).codes(), ["store-denied"]);
+
     assert_eq!(create(&sandbox, &url).codes(), ["store-denied"]);
     assert!(!server.files("store").is_empty(), "its slot is there");
     proxy.set_strict_rule(|_| Action::Pass);
@@ -349,6 +361,6 @@ fn an_archive_whose_making_was_cut_is_made_by_the_same_command() {
     sandbox.image("disk.img", 100_000, 1);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
 
-    let other = self::sandbox(&server);
-    assert_eq!(create(&other, &url).codes(), ["store-not-empty"]);
+    nothing.set_strict_rule(|_| Action::Pass);
+    assert_eq!(create(&other, &elsewhere).codes(), ["store-not-empty"]);
 }

@@ -51,7 +51,9 @@ impl Unopened {
     ) -> Result<Self, OpenStatus> {
         let key = match given {
             None => Some(access_key(credentials).ok_or(OpenStatus::Permission)?),
-            Some(_) => None,
+            Some(_) if credentials.is_empty() => None,
+            // A daemon that signs sends no secret; one that does both has a defect.
+            Some(_) => return Err(OpenStatus::BadDestination),
         };
         let prepared = Prepared::read(&address.server).map_err(|problem| {
             warn!("a file of the store's address cannot be read: {problem}");
