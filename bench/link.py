@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Measures how much of a link over a distance Wyng fills: a first backup and a restore of random
-data, through a relay that delays and shapes (tests/src/relay.rs), to real servers on loopback.
-`make bench` prints its rows; alone it prints them too.
+data, through a relay that delays and shapes (tests/src/relay.rs), to real servers on loopback; and
+`archive open` of another archive with many small packs. `make bench` prints its rows; alone it
+prints them too.
 
   WYNG_LINK_SIZE        data of the image (default 256M)
   WYNG_LINK_ROUND_TRIP  milliseconds (default 50)
   WYNG_LINK_MBIT        Mbit/s in each direction (default 200)
+  WYNG_LINK_PACKS       packs of the archive that is opened (default 2000)
   WYNG_LINK_STORES      stores (default "s3 webdav sftp", as far as their servers are installed)
   WYNG_BENCH_PROFILE    release (default) or debug: the build whose programs are measured
 
@@ -35,6 +37,9 @@ ROUND_TRIP_MS = os.environ.get("WYNG_LINK_ROUND_TRIP") or "50"
 MBIT = os.environ.get("WYNG_LINK_MBIT") or "200"
 STORES = (os.environ.get("WYNG_LINK_STORES") or "s3 webdav sftp").split()
 SECRET = "bench-secret"
+
+
+PACKS = int(os.environ.get("WYNG_LINK_PACKS") or 2000)
 
 
 def size_bytes():
@@ -80,7 +85,7 @@ class Server:
 
     def command_webdav(self):
         words = ["--user", "bench", "--pass", SECRET, "--addr", f"127.0.0.1:{self.port}"]
-        config = ["--config", os.path.join(self.folder, "rclone.conf")]
+        config = ["--config", os.path.join(self.folder, "rclone.conf"), "--dir-cache-time", "0s"]
         return [program("rclone", "rclone"), "serve", "webdav", *words, *config, self.served]
 
     def command_sftp(self):
@@ -197,6 +202,27 @@ def run(folder, env, *arguments):
     return time.monotonic() - began, memory.peak_bytes
 
 
+def make_packs(server, folder):
+    """An archive of many packs in the server's folder, made without the server."""
+    disks = os.path.join(server.served, "disks")
+    made = os.path.join(folder, "made" if server.kind == "s3" else "served/disks/packs")
+    sizes = ["--pack-size", "128K", "--chunk-size", "64K", "--kdf-memory", "64M"]
+    store = ["--store", f"dir:{made}", "--kdf-passes", "3"]
+    run(folder, server.env, "archive", "create", "packs", *sizes, *store)
+    with open(os.path.join(folder, "packs.img"), "wb") as file:
+        for _ in range(PACKS):
+            file.write(os.urandom(64 << 10))
+    run(folder, server.env, "backup", "packs", "disk=packs.img")
+    run(folder, server.env, "archive", "forget", "packs", "--yes")
+    if server.kind == "s3":
+        # A bucket has no folders of two digits.
+        target = os.path.join(disks, "packs")
+        os.makedirs(target)
+        for below, _, names in os.walk(made):
+            for name in names:
+                os.rename(os.path.join(below, name), os.path.join(target, name))
+
+
 def measure(kind):
     """The rows of one store: backup, restore, and opening it on a new machine."""
     with tempfile.TemporaryDirectory(prefix="wyng-link-") as folder:
@@ -233,6 +259,14 @@ def measure(kind):
                 })
             files = [os.path.join(folder, name) for name in ("disk.img", "restored")]
             subprocess.run(["cmp", *files], check=True)
+            make_packs(server, folder)
+            store[1] = store[1].replace("/store", "/packs")
+            relay.carried()
+            wall, peak_bytes = run(folder, server.env, "archive", "open", "packs", *store)
+            carried = relay.carried()["down"]
+            rows.append({
+                "store": kind, "job": "open", "wall": wall, "peak_bytes": peak_bytes, **carried
+            })
             return rows
         finally:
             relay.end()

@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::{Bytes, Incoming};
@@ -79,6 +79,7 @@ pub(crate) struct Answer {
     body: Incoming,
     /// Bytes that were taken from the body and are still to be returned.
     left: Bytes,
+    time: TimeLeft,
     connection: Option<SendRequest<Sent>>,
 }
 
@@ -157,6 +158,7 @@ impl Http {
         max_bytes: usize,
     ) -> Result<Vec<u8>, HttpError> {
         let mut whole = Vec::new();
+        answer.expect(max_bytes as u64);
         while let Some(part) = answer.next().await? {
             if whole.len().saturating_add(part.len()) > max_bytes {
                 return Err(HttpError::TooLong);
@@ -174,6 +176,7 @@ impl Http {
         bytes: &[u8],
     ) -> Result<bool, HttpError> {
         let mut rest = bytes;
+        answer.expect(bytes.len() as u64);
         while let Some(part) = answer.next().await? {
             match rest.strip_prefix(&*part) {
                 Some(behind) => rest = behind,
@@ -250,8 +253,15 @@ impl Answer {
             headers: head.headers,
             body,
             left: Bytes::new(),
+            time: TimeLeft::of(0),
             connection: Some(connection),
         }
+    }
+
+    /// Gives the body the time that these bytes take. It is what was asked for that counts, and not
+    /// what the server announces.
+    pub(crate) fn expect(&mut self, body_bytes: u64) {
+        self.time = TimeLeft::of(body_bytes);
     }
 
     /// The value of a header, if it is text.
@@ -278,7 +288,10 @@ impl Answer {
             return Ok(Some(std::mem::take(&mut self.left)));
         }
         loop {
-            match timeout(STALL, self.body.frame()).await {
+            let begun = Instant::now();
+            let frame = timeout(self.time.next(), self.body.frame()).await;
+            self.time.spend(begun.elapsed());
+            match frame {
                 Err(_) => return Err(HttpError::Deadline),
                 Ok(None) => return Ok(None),
                 Ok(Some(frame)) => match frame?.into_data() {
@@ -324,7 +337,55 @@ impl HttpError {
     }
 }
 
+/// The time that a body has left. Only waiting for it counts: a reader may pause.
+#[derive(Debug)]
+struct TimeLeft(Duration);
+
+impl TimeLeft {
+    fn of(body_bytes: u64) -> Self {
+        Self(deadline(body_bytes))
+    }
+
+    /// Maximum time until the next bytes.
+    fn next(&self) -> Duration {
+        self.0.min(STALL)
+    }
+
+    fn spend(&mut self, waited: Duration) {
+        self.0 = self.0.saturating_sub(waited);
+    }
+}
+
 /// The time that a request with a body takes at most.
 fn deadline(body_bytes: u64) -> Duration {
     STALL.saturating_add(Duration::from_secs(body_bytes / MINIMUM_RATE))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How long a server lasts that sends `bytes` every `every_secs` seconds of a body that it
+    /// never ends, seconds.
+    fn lasts(body_bytes: u64, every_secs: u64) -> u64 {
+        let (mut time, mut secs) = (TimeLeft::of(body_bytes), 0);
+        while time.next() > Duration::from_secs(every_secs) {
+            time.spend(Duration::from_secs(every_secs));
+            secs += every_secs;
+        }
+        secs + time.next().as_secs()
+    }
+
+    #[test]
+    fn a_server_that_sends_a_byte_before_every_deadline_does_not_last() {
+        for every_secs in [1, 10, 59] {
+            assert!(
+                lasts(0, every_secs) <= 60,
+                "nothing to speak of was asked for"
+            );
+            let pack_secs = (16 << 20) / MINIMUM_RATE;
+            assert!(lasts(16 << 20, every_secs) <= 60 + pack_secs);
+        }
+        assert_eq!(lasts(16 << 20, 61), 60, "a silent one ends sooner");
+    }
 }

@@ -300,9 +300,9 @@ impl Bucket {
             signature,
             ..Ask::new(READING, "GET", key)
         };
-        let (answer, _) = self.ask(&ask).await?;
+        let (mut answer, _) = self.ask(&ask).await?;
         match answer.status.as_u16() {
-            200 | 206 => {}
+            200 | 206 => answer.expect(range.end.saturating_sub(range.start)),
             404 => {
                 let refused = self.refusal(READING, answer).await;
                 return if refused.lacks_bucket() {

@@ -158,9 +158,11 @@ impl Folder {
             headers: &[("range", &wanted.0)],
             ..Ask::new(READING, "GET", path)
         };
-        let (answer, _) = self.ask(&ask).await?;
+        let (mut answer, _) = self.ask(&ask).await?;
         match answer.status.as_u16() {
-            200 | 206 => {}
+            206 => answer.expect(range.end.saturating_sub(range.start)),
+            // What is before the range comes too.
+            200 => answer.expect(range.end),
             404 | 410 => {
                 self.finish(answer).await;
                 return Ok(None);
