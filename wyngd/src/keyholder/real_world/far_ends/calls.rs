@@ -89,6 +89,7 @@ impl FarEnds {
             TransportToKeyholder::AllClosed
         ) {}
         self.push.begin(None);
+        self.signers.clear();
         Ok(())
     }
 
