@@ -94,6 +94,7 @@ impl FarEnds {
         ) {}
         self.push.begin(None);
         self.heard.clear();
+        self.signers.clear();
         Ok(())
     }
 
