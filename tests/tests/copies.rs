@@ -24,6 +24,7 @@ fn request_to(store: &str) -> copy::CopyRequest {
         store: store.into(),
         via: None,
         credentials: false,
+        anew: false,
     }
 }
 
@@ -285,11 +286,15 @@ fn a_copy_whose_disk_is_not_mounted_is_not_made_anew() {
             4,
         );
         let failed = copy_to(&mut world, USB).unwrap_err();
-        assert!(
-            ["store-missing", "store-empty"].contains(&failed.code()),
-            "{failed:?}"
-        );
+        assert_eq!(failed.code(), "copy-gone");
         assert_eq!(world.end().copies, left, "nothing was put there");
+        // A person says that the copy is lost.
+        let anew = copy::CopyRequest {
+            anew: true,
+            ..request_to(USB)
+        };
+        copy::copy(&mut world, &anew).unwrap();
+        assert_holds(&world.end().copies[USB], &base.store);
     }
 }
 

@@ -219,6 +219,8 @@ pub enum Command {
         /// The client has credentials for the copy's store: the daemon asks for them as it asks
         /// for a passphrase. Without them, those of the last time are used.
         credentials: bool,
+        /// The copy that was there is lost for good: an empty place may be filled.
+        anew: bool,
     },
     /// Lists the archives in this state folder.
     ArchiveList,

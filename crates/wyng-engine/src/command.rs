@@ -233,12 +233,14 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             store_url,
             via,
             credentials,
+            anew,
         } => {
             let request = copy::CopyRequest {
                 name: archive,
                 store: store_url,
                 via,
                 credentials,
+                anew,
             };
             copy::copy(world, &request)?;
             Ok(ExitStatus::Done)

@@ -420,6 +420,9 @@ pub(crate) struct CopyArgs {
     /// sftp://user@host/path
     #[arg(long, value_name = "URL")]
     pub(super) to: String,
+    /// Make the copy again in an empty place, because the one that was there is lost for good
+    #[arg(long)]
+    pub(super) anew: bool,
     /// File with the credentials of the copy's store [default: as the last time]
     #[arg(long, value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,

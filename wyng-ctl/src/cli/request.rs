@@ -226,6 +226,7 @@ impl ArchiveVerb {
                 store_url: copy.to.clone(),
                 via: copy.far_end.clone(),
                 credentials: copy.store_credentials.is_some(),
+                anew: copy.anew,
             },
             Self::TakeOver { name, promote } => Command::ArchiveTakeOver {
                 archive: name.clone(),

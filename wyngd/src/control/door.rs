@@ -616,18 +616,21 @@ mod tests {
                 store_url: "dir:/root".into(),
                 via: None,
                 credentials: false,
+                anew: false,
             },
             Command::ArchiveCopy {
                 archive: "home".into(),
                 store_url: "dir:/srv/wyng".into(),
                 via: Some(Via::Local),
                 credentials: false,
+                anew: false,
             },
             Command::ArchiveCopy {
                 archive: "home".into(),
                 store_url: "dir:/srv/wyng".into(),
                 via: None,
                 credentials: true,
+                anew: false,
             },
             Command::Status {
                 archive: None,

@@ -85,6 +85,15 @@ macro_rules! archive_failures {
         next: "Name another place with --to URL.",
     }
 
+    /// The place of a copy is missing or empty.
+    CopyGone { store: String } = {
+        code: "copy-gone", exit: Unreachable,
+        what: ("the copy at {store} is not there: the place is missing or empty"),
+        safe: NOTHING_CHANGED,
+        next: "Mount the disk that holds it, and run the same command again. If that copy is lost \
+               for good, make another one there: `wyng-ctl archive copy ARCHIVE --to URL --anew`.",
+    }
+
     /// A copy is newer than what this machine knows of the archive.
     CopyAhead { store: String, generation: u64, known_generation: u64 } = {
         code: "copy-ahead", exit: Failed,

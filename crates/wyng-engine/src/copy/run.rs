@@ -30,6 +30,8 @@ pub struct CopyRequest {
     pub via: Option<Via>,
     /// The client has credentials for the copy's store, and is asked for them.
     pub credentials: bool,
+    /// The copy that was there is lost for good: an empty place may be filled.
+    pub anew: bool,
 }
 
 /// Brings a copy up to this machine's head, and reads back what it did not read before. The same
@@ -50,7 +52,10 @@ fn bring_up_to_date<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Re
     if request.store == archive.toml.store {
         return Err(Failure::CopyIsSource { store: address });
     }
-    let known = CopyNote::read(&mut world.files, &archive.folder, &request.store)?;
+    let mut known = CopyNote::read(&mut world.files, &archive.folder, &request.store)?;
+    if let Some(note) = known.as_mut().filter(|_| request.anew) {
+        note.received = false;
+    }
     let place = place_of(world, request, &archive, known.as_ref())?;
     let needed = Needed::of(&mut world.files, &mut archive)?;
     let target = look(&mut world.store, &archive, &place, known.as_ref(), &needed)?;
@@ -129,6 +134,7 @@ fn finish<P: Parts>(
         .fold(0, u64::saturating_add);
     note.read.retain(|name| needed.known.contains(name));
     if problems == 0 {
+        note.received = true;
         note.generation = needed.generation;
         note.wall_secs = world.clock.wall_secs();
     }

@@ -58,16 +58,17 @@ pub(super) fn look(
     note: Option<&CopyNote>,
     needed: &Needed,
 ) -> Result<Target, Failure> {
+    let address = || without_credentials(&place.url);
     match store.connect(Service::Fetch, place, OpenStore::Existing) {
-        // A place that was a copy is none that may be filled: its disk is not mounted.
-        Err(Failure::StoreMissing { .. } | Failure::StoreEmpty { .. })
-            if note.is_none_or(|note| !note.received) =>
-        {
-            return Ok(Target::New);
+        Err(Failure::StoreMissing { .. } | Failure::StoreEmpty { .. }) => {
+            // A place that was a copy is none that may be filled: its disk is not mounted.
+            return match note.is_some_and(|note| note.received) {
+                false => Ok(Target::New),
+                true => Err(Failure::CopyGone { store: address() }),
+            };
         }
         connected => connected?,
     }
-    let address = || without_credentials(&place.url);
     let (mut shown, mut unknown) = (Shown::default(), 0u64);
     let is_complete = store.list(&mut |name, length_bytes| {
         if needed.known.contains(&name) {
