@@ -10,7 +10,7 @@ use std::thread;
 use rustix::pipe::{PipeFlags, pipe_with};
 use wyng_wire::{BlobBytes, BytesStatus, Get, PIECE_MAX, Stat, ToDaemon, ToHelper, ToHelperRules};
 
-use super::{list, read_range, stated};
+use super::answers::{list, read_range, stated};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
