@@ -10,7 +10,7 @@ use std::thread;
 use rustix::pipe::{PipeFlags, pipe_with};
 use wyng_wire::{BlobBytes, BytesStatus, PIECE_MAX, ToDaemon, ToHelper, ToHelperRules};
 
-use super::{AskedGet, AskedList, AskedStat, list, read_range, stated};
+use super::answers::{AskedGet, AskedList, AskedStat, list, read_range, stated};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;

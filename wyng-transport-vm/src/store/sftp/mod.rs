@@ -16,6 +16,7 @@ mod server;
 mod ssh;
 mod streamed;
 mod upload;
+mod uploads;
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -34,7 +35,7 @@ use incoming::Naming;
 use packet::{Code, Entry};
 use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
 use server::{IfThere, Server};
-use streamed::Uploads;
+use uploads::Uploads;
 
 /// Minimum free space beyond the reserve for creating a store, bytes, as in a folder.
 const FIRST_BACKUP_BYTES: u64 = 4 * 1024 * 1024;

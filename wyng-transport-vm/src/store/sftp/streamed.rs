@@ -2,73 +2,27 @@
 //! Uploads that run beside each other, one thread each, so that the round trips of one are filled
 //! by the blocks of another.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
 use rustix::io::Errno;
 use wyng_wire::BlobName;
 
 use super::Sftp;
 use super::upload::{Begin, SftpUpload};
+use super::uploads::Uploads;
 use crate::store::turns::Turn;
 use crate::store::{NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError, Upload};
 
 const STORING: &str = "store a blob";
-/// Maximum time that the blocks of an upload wait for those of the one before.
-const LINE_MAX: Duration = Duration::from_secs(5);
 
 /// A blob whose bytes go to the thread that stores it. The caller bounds how many there are.
 pub(crate) struct StreamedUpload {
     /// `None` once all pieces are there.
     pieces: Option<Sender<Vec<u8>>>,
     storing: Option<JoinHandle<Result<Placed, StoreError>>>,
-}
-
-/// What the uploads of a call share.
-#[derive(Default)]
-pub(super) struct Uploads {
-    /// Bytes of the blobs that are being stored, which free space must be enough for.
-    open_bytes: AtomicU64,
-    /// Whether an upload sends most of its blocks. Uploads that begin together would end together,
-    /// and nothing would be sent while both wait for their answers.
-    is_sending: Mutex<bool>,
-    changed: Condvar,
-}
-
-/// The right to send blocks, until most of them are sent.
-struct Line<'u>(&'u Uploads);
-
-impl Uploads {
-    /// Waits until most blocks of the upload before are sent; `None` if that takes too long.
-    fn line_up(&self) -> Option<Line<'_>> {
-        let is_sending = self
-            .is_sending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let (mut is_sending, waited) = self
-            .changed
-            .wait_timeout_while(is_sending, LINE_MAX, |is_sending| *is_sending)
-            .unwrap_or_else(PoisonError::into_inner);
-        if waited.timed_out() {
-            return None;
-        }
-        *is_sending = true;
-        Some(Line(self))
-    }
-}
-
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        *self
-            .0
-            .is_sending
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = false;
-        self.0.changed.notify_one();
-    }
 }
 
 impl Push for Sftp {
