@@ -8,7 +8,7 @@ use wyng_config::{Archive, Config, Credentials, Profile};
 use wyng_control::{CompareWith, Via};
 
 use super::args::{
-    ArchiveVerb, BackupArgs, Cli, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
+    ArchiveVerb, BackupArgs, Cli, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
     RestoreArgs, StoreVerb, Verb,
 };
 use super::parse::parse_far_end;
@@ -105,45 +105,8 @@ impl Cli {
     /// Fills gaps of the command line from the configuration. The error names what neither has.
     pub(crate) fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
         match &mut self.verb {
-            Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
-                let known = config.archives.get(&create.name);
-                create.far_end = far_end(&create.via, known.map(|known| &known.via))?;
-                let known_verify = known.and_then(|known| known.verify_via.as_ref());
-                create.verify_far_end = far_end(&create.verify_via, known_verify)?;
-                create.store_credentials = credentials(
-                    create.credentials.take(),
-                    create.signed,
-                    create.store.as_deref(),
-                    known,
-                );
-                create.store = create
-                    .store
-                    .take()
-                    .or_else(|| known.map(|known| known.store.clone()));
-                if create.store.is_none() {
-                    let text = format!("the store of archive {:?} was not named", create.name);
-                    return Err(Message::usage(
-                        text,
-                        "Add --store URL (such as dir:/path), or [archives.NAME] to the configuration.",
-                    ));
-                }
-            }
-            Verb::Archive(ArchiveVerb::Open(open)) => {
-                let known = config.archives.get(&open.name);
-                open.far_end = far_end(&open.via, known.map(|known| &known.via))?;
-                let known_verify = known.and_then(|known| known.verify_via.as_ref());
-                open.verify_far_end = far_end(&open.verify_via, known_verify)?;
-                open.store_credentials = credentials(
-                    open.credentials.take(),
-                    open.signed,
-                    open.store.as_deref(),
-                    known,
-                );
-                open.store = open
-                    .store
-                    .take()
-                    .or_else(|| known.map(|known| known.store.clone()));
-            }
+            Verb::Archive(verb) => fill_in_archive(verb, config)?,
+            Verb::ArchInit(create) => fill_in_create(create, config)?,
             Verb::Store(StoreVerb::Check(check)) => {
                 let mut known = config.archives.values();
                 let known = known.find(|known| known.store == check.store);
@@ -154,13 +117,6 @@ impl Cli {
                     Some(&check.store),
                     known,
                 );
-            }
-            Verb::Archive(ArchiveVerb::Copy(copy)) => {
-                let mut known = config.archives.values();
-                let known = known.find(|known| known.store == copy.to);
-                copy.far_end = far_end(&copy.via, known.map(|known| &known.via))?;
-                let named = copy.credentials.take();
-                copy.store_credentials = credentials(named, copy.signed, Some(&copy.to), None);
             }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias
@@ -241,11 +197,13 @@ fn credentials(
     store: Option<&str>,
     known: Option<&Archive>,
 ) -> Option<StoreCredentials> {
+    let known = known.filter(|known| store.is_none_or(|store| store == known.store));
     if let Some(file) = named {
         let files = Credentials::All(file.to_string_lossy().into_owned());
+        let signed = signed || known.is_some_and(|known| known.signed);
         return Some(StoreCredentials { files, signed });
     }
-    let known = known.filter(|known| store.is_none_or(|store| store == known.store))?;
+    let known = known?;
     Some(StoreCredentials {
         files: known.credentials.clone()?,
         signed: known.signed,
@@ -327,6 +285,62 @@ fn fill_in_prune(prune: &mut PruneArgs, config: &Config) -> Result<(), Message> 
         .chain(profile.iter().flat_map(|profile| &profile.archives))
         .map(|archive| (archive.clone(), config.prune_rules(archive, profile)))
         .collect();
+    Ok(())
+}
+
+fn fill_in_archive(verb: &mut ArchiveVerb, config: &Config) -> Result<(), Message> {
+    match verb {
+        ArchiveVerb::Create(create) => fill_in_create(create, config)?,
+        ArchiveVerb::Open(open) => {
+            let known = config.archives.get(&open.name);
+            open.far_end = far_end(&open.via, known.map(|known| &known.via))?;
+            let known_verify = known.and_then(|known| known.verify_via.as_ref());
+            open.verify_far_end = far_end(&open.verify_via, known_verify)?;
+            open.store_credentials = credentials(
+                open.credentials.take(),
+                open.signed,
+                open.store.as_deref(),
+                known,
+            );
+            open.store = open
+                .store
+                .take()
+                .or_else(|| known.map(|known| known.store.clone()));
+        }
+        ArchiveVerb::Copy(copy) => {
+            let mut known = config.archives.values();
+            let known = known.find(|known| known.store == copy.to);
+            copy.far_end = far_end(&copy.via, known.map(|known| &known.via))?;
+            let named = copy.credentials.take();
+            copy.store_credentials = credentials(named, copy.signed, Some(&copy.to), None);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn fill_in_create(create: &mut CreateArgs, config: &Config) -> Result<(), Message> {
+    let known = config.archives.get(&create.name);
+    create.far_end = far_end(&create.via, known.map(|known| &known.via))?;
+    let known_verify = known.and_then(|known| known.verify_via.as_ref());
+    create.verify_far_end = far_end(&create.verify_via, known_verify)?;
+    create.store_credentials = credentials(
+        create.credentials.take(),
+        create.signed,
+        create.store.as_deref(),
+        known,
+    );
+    create.store = create
+        .store
+        .take()
+        .or_else(|| known.map(|known| known.store.clone()));
+    if create.store.is_none() {
+        let text = format!("the store of archive {:?} was not named", create.name);
+        return Err(Message::usage(
+            text,
+            "Add --store URL (such as dir:/path), or [archives.NAME] to the configuration.",
+        ));
+    }
     Ok(())
 }
 

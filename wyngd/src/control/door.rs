@@ -225,6 +225,7 @@ impl Door {
             {
                 denied(naming)
             }
+            Command::ArchiveCopy { anew: true, .. } => denied("give a copy up for lost"),
             // What was copied to a store before was copied there by somebody who may name it.
             Command::ArchiveCopy { store_url, via, .. }
                 if !self.has_store(store_url, via.as_ref()) =>

@@ -34,7 +34,7 @@ pub fn take_over<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failu
 /// cannot know which of the stores is one, and takes over.
 pub fn promote<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    if !std::mem::take(&mut archive.toml.copy) {
+    if !archive.toml.copy {
         return match CopyNote::all(&mut world.files, &archive.folder)?.is_empty() {
             true => take_over(world, name),
             false => Err(Failure::NotACopy {
@@ -42,6 +42,10 @@ pub fn promote<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure
             }),
         };
     }
+    // What a cut run sent lies in the store before, and not in the copy.
+    archive.forget_uncommitted(&mut world.files)?;
+    archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    archive.toml.copy = false;
     // A commit is made in any case: the store before never gets it, and is refused by it.
     let before = archive.head.generation;
     become_writer(world, &mut archive, |archive| {

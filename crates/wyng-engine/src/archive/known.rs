@@ -290,6 +290,15 @@ impl Archive {
         Ok(())
     }
 
+    /// Forgets the pending commit, and what was sent since the head: they are in another store than
+    /// the one that is used from now on. The archive has to be opened again.
+    pub fn forget_uncommitted(&mut self, files: &mut impl Files) -> Result<(), Failure> {
+        (self.unfinished, self.sending, self.dropped) = Default::default();
+        self.begin_journal(files, self.head.generation)?;
+        self.ledger.drop_pending();
+        self.ledger.write(files, &self.folder)
+    }
+
     /// Begins a new journal after a commit: see [`Journal::begin`].
     pub fn begin_journal(&self, files: &mut impl Files, generation: u64) -> Result<(), Failure> {
         self.journal.begin(

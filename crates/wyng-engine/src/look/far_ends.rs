@@ -19,8 +19,8 @@ pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
     vias: Vec<Via>,
 ) -> Result<ExitStatus, Failure> {
-    let calls = if vias.is_empty() {
-        of_archives(&mut world.files)?
+    let calls: Vec<(Via, Service)> = if vias.is_empty() {
+        of_archives(&mut world.files)?.into_iter().collect()
     } else {
         vias.into_iter().flat_map(pushes_and_fetches).collect()
     };

@@ -142,6 +142,11 @@ impl Ledger {
         self.pending = Some(commit);
     }
 
+    /// Forgets the commit that is pending.
+    pub fn drop_pending(&mut self) {
+        self.pending = None;
+    }
+
     /// The pending commit is durable in the store under this copy: it becomes the head.
     pub fn commit_pending(&mut self, copy: u8) {
         if let Some(commit) = self.pending.take() {

@@ -13,8 +13,8 @@ use crate::world::{Client, Found, Store};
 
 /// Number of generations that are probed at a time.
 const PROBES_AT_ONCE: usize = 16;
-/// Maximum number of gaps past which the search for the newest generation goes on.
-const HOLES_MAX: u32 = 4096;
+/// Maximum number of generations by which the search goes on past what bisecting found.
+const BEYOND_MAX: u64 = 4096;
 
 /// The newest generation of which a copy exists, 0 if there is none; and the generations above it
 /// of which the store cannot say whether they exist. The search doubles and bisects from a known
@@ -27,8 +27,8 @@ pub(crate) fn find_newest(
 ) -> Result<(u64, BTreeSet<u64>), Failure> {
     let mut unknown = BTreeSet::new();
     let mut exists = |generation| {
-        let first = first_that_exists(store, client, credential, &[generation], &mut unknown)?;
-        Ok::<bool, Failure>(first.is_some())
+        let last = last_that_exists(store, client, credential, &[generation], &mut unknown)?;
+        Ok::<bool, Failure>(last.is_some())
     };
     let mut newest = if known > 0 && exists(known)? {
         known
@@ -46,15 +46,15 @@ pub(crate) fn find_newest(
     if newest >= GENERATION_MAX {
         return Err(implausible(credential, newest));
     }
-    let mut holes = 0u32;
+    let found = newest;
     'probing: loop {
         let probes: Vec<u64> = head_probes(newest).collect();
         for probes in probes.chunks(PROBES_AT_ONCE) {
             if let Some(generation) =
-                first_that_exists(store, client, credential, probes, &mut unknown)?
+                last_that_exists(store, client, credential, probes, &mut unknown)?
             {
-                (newest, holes) = (generation, holes.saturating_add(1));
-                if holes > HOLES_MAX {
+                newest = generation;
+                if newest.saturating_sub(found) > BEYOND_MAX {
                     return Err(implausible(credential, newest));
                 }
                 continue 'probing;
@@ -66,9 +66,9 @@ pub(crate) fn find_newest(
     Ok((newest, unknown))
 }
 
-/// The first of these generations of which a copy exists. A name that is taken by something else
-/// counts too, since a copy may have been there.
-fn first_that_exists(
+/// The last of these generations, which ascend, of which a copy exists. A name that is taken by
+/// something else counts too, since a copy may have been there.
+fn last_that_exists(
     store: &mut impl Store,
     client: &mut impl Client,
     credential: &Credential,
@@ -87,14 +87,15 @@ fn first_that_exists(
         .iter()
         .map(|(generation, copy)| credential.commit_copy_name(*generation, *copy))
         .collect();
+    let mut last = None;
     for ((generation, _), found) in copies.iter().zip(store.stat_each(&names)?) {
         match found {
-            Found::Blob { .. } | Found::Foreign => return Ok(Some(*generation)),
+            Found::Blob { .. } | Found::Foreign => last = Some(*generation),
             Found::Unknown => drop(unknown.insert(*generation)),
             Found::Nothing => {}
         }
     }
-    Ok(None)
+    Ok(last)
 }
 
 fn implausible(credential: &Credential, generation: u64) -> Failure {

@@ -15,7 +15,7 @@ use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{
-    ArchiveToml, CacheFolder, CopyNote, KnownCommit, Ledger, PackProof, Proofs, SpaceNotes,
+    ArchiveToml, CacheFolder, CopyNote, KnownCommit, Ledger, Notes, PackProof, Proofs, SpaceNotes,
     StayingVm, to_hex,
 };
 use crate::store::{OldCache, rebuild};
@@ -60,6 +60,16 @@ pub(super) fn adopt<P: Parts>(
     verify_via: Option<&Via>,
 ) -> Result<Opened, Failure> {
     let mut ledger = view.here.ledger.clone();
+    let copy = CopyNote::read(&mut world.files, &view.here.folder, &place.url)?.is_some();
+    let is_other_store = view
+        .here
+        .toml
+        .as_ref()
+        .is_some_and(|known| known.copy != copy || (copy && known.store != place.url));
+    if is_other_store {
+        // What is damaged in one store may be whole in the other.
+        ledger.notes = Notes::default();
+    }
     // The cache that a ledger names is in use; without a ledger none is.
     let cache = if view.here.toml.is_some() {
         ledger.cache.other()
@@ -82,7 +92,7 @@ pub(super) fn adopt<P: Parts>(
             Some(known) => known.writer,
             None => to_hex(&world.random.draw::<16>()?),
         },
-        copy: CopyNote::read(&mut world.files, &view.here.folder, &place.url)?.is_some(),
+        copy,
     };
     view.here
         .folder
@@ -97,8 +107,10 @@ pub(super) fn adopt<P: Parts>(
     settle(&mut ledger, view, &local);
     ledger.cache = cache;
     ledger.notes.shorten();
-    if known_head.is_some() && known_head != ledger.head().map(KnownCommit::hash) {
-        // The same numbers may be those of other packs now, which nobody has read.
+    let is_other_head = known_head != ledger.head().map(KnownCommit::hash);
+    if known_head.is_some() && (is_other_head || is_other_store) {
+        // The same numbers may be those of other packs now, which nobody has read. In another
+        // store, nobody has read the same packs.
         SpaceNotes::default().write(&mut world.files, &folder)?;
         Proofs::default().write(&mut world.files, &folder)?;
     }

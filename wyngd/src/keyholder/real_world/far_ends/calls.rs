@@ -177,12 +177,26 @@ impl FarEnds {
             destination.zeroize();
         }
         sent?;
-        match self.transport_message()?.message {
-            TransportToKeyholder::Opened { free_mib } => {
-                self.free_mib = free_mib.or(self.free_mib);
-                Ok(())
+        loop {
+            let received = self.transport_message()?;
+            match received.message {
+                TransportToKeyholder::Opened { free_mib } => {
+                    self.free_mib = free_mib.or(self.free_mib);
+                    return Ok(());
+                }
+                // The other calls go on meanwhile.
+                TransportToKeyholder::Receipt {
+                    first,
+                    last,
+                    answer,
+                } if service != Service::Push => self.settle_put(first, last, answer)?,
+                TransportToKeyholder::Got { .. } | TransportToKeyholder::NotGot(_)
+                    if service != Service::Fetch =>
+                {
+                    self.heard.push_back(received);
+                }
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
             }
-            _ => Err(broken(&Fatal::Unexpected("transport"))),
         }
     }
 

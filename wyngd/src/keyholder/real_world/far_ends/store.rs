@@ -28,6 +28,9 @@ use wyng_engine::world::{
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
 /// bounds the memory.
 const UNSETTLED_MAX_BYTES: u64 = 32 << 20;
+/// Maximum number of blobs that the far end has not settled. What waits in the wires is bounded, so
+/// that neither end waits for the other to read.
+const UNSETTLED_MAX: usize = 64;
 /// Maximum number of names that are looked up at a time.
 const STATS_AHEAD: usize = 64;
 /// Number of buffers that are kept for the next blobs: one is filled while another is named.
@@ -36,7 +39,7 @@ const SPARE_BUFFERS: usize = 2;
 const LISTED_MAX: u64 = 1 << 24;
 
 impl FarEnds {
-    /// Puts a blob; waits while too many bytes are unsettled.
+    /// Puts a blob; waits while too many blobs or bytes are unsettled.
     fn put_blob(
         &mut self,
         name: BlobName,
@@ -45,7 +48,8 @@ impl FarEnds {
         reserve: Reserve,
     ) -> Result<u64, Failure> {
         while !self.push.unsettled.is_empty()
-            && self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES
+            && (self.push.unsettled.len() >= UNSETTLED_MAX
+                || self.push.unsettled_bytes().saturating_add(length as u64) > UNSETTLED_MAX_BYTES)
         {
             self.take_receipt()?;
         }
