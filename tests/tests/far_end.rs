@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use wyng_tests::programs::program;
 use wyng_tests::require::{Component, require};
@@ -407,4 +408,30 @@ fn an_interrupted_backup_is_status_130_and_goes_on_where_it_stopped() {
         "{sent} bytes were sent again"
     );
     sandbox.assert_restores("disk.img", "latest", &noise(512 * MIB, 1));
+}
+
+/// How long a command lasts with a limit of 1 MiB a second.
+fn lasts(sandbox: &Sandbox, limit: &str, words: &[&str]) -> Duration {
+    let config = sandbox.text("wyng.toml", &format!("[far_ends]\n{limit} = \"1M\"\n"));
+    let begun = Instant::now();
+    let words = [words, &["--config", &config]].concat();
+    sandbox.wyng(&words).success();
+    begun.elapsed()
+}
+
+#[test]
+fn a_limit_of_the_rate_is_kept_in_each_direction() {
+    let sandbox = Sandbox::with_archive(&[]);
+    sandbox.image("disk.img", 3 * MIB, 1);
+    // An eighth of a second's bytes may move at once.
+    let shortest = Duration::from_millis(2800);
+    let backup = lasts(&sandbox, "limit_up", &["backup", "home", "disk.img"]);
+    assert!(backup >= shortest, "{backup:?}");
+    let restore = ["restore", "home", "disk.img", "--to", "out.img"];
+    let restore = lasts(&sandbox, "limit_down", &restore);
+    assert!(restore >= shortest, "{restore:?}");
+    assert_eq!(
+        std::fs::read(sandbox.path("out.img")).unwrap(),
+        noise(3 * MIB, 1)
+    );
 }

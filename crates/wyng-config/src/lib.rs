@@ -9,6 +9,7 @@
 mod address;
 mod archive;
 mod checks;
+mod hours;
 mod keep;
 mod mistake;
 mod monitor;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub use address::without_credentials;
 pub use archive::{Archive, Credentials, STATE_FREE_BYTES, Warn};
 use checks::{absolute, check_volume_name, check_word};
+pub use hours::{Hours, NoHours};
 use mistake::Found;
 pub use mistake::Mistake;
 pub use monitor::Monitor;
@@ -329,6 +331,16 @@ mod tests {
                 "is no absolute path",
             ),
             ("[qubes]\n\nstart_timeout = \"60\"\n", 3, "needs a unit"),
+            (
+                "[far_ends]\nlimit_up = \"1K\"\n",
+                2,
+                "a second is too little",
+            ),
+            (
+                "[far_ends]\nlimit_hours = \"8-18\"\n",
+                2,
+                "is no part of a day",
+            ),
             (
                 "[far_ends]\nstall_timeout = \"0s\"\n",
                 2,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The tables `[qubes]` and `[far_ends]`: the programs and sockets that reach other qubes, and
-//! their time limits.
+//! their limits of time and rate.
 
 use std::path::PathBuf;
 
@@ -8,9 +8,12 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::checks::{absolute, quantity};
+use crate::hours::Hours;
 use crate::mistake::{At, Found};
-use crate::quantity::parse_secs;
+use crate::quantity::{parse_bytes, parse_secs};
 
+/// Minimum of a limit of the rate, bytes a second.
+const RATE_MIN_BYTES: u64 = 64 << 10;
 /// Maximum of a time limit, seconds.
 const TIMEOUT_MAX_SECS: u64 = 86_400;
 
@@ -66,12 +69,21 @@ impl Qubes {
 pub struct FarEnds {
     /// Maximum time without progress while an answer is outstanding, seconds. The call then fails.
     pub stall_timeout_secs: u64,
+    /// Maximum rate to a far end, bytes a second.
+    pub limit_up_bytes: Option<u64>,
+    /// Maximum rate from a far end, bytes a second.
+    pub limit_down_bytes: Option<u64>,
+    /// When these limits apply; `None`: always.
+    pub limit_hours: Option<Hours>,
 }
 
 impl Default for FarEnds {
     fn default() -> Self {
         Self {
             stall_timeout_secs: 300,
+            limit_up_bytes: None,
+            limit_down_bytes: None,
+            limit_hours: None,
         }
     }
 }
@@ -80,6 +92,9 @@ impl Default for FarEnds {
 #[serde(deny_unknown_fields)]
 pub(crate) struct WrittenFarEnds {
     stall_timeout: Option<Spanned<String>>,
+    limit_up: Option<Spanned<String>>,
+    limit_down: Option<Spanned<String>>,
+    limit_hours: Option<Spanned<String>>,
 }
 
 impl WrittenFarEnds {
@@ -90,8 +105,36 @@ impl WrittenFarEnds {
                 FarEnds::default().stall_timeout_secs,
                 found,
             ),
+            limit_up_bytes: rate(self.limit_up, found),
+            limit_down_bytes: rate(self.limit_down, found),
+            limit_hours: self.limit_hours.and_then(|text| found.check(hours(&text))),
         }
     }
+}
+
+/// A rate of at least [`RATE_MIN_BYTES`]: a slower far end would be given up.
+fn rate(written: Option<Spanned<String>>, found: &mut Found) -> Option<u64> {
+    let text = written?;
+    let bytes = found.check(quantity(&text, parse_bytes, "\"500K\", \"20M\""))?;
+    if bytes < RATE_MIN_BYTES {
+        found.note(
+            &text,
+            format!("{:?} a second is too little", text.as_ref()),
+            "Write at least \"64K\".",
+        );
+        return None;
+    }
+    Some(bytes)
+}
+
+fn hours(text: &Spanned<String>) -> Result<Hours, At> {
+    text.as_ref().parse().map_err(|_| {
+        At::new(
+            text,
+            format!("{:?} is no part of a day", text.as_ref()),
+            "Write hours such as \"08:00-18:00\".",
+        )
+    })
 }
 
 #[derive(Default, Deserialize)]

@@ -3,6 +3,7 @@
 //! no key, and passes on ciphertext that the keyholder trusts only after opening it.
 
 mod far_end;
+mod hours;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -19,12 +20,14 @@ use crate::ipc::{
 };
 use crate::roles::{Daemon, Role};
 use far_end::{FarEnd, Limits, Ready, Request, Stop, ToKeyholder};
+use hours::{Rates, RatesNow};
 
 /// Serves until the keyholder is gone, with the time limits of the configuration.
 pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
     let keyholder: ToKeyholder = Wire::inherited(Role::Transport, Role::Keyholder)?;
     let spawner: Wire<TransportToSpawner, SpawnerToTransport> =
         Wire::inherited(Role::Transport, Role::Spawner)?;
+    let rates = Rates::of(&config.far_ends);
     let missing = enter_jail(Role::Transport, daemon, || {
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
@@ -39,7 +42,7 @@ pub fn run(daemon: Daemon, config: &Config) -> Result<(), Fatal> {
         },
         &[],
     )?;
-    serve(&keyholder, &spawner, Limits::of(config))
+    serve(&keyholder, &spawner, Limits::of(config), &rates)
 }
 
 /// Serves the wires and the far ends: pipes wait for their OPEN, then a far end is open over them.
@@ -47,10 +50,12 @@ fn serve(
     keyholder: &ToKeyholder,
     spawner: &Wire<TransportToSpawner, SpawnerToTransport>,
     limits: Limits,
+    rates: &Rates,
 ) -> Result<(), Fatal> {
     let mut waiting: VecDeque<(Service, [OwnedFd; 2])> = VecDeque::new();
     let mut open = OpenFarEnds::default();
     loop {
+        open.heed(rates.now());
         let (push_in, push_out, push_timeout) = interests(open.push.as_ref(), keyholder);
         let (prune_in, prune_out, prune_timeout) = interests(open.prune.as_ref(), keyholder);
         let (fetch_in, fetch_out, fetch_timeout) = interests(open.fetch.as_ref(), keyholder);
@@ -118,6 +123,15 @@ struct OpenFarEnds {
 }
 
 impl OpenFarEnds {
+    /// Heeds the limits of the rate that apply now.
+    fn heed(&mut self, rates: RatesNow) {
+        for far_end in [&mut self.push, &mut self.prune, &mut self.fetch] {
+            if let Some(far_end) = far_end {
+                far_end.heed(rates);
+            }
+        }
+    }
+
     fn of(&mut self, service: Service) -> &mut Option<FarEnd> {
         match service {
             Service::Push => &mut self.push,
@@ -146,8 +160,13 @@ fn interests<'a>(
             } else {
                 PollFlags::empty()
             };
+            let reads = if far_end.wants_to_read() {
+                PollFlags::IN
+            } else {
+                PollFlags::empty()
+            };
             (
-                (far_end.from(), PollFlags::IN),
+                (far_end.from(), reads),
                 (far_end.to(), writes),
                 Some(far_end.timeout_millis()),
             )

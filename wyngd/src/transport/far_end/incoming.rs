@@ -223,6 +223,11 @@ impl Incoming {
         self.is_finished
     }
 
+    /// Whether the next bytes are a body that goes into its memory file.
+    pub(super) fn is_in_body(&self) -> bool {
+        matches!(self.expecting, Expecting::Body { .. })
+    }
+
     /// What is to be read next into a buffer of this length. A body goes from the pipe into its
     /// file without passing through this process, so only what is before it is read.
     pub(super) fn wanted(&self, buffer_bytes: usize) -> Wanted<'_> {

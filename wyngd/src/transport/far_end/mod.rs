@@ -5,11 +5,14 @@
 //! - `outgoing`: requests to frames and bodies.
 //! - `incoming`: bytes from the VM to answers; the first that breaks the rules ends the call.
 //! - `watchdog`: deadlines and progress, measured by `pace`.
+//!
+//! `throttle` bounds how much of a body moves in either direction.
 
 mod incoming;
 mod outgoing;
 mod pace;
 mod stop;
+mod throttle;
 mod watchdog;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,10 +23,12 @@ use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 use wyng_wire::Open;
 
+use super::hours::RatesNow;
 use crate::ipc::{FarEndFault, Fatal, KeyholderToTransport, Service, TransportToKeyholder, Wire};
 use incoming::{Incoming, Wanted};
 use outgoing::{Begun, Outgoing};
 use stop::no_room;
+use throttle::Throttle;
 use watchdog::{Outstanding, Watchdog};
 
 pub(super) use outgoing::Request;
@@ -58,6 +63,10 @@ pub(super) struct FarEnd {
     outgoing: Outgoing,
     incoming: Incoming,
     watchdog: Watchdog,
+    /// Bodies to the helper.
+    up: Throttle,
+    /// Bodies from the helper.
+    down: Throttle,
     /// Reused for each read.
     buffer: Vec<u8>,
     /// The keyholder closed the fetch.
@@ -76,13 +85,16 @@ impl FarEnd {
         for pipe in [&to, &from] {
             rustix::fs::fcntl_setfl(pipe, OFlags::NONBLOCK).map_err(Fatal::from)?;
         }
+        let now = Instant::now();
         Ok(Self {
             service,
             to: Some(to),
             from,
             outgoing: Outgoing::open(service.into(), open).map_err(|_| FarEndFault::Address)?,
             incoming: Incoming::new(service.into()),
-            watchdog: Watchdog::new(limits, Instant::now()),
+            watchdog: Watchdog::new(limits, now),
+            up: Throttle::new(None, now),
+            down: Throttle::new(None, now),
             buffer: vec![0; READ_BYTES],
             is_closed: false,
         })
@@ -113,17 +125,39 @@ impl FarEnd {
         self.is_closed || self.incoming.is_finished()
     }
 
+    /// Heeds the limits of the rate that apply now.
+    pub(super) fn heed(&mut self, rates: RatesNow) {
+        let now = Instant::now();
+        self.up.set(rates.up_bytes, now);
+        self.down.set(rates.down_bytes, now);
+    }
+
     /// Whether something can be written once the pipe has room.
     pub(super) fn wants_to_write(&self) -> bool {
-        let may_write =
-            self.outgoing.is_unwritten() || self.outgoing.next_may_go(self.incoming.window());
+        let may_write = if self.outgoing.is_unwritten() {
+            !self.outgoing.frames().is_empty() || self.up.wait(Instant::now()).is_none()
+        } else {
+            self.outgoing.next_may_go(self.incoming.window())
+        };
         self.to.is_some() && may_write
+    }
+
+    /// Whether something can be read once it is there.
+    pub(super) fn wants_to_read(&self) -> bool {
+        !self.incoming.is_in_body() || self.down.wait(Instant::now()).is_none()
     }
 
     /// Time until the next keep-alive or deadline, milliseconds.
     pub(super) fn timeout_millis(&self) -> u64 {
-        self.watchdog
-            .next_millis(Instant::now(), self.outstanding())
+        let now = Instant::now();
+        let next = self.watchdog.next_millis(now, self.outstanding());
+        let up = self.up.wait(now).filter(|_| self.outgoing.has_body());
+        let down = self.down.wait(now).filter(|_| self.incoming.is_in_body());
+        let waits = up.into_iter().chain(down);
+        waits.fold(next, |next, wait| {
+            let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+            next.min(millis.saturating_add(1))
+        })
     }
 
     fn outstanding(&self) -> Outstanding {
@@ -170,13 +204,19 @@ impl FarEnd {
                 rustix::io::write(to, self.outgoing.frames())
                     .inspect(|written| self.outgoing.wrote_frames(*written))
             } else if let Some(body) = self.outgoing.body() {
+                let now = Instant::now();
                 let flags = SpliceFlags::NONBLOCK;
-                let (offset, left) = (Some(&mut body.offset), body.left_bytes);
+                let left = body.left_bytes.min(self.up.room(now));
+                if left == 0 {
+                    return Ok(());
+                }
+                let offset = Some(&mut body.offset);
                 match rustix::pipe::splice(&body.file, offset, to, None, left, flags) {
                     // The file is shorter than the keyholder said.
                     Ok(0) => return Err(Fatal::Unexpected("keyholder").into()),
                     Ok(sent) => {
                         self.outgoing.sent_of_body(sent);
+                        self.up.moved(sent, now);
                         self.watchdog.moved(sent as u64);
                         Ok(sent)
                     }
@@ -225,11 +265,17 @@ impl FarEnd {
     fn read_once(&mut self) -> Result<Taken, Stop> {
         match self.incoming.wanted(self.buffer.len()) {
             Wanted::Body { file, left_bytes } => {
+                let now = Instant::now();
+                let left_bytes = left_bytes.min(self.down.room(now));
+                if left_bytes == 0 {
+                    return Ok(Taken::Nothing);
+                }
                 let flags = SpliceFlags::NONBLOCK;
                 match rustix::pipe::splice(&self.from, None, file, None, left_bytes, flags) {
                     Ok(0) => return Err(FarEndFault::Lost.into()),
                     Ok(moved) => {
-                        self.watchdog.heard(Instant::now());
+                        self.watchdog.heard(now);
+                        self.down.moved(moved, now);
                         self.incoming.moved_of_body(moved, &mut self.watchdog)?;
                     }
                     Err(Errno::AGAIN) => return Ok(Taken::Nothing),
