@@ -481,6 +481,46 @@ fn a_promotion_that_was_killed_is_completed_by_the_same_command() {
 }
 
 #[test]
+fn a_promotion_takes_nothing_along_that_only_the_lost_store_has() {
+    let (base, sessions, _) = with_a_small_session();
+    let (copied, _) = copied(&base, 3);
+    let source = noise(60_000, 8);
+    let with_source = |durable: Durable, seed| {
+        let mut world = MemoryWorld::new(durable, seed);
+        world.volumes.sources = vec![source.clone()];
+        world
+    };
+    let (mut promoted, mut ahead) = (0, 0);
+    let start = || with_source(copied.clone(), 10);
+    cut_everywhere(start, back_up, |call, killed| {
+        // Everything that was sent has arrived, in the store that is lost now.
+        let mut world = MemoryWorld::new(killed.crash(u64::MAX).0, 11);
+        let request = admin::OpenRequest {
+            verify_via: None,
+            credentials: false,
+            name: "home".into(),
+            store: Some(USB.into()),
+            via: None,
+            expect: None,
+            before: None,
+        };
+        if let Err(failure) = admin::open(&mut world, &request) {
+            assert_eq!(failure.code(), "rolled-back", "call {call}");
+            ahead += 1;
+            return;
+        }
+        let mut world = MemoryWorld::new(world.end(), 12);
+        admin::promote(&mut world, "home").unwrap();
+        let mut world = with_source(world.end(), 13);
+        back_up(&mut world).unwrap();
+        let all = [&sessions[..], &reported(&world)].concat();
+        restore_all(&world.end(), &all);
+        promoted += 1;
+    });
+    assert!(promoted > 20, "{promoted} promoted, {ahead} ahead");
+}
+
+#[test]
 fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
     let (base, mut sessions, _) = with_a_small_session();
     let (copied, _) = copied(&base, 3);

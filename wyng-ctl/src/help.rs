@@ -437,7 +437,7 @@ const PAGES: [Page; 38] = [
         usage: None,
         examples: &[(
             "before an archive is made there",
-            "store check s3://backups/wyng?endpoint=https://s3.example.org --credentials FILE",
+            "store check 's3://backups/wyng?endpoint=https://s3.example.org' --credentials FILE",
         )],
     },
     Page {

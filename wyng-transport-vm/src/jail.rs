@@ -17,8 +17,8 @@ use wyng_wire::Service;
 
 use crate::net::DNS_PORT;
 
-/// Maximum number of descriptors: enough for two bodies, their shards, the pipes, and a batch of
-/// deletions in all 256 shards.
+/// Maximum number of descriptors: enough for the bodies and requests of a network store, or for two
+/// bodies of a folder, their shards, the pipes, and a batch of deletions in all 256 shards.
 const FILES_MAX: u64 = 512;
 
 /// Prevents new privileges, access by other processes of this user, and core dumps, because OPEN

@@ -43,7 +43,7 @@ byte_enum! {
         Unsuitable = 10,
         /// Any other failure; the helper's journal has the details.
         Failed = 11,
-        /// The store takes the time of the signature for wrong.
+        /// The store rejects the signature's time.
         Expired = 12,
     }
 }
@@ -70,7 +70,7 @@ byte_enum! {
         Deleted = 8,
         /// There was no such blob.
         Absent = 9,
-        /// The store takes the time of the signature for wrong. An earlier try of the same request,
+        /// The store rejects the signature's time. An earlier try of the same request,
         /// whose answer was lost, may have had its effect. The call continues.
         Expired = 10,
         /// The store also does what was not signed. Only for the first PUT of a call that makes a
@@ -107,7 +107,7 @@ byte_enum! {
         Failed = 3,
         /// The name holds something other than a blob.
         Foreign = 4,
-        /// The store takes the time of the signature for wrong.
+        /// The store rejects the signature's time.
         Expired = 5,
     }
 }
@@ -121,7 +121,7 @@ byte_enum! {
         Complete = 1,
         /// More pages. Only where a page was requested.
         More = 2,
-        /// The store takes the time of the signature for wrong; there are no entries.
+        /// The store rejects the signature's time; there are no entries.
         Expired = 3,
     }
 }
@@ -146,7 +146,7 @@ byte_enum! {
         NoVersion = 6,
         /// The name holds something other than a blob. No bytes.
         Foreign = 7,
-        /// The store takes the time of the signature for wrong. No bytes follow.
+        /// The store rejects the signature's time. No bytes follow.
         Expired = 8,
     }
 }

@@ -22,9 +22,9 @@ pub(crate) enum StoreError {
     /// This blob, or its place, cannot be used. Other blobs may be intact.
     #[error("cannot {step}: {errno}")]
     Unusable { step: &'static str, errno: Errno },
-    /// The store takes the time of the daemon's signature for wrong. An earlier try, whose answer
+    /// The store rejects the time of the daemon's signature. An earlier try, whose answer
     /// was lost, may have had its effect.
-    #[error("cannot {step}: the store takes the time of the signature for wrong")]
+    #[error("cannot {step}: the store rejects the signature's time")]
     Expired { step: &'static str },
     /// The store also does what the daemon did not sign.
     #[error("the store does not keep to what was signed: {accepted}")]

@@ -166,7 +166,7 @@ pub enum TransportToKeyholder {
     NotGot(NotGot),
     /// What lies under the name that was asked for.
     Stated(Found),
-    /// The store takes the time of the signature of that question for wrong.
+    /// The store rejects the time of the signature of that question.
     StatExpired,
     /// Some of the blobs of the store.
     Entries(Vec<([u8; 32], u64)>),
@@ -190,7 +190,7 @@ pub enum Listed {
     Part,
     /// More pages follow.
     More,
-    /// The store takes the time of the signature for wrong.
+    /// The store rejects the signature's time.
     Expired,
 }
 
@@ -214,7 +214,7 @@ pub enum PutAnswer {
     Refused,
     /// The store failed.
     Failed,
-    /// The store takes the time of the signature for wrong.
+    /// The store rejects the signature's time.
     Expired,
     /// The store also does what was not signed.
     Lax,
@@ -231,7 +231,7 @@ pub enum DeleteAnswer {
     Refused,
     /// The store failed.
     Failed,
-    /// The store takes the time of the signature for wrong.
+    /// The store rejects the signature's time.
     Expired,
 }
 
@@ -248,7 +248,7 @@ pub enum NotGot {
     Refused,
     /// The store cannot read it.
     Failed,
-    /// The store takes the time of the signature for wrong.
+    /// The store rejects the signature's time.
     Expired,
 }
 
@@ -290,7 +290,7 @@ pub enum FarEndFault {
     Unsuitable,
     /// The store failed.
     Failed,
-    /// The store takes the time of the signature for wrong.
+    /// The store rejects the signature's time.
     Expired,
     /// No fault of the far end: what it sent cannot be kept on this machine.
     NoRoom {

@@ -45,7 +45,8 @@ macro_rules! store_failures {
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
         next: "Check its permissions, or its credentials (`wyng-ctl archive open ARCHIVE \
-               --credentials FILE` replaces them), for a folder the helper's limits (ulimit -f), \
+               --credentials FILE` replaces them, with --signed where requests are signed), for a \
+               folder the helper's limits (ulimit -f), \
                and for sftp:// that the account accepts the helper's key; then run the same \
                command again.",
     }
@@ -112,7 +113,7 @@ macro_rules! store_failures {
                out --signed and give push, fetch and prune a key each (docs/stores.md).",
     }
 
-    /// The store takes the time of this machine's signatures for wrong.
+    /// The store rejects the time of this machine's signatures.
     StoreClock { store: String } = {
         code: "store-clock", exit: Unreachable,
         what: ("the store {store} refuses what this machine signs, because of its time"),
@@ -171,7 +172,7 @@ macro_rules! store_failures {
     StoreLacking { store: String, trial: Trial } = {
         code: "store-lacking", exit: Failed,
         what: ("the store {store} does not {}", trial.words()),
-        safe: Safe::Always("The blob that was tried with is deleted. Nothing else changed."),
+        safe: Safe::Always("No archive was changed. A blob that is left over is named in the report."),
         next: "Check the address and the rights of the account, or use another store.",
     }
 

@@ -231,8 +231,7 @@ fn check_history<P: Parts>(
     }
 }
 
-/// Reads packs back by a far end that is started after their receipts. A pack that is lost in the
-/// archive itself need not be right.
+/// Reads packs back by a far end that is started after their receipts.
 fn read_packs_of<P: Parts>(
     world: &mut World<P>,
     archive: &Archive,

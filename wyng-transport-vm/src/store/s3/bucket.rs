@@ -74,7 +74,7 @@ pub(super) struct Refusal {
     pub(super) status: StatusCode,
     /// The code of S3, or empty.
     pub(super) code: String,
-    /// The server takes the time of the daemon's signature for wrong.
+    /// The server rejects the time of the daemon's signature.
     pub(super) has_expired: bool,
 }
 

@@ -295,7 +295,7 @@ impl FarEnds {
         self.signers.get(&service)
     }
 
-    /// The store of a service's call takes the time of this machine's signatures for wrong.
+    /// The store of a service's call rejects the time of this machine's signatures.
     pub(super) fn wrong_clock(&self, service: Service) -> Failure {
         if self.signer(service).is_none() {
             return Failure::FarEndProtocol; // nothing was signed
