@@ -143,7 +143,8 @@ impl OpenFarEnds {
 
 type Interest<'a> = (std::os::fd::BorrowedFd<'a>, PollFlags);
 
-/// What to poll for a far end. Without one, it is the keyholder's wire, for no event.
+/// What to poll for a far end. Where nothing is wanted of it, it is the keyholder's wire, for no
+/// event: a pipe whose other end is closed would be ready at once, again and again.
 fn interests<'a>(
     far_end: Option<&'a FarEnd>,
     keyholder: &'a ToKeyholder,
@@ -155,21 +156,17 @@ fn interests<'a>(
             None,
         ),
         Some(far_end) => {
-            let writes = if far_end.wants_to_write() {
-                PollFlags::OUT
-            } else {
-                PollFlags::empty()
-            };
             let reads = if far_end.wants_to_read() {
-                PollFlags::IN
+                (far_end.from(), PollFlags::IN)
             } else {
-                PollFlags::empty()
+                (keyholder.as_fd(), PollFlags::empty())
             };
-            (
-                (far_end.from(), reads),
-                (far_end.to(), writes),
-                Some(far_end.timeout_millis()),
-            )
+            let writes = if far_end.wants_to_write() {
+                (far_end.to(), PollFlags::OUT)
+            } else {
+                (keyholder.as_fd(), PollFlags::empty())
+            };
+            (reads, writes, Some(far_end.timeout_millis()))
         }
     }
 }

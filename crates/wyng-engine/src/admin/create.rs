@@ -224,6 +224,7 @@ fn make<P: Parts>(
         verify_via: ArchiveToml::other_far_end(&request.via, request.verify_via.as_ref()),
         writer: to_hex(&world.random.draw::<16>()?),
         copy: false,
+        promoting: false,
     };
     let commit = first_commit(
         &mut world.random,

@@ -42,10 +42,15 @@ pub fn promote<P: Parts>(world: &mut World<P>, name: &str) -> Result<(), Failure
             }),
         };
     }
-    // What a cut run sent lies in the store before, and not in the copy.
-    archive.forget_uncommitted(&mut world.files)?;
-    archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
-    archive.toml.copy = false;
+    if !archive.toml.promoting {
+        // What a cut run sent lies in the store before, and not in the copy. What a promotion sent
+        // lies in the copy.
+        archive.forget_uncommitted(&mut world.files)?;
+        archive.toml.promoting = true;
+        archive.folder.write_toml(&mut world.files, &archive.toml)?;
+        archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
+    }
+    (archive.toml.copy, archive.toml.promoting) = (false, false);
     // A commit is made in any case: the store before never gets it, and is refused by it.
     let before = archive.head.generation;
     become_writer(world, &mut archive, |archive| {

@@ -60,6 +60,9 @@ pub struct ArchiveToml {
     /// The store is a copy that this machine has made: it is only read until it is promoted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub copy: bool,
+    /// The copy is being promoted: what is pending or journaled lies in it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub promoting: bool,
 }
 
 /// A [`Via`] as the words that `archive.toml` has for it.

@@ -15,8 +15,8 @@ use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{
-    ArchiveToml, CacheFolder, CopyNote, KnownCommit, Ledger, Notes, PackProof, Proofs, SpaceNotes,
-    StayingVm, to_hex,
+    ArchiveToml, CacheFolder, CopyNote, Journal, KnownCommit, Ledger, Notes, PackProof, Proofs,
+    SpaceNotes, StayingVm, to_hex,
 };
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Files, Parts, Place, Random, Secrets, Store, World};
@@ -66,9 +66,13 @@ pub(super) fn adopt<P: Parts>(
         .toml
         .as_ref()
         .is_some_and(|known| known.copy != copy || (copy && known.store != place.url));
+    let promoting = view.here.toml.as_ref().is_some_and(|known| known.promoting);
     if is_other_store {
         // What is damaged in one store may be whole in the other.
         ledger.notes = Notes::default();
+    }
+    if is_other_store && promoting {
+        ledger.drop_pending();
     }
     // The cache that a ledger names is in use; without a ledger none is.
     let cache = if view.here.toml.is_some() {
@@ -93,6 +97,7 @@ pub(super) fn adopt<P: Parts>(
             None => to_hex(&world.random.draw::<16>()?),
         },
         copy,
+        promoting: promoting && !is_other_store,
     };
     view.here
         .folder
@@ -113,6 +118,10 @@ pub(super) fn adopt<P: Parts>(
         // store, nobody has read the same packs.
         SpaceNotes::default().write(&mut world.files, &folder)?;
         Proofs::default().write(&mut world.files, &folder)?;
+    }
+    if is_other_store && promoting {
+        // What the promotion sent lies in the copy alone.
+        Journal::of(&folder).begin(&mut world.files, generation, &[], &[], &[])?;
     }
     // From here on the new state counts.
     ledger.write(&mut world.files, &folder)?;

@@ -353,6 +353,8 @@ impl FarEnds {
                 }
             }
             (FarEndFault::Lost, Some(failure)) => failure,
+            // Nothing was signed whose time could be wrong.
+            (FarEndFault::Expired, _) if self.signer(service).is_none() => Failure::FarEndProtocol,
             _ => failure_of(fault, &opening),
         })
     }

@@ -31,8 +31,8 @@ pub(super) fn kept(answer: PutAnswer, are_signed: bool, store: &str) -> Result<K
         PutAnswer::Full { free_mib } => Err(full(store(), free_mib)),
         PutAnswer::Refused => Err(Failure::StoreDenied { store: store() }),
         PutAnswer::Failed => Err(Failure::StoreFailed { store: store() }),
-        PutAnswer::Lax => Err(Failure::StoreLax { store: store() }),
-        PutAnswer::Expired => Err(Failure::FarEndProtocol),
+        PutAnswer::Lax if are_signed => Err(Failure::StoreLax { store: store() }),
+        PutAnswer::Lax | PutAnswer::Expired => Err(Failure::FarEndProtocol),
     }
 }
 
