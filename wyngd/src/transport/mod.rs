@@ -125,10 +125,9 @@ struct OpenFarEnds {
 impl OpenFarEnds {
     /// Heeds the limits of the rate that apply now.
     fn heed(&mut self, rates: RatesNow) {
-        for far_end in [&mut self.push, &mut self.prune, &mut self.fetch] {
-            if let Some(far_end) = far_end {
-                far_end.heed(rates);
-            }
+        let all = [&mut self.push, &mut self.prune, &mut self.fetch];
+        for far_end in all.into_iter().flatten() {
+            far_end.heed(rates);
         }
     }
 
