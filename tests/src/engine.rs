@@ -81,19 +81,22 @@ pub fn back_up_committing_after(
     }
 }
 
-/// Opens the archive; nothing of it may be missing.
-pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
-    let (store, via) = (Some("memory".into()), Some(Via::Local));
-    let request = admin::OpenRequest {
+/// The archive in its own store.
+pub fn open_request() -> admin::OpenRequest {
+    admin::OpenRequest {
         credentials: false,
         name: "home".into(),
-        store,
-        via,
+        store: Some("memory".into()),
+        via: Some(Via::Local),
         verify_via: None,
         expect: None,
         before: None,
-    };
-    admin::open(world, &request)
+    }
+}
+
+/// Opens the archive; nothing of it may be missing.
+pub fn adopt(world: &mut MemoryWorld) -> Result<(), Failure> {
+    admin::open(world, &open_request())
         .map(|opened| assert_eq!((opened.problems, opened.damaged_newest), (0, None)))
 }
 

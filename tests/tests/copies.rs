@@ -6,10 +6,12 @@
 use std::collections::BTreeMap;
 
 use wyng_control::{CopyReport, Failure, SessionChoice, ToClient};
+use wyng_engine::state::{PackNote, PackProof, Proofs};
 use wyng_engine::store::packs_of;
 use wyng_engine::{admin, copy, prune};
 use wyng_tests::engine::{
-    Reported, adopt, assert_whole, back_up, cut_everywhere, made, reported, with_a_small_session,
+    Reported, adopt, assert_whole, back_up, cut_everywhere, made, open_request, reported,
+    with_a_small_session,
 };
 use wyng_tests::memory_world::{Blobs, Durable, FURTHER, MemoryWorld};
 use wyng_tests::sandbox::noise;
@@ -167,13 +169,8 @@ fn a_copy_is_whole_at_its_old_or_its_new_head_whenever_the_copying_is_killed() {
                 11,
             );
             let request = admin::OpenRequest {
-                verify_via: None,
-                credentials: false,
-                name: "home".into(),
                 store: None,
-                via: None,
-                expect: None,
-                before: None,
+                ..open_request()
             };
             let opened = admin::open(&mut reader, &request).unwrap();
             assert_eq!(
@@ -242,15 +239,7 @@ fn a_first_copying_that_was_killed_leaves_no_archive_or_the_whole_one() {
             let blobs = left.copies.get(USB).cloned().unwrap_or_default();
             if tried.insert(blobs.clone()) && !blobs.is_empty() {
                 let mut reader = MemoryWorld::new(elsewhere(&left), 11);
-                let request = admin::OpenRequest {
-                    verify_via: None,
-                    credentials: false,
-                    name: "home".into(),
-                    store: Some("memory".into()),
-                    via: None,
-                    expect: None,
-                    before: None,
-                };
+                let request = open_request();
                 match admin::open(&mut reader, &request) {
                     Ok(opened) => {
                         assert_eq!((opened.generation, opened.damaged_newest), (2, None));
@@ -452,13 +441,8 @@ fn a_promotion_that_was_killed_is_completed_by_the_same_command() {
     let (copied, _) = copied(&base, 3);
     let mut world = MemoryWorld::new(copied, 4);
     let request = admin::OpenRequest {
-        verify_via: None,
-        credentials: false,
-        name: "home".into(),
         store: Some(USB.into()),
-        via: None,
-        expect: None,
-        before: None,
+        ..open_request()
     };
     admin::open(&mut world, &request).unwrap();
     let opened = world.end();
@@ -481,6 +465,43 @@ fn a_promotion_that_was_killed_is_completed_by_the_same_command() {
 }
 
 #[test]
+fn what_was_read_or_found_damaged_in_one_store_counts_for_no_other() {
+    let (base, _, _) = with_a_small_session();
+    let (mut durable, _) = copied(&base, 3);
+    for store in [USB, "memory"] {
+        let mut world = MemoryWorld::new(durable, 4);
+        let mut archive = world.open_archive("home").unwrap();
+        archive.ledger.notes.packs.insert(0, PackNote::Lost);
+        archive
+            .ledger
+            .write(&mut world.files, &archive.folder)
+            .unwrap();
+        let proof = PackProof {
+            read_kept: 1,
+            sound_wall: 1,
+            ..PackProof::of_pushed(1, None)
+        };
+        let proofs = Proofs {
+            packs: [(0, proof)].into(),
+        };
+        proofs.write(&mut world.files, &archive.folder).unwrap();
+        let request = admin::OpenRequest {
+            store: Some(store.into()),
+            ..open_request()
+        };
+        admin::open(&mut world, &request).unwrap();
+        let archive = world.open_archive("home").unwrap();
+        assert!(archive.ledger.notes.packs.is_empty(), "{store}");
+        let proofs = Proofs::read(&mut world.files, &archive.folder).unwrap();
+        assert!(
+            proofs.packs.values().all(|pack| pack.read_kept == 0),
+            "{store}"
+        );
+        durable = world.end();
+    }
+}
+
+#[test]
 fn a_promotion_takes_nothing_along_that_only_the_lost_store_has() {
     let (base, sessions, _) = with_a_small_session();
     let (copied, _) = copied(&base, 3);
@@ -496,13 +517,8 @@ fn a_promotion_takes_nothing_along_that_only_the_lost_store_has() {
         // Everything that was sent has arrived, in the store that is lost now.
         let mut world = MemoryWorld::new(killed.crash(u64::MAX).0, 11);
         let request = admin::OpenRequest {
-            verify_via: None,
-            credentials: false,
-            name: "home".into(),
             store: Some(USB.into()),
-            via: None,
-            expect: None,
-            before: None,
+            ..open_request()
         };
         if let Err(failure) = admin::open(&mut world, &request) {
             assert_eq!(failure.code(), "rolled-back", "call {call}");
@@ -526,13 +542,8 @@ fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
     let (copied, _) = copied(&base, 3);
     let mut world = MemoryWorld::new(copied.clone(), 4);
     let open = |store: &str| admin::OpenRequest {
-        verify_via: None,
-        credentials: false,
-        name: "home".into(),
         store: Some(store.into()),
-        via: None,
-        expect: None,
-        before: None,
+        ..open_request()
     };
     assert_eq!(
         admin::promote(&mut world, "home").unwrap_err().code(),

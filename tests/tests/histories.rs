@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use wyng_archive::crypto::DataKey;
-use wyng_control::{ExitStatus, Failure, KeepRules, PruneRules, SessionChoice, ToClient, Via};
+use wyng_control::{ExitStatus, Failure, KeepRules, PruneRules, SessionChoice, ToClient};
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
 use wyng_engine::state::Origins;
 use wyng_engine::{admin, restore, verify};
-use wyng_tests::engine::{back_up, create_request};
+use wyng_tests::engine::{back_up, create_request, open_request};
 use wyng_tests::memory_world::{Durable, Killed, MachineClock, MemoryWorld};
 use wyng_tests::sandbox::noise;
 use wyng_wire::Service;
@@ -432,18 +432,6 @@ impl History {
 }
 
 const GARBAGE: [u8; 4096] = [7; 4096];
-
-fn open_request() -> admin::OpenRequest {
-    admin::OpenRequest {
-        credentials: false,
-        name: "home".into(),
-        store: Some("memory".into()),
-        via: Some(Via::Local),
-        verify_via: None,
-        expect: None,
-        before: None,
-    }
-}
 
 fn number(volume: &str) -> usize {
     volume.rsplit(' ').next().unwrap().parse().unwrap()

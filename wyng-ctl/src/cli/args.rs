@@ -343,7 +343,8 @@ pub(crate) struct CreateArgs {
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
-    /// Far end through which what was pushed is checked [default: as configured, else that of --via]
+    /// Far end through which what was pushed is checked [default: as configured, else that of
+    /// --via]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) verify_via: Option<String>,
     /// The same, or that of the configuration.
@@ -397,7 +398,8 @@ pub(crate) struct OpenArgs {
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
-    /// Far end through which what was pushed is checked [default: as configured, else as before, else that of --via]
+    /// Far end through which what was pushed is checked [default: as configured, else as before,
+    /// else that of --via]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) verify_via: Option<String>,
     /// The same, or that of the configuration.

@@ -633,6 +633,13 @@ mod tests {
                 credentials: true,
                 anew: false,
             },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
+                via: None,
+                credentials: false,
+                anew: true,
+            },
             Command::Status {
                 archive: None,
                 trust_clock: true,

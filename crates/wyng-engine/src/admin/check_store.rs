@@ -27,8 +27,8 @@ pub struct CheckRequest {
 }
 
 /// Tries a store and reports what it can do. The last folder of its address is made if it is
-/// missing, as for a new archive. A store with blobs from which nothing can be deleted
-/// is only read, so that nothing stays in it.
+/// missing, as for a new archive. A store with blobs from which nothing can be deleted is only
+/// read, so that nothing stays in it.
 ///
 /// # Errors
 /// [`Failure::StoreNotExclusive`] and [`Failure::StoreLacking`] after the report if no archive can

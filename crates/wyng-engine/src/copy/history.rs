@@ -15,7 +15,7 @@ use super::target::Target;
 use crate::archive::{Archive, open_commit, slot_hash};
 use crate::outcome::{damaged, problem_of};
 use crate::state::{CopyNote, KnownCommit};
-use crate::store::read_commit;
+use crate::store::{buffer_of, read_commit};
 use crate::world::{Client, Parts, Reserve, Store, Wait, World};
 
 /// Number of commits that are requested ahead.
@@ -119,12 +119,7 @@ impl SentHistory {
         }
         self.blobs = self.blobs.saturating_add(1);
         self.bytes = self.bytes.saturating_add(bytes.len() as u64);
-        let mut buffer = store.buffer(bytes.len())?;
-        buffer
-            .as_mut()
-            .iter_mut()
-            .zip(bytes)
-            .for_each(|(to, from)| *to = *from);
+        let buffer = buffer_of(store, bytes)?;
         store.put(name, buffer, bytes.len(), Reserve::Usable)?;
         while store.receipt(Wait::Never)?.is_some() {}
         Ok(())

@@ -11,7 +11,7 @@ use wyng_control::{Failure, Phase, Progress, ToClient};
 
 use crate::outcome::{damaged, problem_of};
 use crate::state::{ArchiveFolder, CopyNote};
-use crate::store::usize_of;
+use crate::store::{buffer_of, usize_of};
 use crate::world::{Client, Files, Parts, Reserve, Store, Wait, World};
 
 /// Maximum number of bytes of packs that are requested ahead, except for one longer pack alone.
@@ -113,12 +113,7 @@ fn send_pack<P: Parts>(world: &mut World<P>, pack: &PackEntry) -> Result<bool, F
     });
     match read {
         Ok(bytes) => {
-            let mut buffer = world.store.buffer(length)?;
-            buffer
-                .as_mut()
-                .iter_mut()
-                .zip(bytes.as_ref())
-                .for_each(|(to, from)| *to = *from);
+            let buffer = buffer_of(&mut world.store, bytes.as_ref())?;
             world
                 .store
                 .put(pack.name, buffer, length, Reserve::Untouched)?;

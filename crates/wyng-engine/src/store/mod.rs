@@ -40,6 +40,7 @@ pub(crate) use pack_changes::PackChanges;
 pub use pack_table::packs_of;
 pub(crate) use pack_table::{pack_table_nodes, packs_below};
 pub(crate) use packer::Packer;
+pub(crate) use put::buffer_of;
 pub use put::put_blob;
 pub(crate) use session_keys::{Keys, keys_of};
 pub(crate) use tables::{EditedVolume, FinishedVolume};

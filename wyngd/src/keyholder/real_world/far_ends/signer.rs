@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Signs requests to S3 for a far end that has no key. Each signature is that of one request, which
 //! names one object and its bytes, one range, one look or one page; a DELETE is signed only for a
-//! name that the engine's guard has checked. The time is that of this machine's clock alone.
+//! name that the engine's guard has checked, or that `store check` drew. The time is that of this
+//! machine's clock alone.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -72,7 +73,7 @@ impl Signer {
         })
     }
 
-    /// A deletion that the guard allows.
+    /// A deletion that the engine allows.
     pub(super) fn delete(&self, doomed: Doomed) -> Signature {
         self.sign(&Action::Delete(&doomed.name().0))
     }
