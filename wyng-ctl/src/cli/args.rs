@@ -261,12 +261,10 @@ pub(crate) enum StoreVerb {
     Check(StoreCheckArgs),
 }
 
+/// How a store is reached, and what it asks for.
 #[derive(Debug, Args)]
-pub(crate) struct StoreCheckArgs {
-    /// Address of the store, as for `archive create --store`
-    #[arg(value_name = "URL")]
-    pub(super) store: String,
-    /// File with the store's credentials [default: those of the configured archive with this store]
+pub(crate) struct ReachArgs {
+    /// File with the store's credentials [default: those known for this store]
     #[arg(long, value_name = "FILE")]
     pub(super) credentials: Option<PathBuf>,
     /// Sign each request here instead of handing the credentials to the far end; for s3://
@@ -275,12 +273,40 @@ pub(crate) struct StoreCheckArgs {
     /// The same, or those of the configuration.
     #[arg(skip)]
     pub(super) store_credentials: Option<StoreCredentials>,
-    /// Far end [default: that of the configured archive with this store, else local]
+    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: the one known for this
+    /// store, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,
     /// The same, or that of the configuration.
     #[arg(skip)]
     pub(super) far_end: Option<Via>,
+}
+
+/// The store of an archive.
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Address of the store: dir:/path, s3://bucket/prefix, webdavs://host/path,
+    /// sftp://user@host/path [default: as configured, else as before]
+    #[arg(long, value_name = "URL")]
+    pub(super) store: Option<String>,
+    #[command(flatten)]
+    pub(super) reach: ReachArgs,
+    /// Far end through which what was pushed is checked [default: as configured, else as before,
+    /// else that of --via]
+    #[arg(long, value_name = "TRANSPORT")]
+    pub(super) verify_via: Option<String>,
+    /// The same, or that of the configuration.
+    #[arg(skip)]
+    pub(super) verify_far_end: Option<Via>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreCheckArgs {
+    /// Address of the store, as for `archive create --store`
+    #[arg(value_name = "URL")]
+    pub(super) store: String,
+    #[command(flatten)]
+    pub(super) reach: ReachArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -323,33 +349,8 @@ pub(crate) enum ArchiveVerb {
 pub(crate) struct CreateArgs {
     /// Name of the archive on this machine
     pub(super) name: String,
-    /// Address of the store: dir:/path, s3://bucket/prefix, webdavs://host/path,
-    /// sftp://user@host/path [default: as configured]
-    #[arg(long, value_name = "URL")]
-    pub(super) store: Option<String>,
-    /// File with the store's credentials [default: as configured]
-    #[arg(long, value_name = "FILE")]
-    pub(super) credentials: Option<PathBuf>,
-    /// Sign each request here instead of handing the credentials to the far end; for s3://
-    #[arg(long, requires = "credentials")]
-    pub(super) signed: bool,
-    /// The same, or those of the configuration.
-    #[arg(skip)]
-    pub(super) store_credentials: Option<StoreCredentials>,
-    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: as configured, else
-    /// local]
-    #[arg(long, value_name = "TRANSPORT")]
-    pub(super) via: Option<String>,
-    /// The same, or that of the configuration.
-    #[arg(skip)]
-    pub(super) far_end: Option<Via>,
-    /// Far end through which what was pushed is checked [default: as configured, else that of
-    /// --via]
-    #[arg(long, value_name = "TRANSPORT")]
-    pub(super) verify_via: Option<String>,
-    /// The same, or that of the configuration.
-    #[arg(skip)]
-    pub(super) verify_far_end: Option<Via>,
+    #[command(flatten)]
+    pub(super) place: StoreArgs,
     /// Size of a chunk: a power of two, 64K to 1M
     #[arg(long, value_name = "SIZE", default_value = "128K", value_parser = parse_chunk_size)]
     pub(super) chunk_size: u32,
@@ -380,31 +381,8 @@ pub(crate) struct CreateArgs {
 pub(crate) struct OpenArgs {
     /// Name of the archive on this machine
     pub(super) name: String,
-    /// Address of the store; required the first time [default: as configured]
-    #[arg(long, value_name = "URL")]
-    pub(super) store: Option<String>,
-    /// File with the store's credentials [default: as configured, else as before]
-    #[arg(long, value_name = "FILE")]
-    pub(super) credentials: Option<PathBuf>,
-    /// Sign each request here instead of handing the credentials to the far end; for s3://
-    #[arg(long, requires = "credentials")]
-    pub(super) signed: bool,
-    /// The same, or those of the configuration.
-    #[arg(skip)]
-    pub(super) store_credentials: Option<StoreCredentials>,
-    /// Far end [default: as before, as configured, else local]
-    #[arg(long, value_name = "TRANSPORT")]
-    pub(super) via: Option<String>,
-    /// The same, or that of the configuration.
-    #[arg(skip)]
-    pub(super) far_end: Option<Via>,
-    /// Far end through which what was pushed is checked [default: as configured, else as before,
-    /// else that of --via]
-    #[arg(long, value_name = "TRANSPORT")]
-    pub(super) verify_via: Option<String>,
-    /// The same, or that of the configuration.
-    #[arg(skip)]
-    pub(super) verify_far_end: Option<Via>,
+    #[command(flatten)]
+    pub(super) place: StoreArgs,
     /// Refuse a state older than this code of the recovery sheet
     #[arg(long, value_name = "CODE")]
     pub(super) expect: Option<String>,
@@ -425,21 +403,8 @@ pub(crate) struct CopyArgs {
     /// Make the copy again in an empty place, because the one that was there is lost for good
     #[arg(long)]
     pub(super) anew: bool,
-    /// File with the credentials of the copy's store [default: as the last time]
-    #[arg(long, value_name = "FILE")]
-    pub(super) credentials: Option<PathBuf>,
-    /// Sign each request here instead of handing the credentials to the far end; for s3://
-    #[arg(long, requires = "credentials")]
-    pub(super) signed: bool,
-    /// The same.
-    #[arg(skip)]
-    pub(super) store_credentials: Option<StoreCredentials>,
-    /// Far end of the copy [default: as the last time, else local]
-    #[arg(long, value_name = "TRANSPORT")]
-    pub(super) via: Option<String>,
-    /// The same, understood.
-    #[arg(skip)]
-    pub(super) far_end: Option<Via>,
+    #[command(flatten)]
+    pub(super) reach: ReachArgs,
 }
 
 #[derive(Debug, Subcommand)]

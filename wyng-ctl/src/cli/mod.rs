@@ -74,11 +74,11 @@ impl Cli {
     pub(crate) fn store_credentials(&self) -> Option<&StoreCredentials> {
         match &self.verb {
             Verb::Archive(ArchiveVerb::Create(create)) | Verb::ArchInit(create) => {
-                create.store_credentials.as_ref()
+                create.place.reach.store_credentials.as_ref()
             }
-            Verb::Archive(ArchiveVerb::Open(open)) => open.store_credentials.as_ref(),
-            Verb::Store(StoreVerb::Check(check)) => check.store_credentials.as_ref(),
-            Verb::Archive(ArchiveVerb::Copy(copy)) => copy.store_credentials.as_ref(),
+            Verb::Archive(ArchiveVerb::Open(open)) => open.place.reach.store_credentials.as_ref(),
+            Verb::Store(StoreVerb::Check(check)) => check.reach.store_credentials.as_ref(),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => copy.reach.store_credentials.as_ref(),
             _ => None,
         }
     }

@@ -21,8 +21,8 @@ impl Cli {
             Verb::Snapshots(verb) => verb.command(),
             Verb::Store(StoreVerb::Check(check)) => Command::StoreCheck {
                 store_url: check.store.clone(),
-                via: check.far_end.clone().unwrap_or(Via::Local),
-                credentials: check.store_credentials.is_some(),
+                via: check.reach.far_end.clone().unwrap_or(Via::Local),
+                credentials: check.reach.store_credentials.is_some(),
             },
             Verb::Qubes(QubesVerb::Check { far_ends, .. }) => Command::QubesCheck {
                 vias: far_ends.clone(),
@@ -214,18 +214,18 @@ impl ArchiveVerb {
             Self::Create(create) => create.command(),
             Self::Open(open) => Command::ArchiveOpen {
                 archive: open.name.clone(),
-                store_url: open.store.clone(),
-                via: open.far_end.clone(),
-                verify_via: open.verify_far_end.clone(),
-                credentials: open.store_credentials.is_some(),
+                store_url: open.place.store.clone(),
+                via: open.place.reach.far_end.clone(),
+                verify_via: open.place.verify_far_end.clone(),
+                credentials: open.place.reach.store_credentials.is_some(),
                 expect: open.expect.clone(),
                 before: open.before,
             },
             Self::Copy(copy) => Command::ArchiveCopy {
                 archive: copy.name.clone(),
                 store_url: copy.to.clone(),
-                via: copy.far_end.clone(),
-                credentials: copy.store_credentials.is_some(),
+                via: copy.reach.far_end.clone(),
+                credentials: copy.reach.store_credentials.is_some(),
                 anew: copy.anew,
             },
             Self::TakeOver { name, promote } => Command::ArchiveTakeOver {
@@ -348,10 +348,10 @@ impl CreateArgs {
     fn command(&self) -> Command {
         Command::ArchiveCreate {
             archive: self.name.clone(),
-            store_url: self.store.clone().unwrap_or_default(),
-            via: self.far_end.clone().unwrap_or(Via::Local),
-            verify_via: self.verify_far_end.clone(),
-            credentials: self.store_credentials.is_some(),
+            store_url: self.place.store.clone().unwrap_or_default(),
+            via: self.place.reach.far_end.clone().unwrap_or(Via::Local),
+            verify_via: self.place.verify_far_end.clone(),
+            credentials: self.place.reach.store_credentials.is_some(),
             chunk_size_bytes: self.chunk_size,
             pack_size_bytes: self.pack_size,
             compression: self.compression,

@@ -9,7 +9,7 @@ use wyng_control::{CompareWith, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
-    RestoreArgs, StoreVerb, Verb,
+    ReachArgs, RestoreArgs, StoreArgs, StoreVerb, Verb,
 };
 use super::parse::parse_far_end;
 use crate::credentials::StoreCredentials;
@@ -110,13 +110,7 @@ impl Cli {
             Verb::Store(StoreVerb::Check(check)) => {
                 let mut known = config.archives.values();
                 let known = known.find(|known| known.store == check.store);
-                check.far_end = far_end(&check.via, known.map(|known| &known.via))?;
-                check.store_credentials = credentials(
-                    check.credentials.take(),
-                    check.signed,
-                    Some(&check.store),
-                    known,
-                );
+                check.reach.fill_in(known, known)?;
             }
             Verb::Qubes(QubesVerb::Check { vias, far_ends }) => {
                 *far_ends = vias
@@ -189,24 +183,18 @@ impl Cli {
     }
 }
 
-/// The credentials of the command line, else those of the configuration: these belong to the store
-/// that it names, and to no other.
+/// The credentials of the command line, else those of the configuration. Whether requests are
+/// signed is a matter of the configuration in both cases.
 fn credentials(
     named: Option<PathBuf>,
     signed: bool,
-    store: Option<&str>,
     known: Option<&Archive>,
 ) -> Option<StoreCredentials> {
-    let known = known.filter(|known| store.is_none_or(|store| store == known.store));
-    if let Some(file) = named {
-        let files = Credentials::All(file.to_string_lossy().into_owned());
-        let signed = signed || known.is_some_and(|known| known.signed);
-        return Some(StoreCredentials { files, signed });
-    }
-    let known = known?;
+    let configured = || known.and_then(|known| known.credentials.clone());
+    let files = named.map(|file| Credentials::All(file.to_string_lossy().into_owned()));
     Some(StoreCredentials {
-        files: known.credentials.clone()?,
-        signed: known.signed,
+        files: files.or_else(configured)?,
+        signed: signed || known.is_some_and(|known| known.signed),
     })
 }
 
@@ -291,28 +279,11 @@ fn fill_in_prune(prune: &mut PruneArgs, config: &Config) -> Result<(), Message> 
 fn fill_in_archive(verb: &mut ArchiveVerb, config: &Config) -> Result<(), Message> {
     match verb {
         ArchiveVerb::Create(create) => fill_in_create(create, config)?,
-        ArchiveVerb::Open(open) => {
-            let known = config.archives.get(&open.name);
-            open.far_end = far_end(&open.via, known.map(|known| &known.via))?;
-            let known_verify = known.and_then(|known| known.verify_via.as_ref());
-            open.verify_far_end = far_end(&open.verify_via, known_verify)?;
-            open.store_credentials = credentials(
-                open.credentials.take(),
-                open.signed,
-                open.store.as_deref(),
-                known,
-            );
-            open.store = open
-                .store
-                .take()
-                .or_else(|| known.map(|known| known.store.clone()));
-        }
+        ArchiveVerb::Open(open) => open.place.fill_in(config.archives.get(&open.name))?,
         ArchiveVerb::Copy(copy) => {
             let mut known = config.archives.values();
             let known = known.find(|known| known.store == copy.to);
-            copy.far_end = far_end(&copy.via, known.map(|known| &known.via))?;
-            let named = copy.credentials.take();
-            copy.store_credentials = credentials(named, copy.signed, Some(&copy.to), None);
+            copy.reach.fill_in(known, None)?;
         }
         _ => {}
     }
@@ -320,21 +291,8 @@ fn fill_in_archive(verb: &mut ArchiveVerb, config: &Config) -> Result<(), Messag
 }
 
 fn fill_in_create(create: &mut CreateArgs, config: &Config) -> Result<(), Message> {
-    let known = config.archives.get(&create.name);
-    create.far_end = far_end(&create.via, known.map(|known| &known.via))?;
-    let known_verify = known.and_then(|known| known.verify_via.as_ref());
-    create.verify_far_end = far_end(&create.verify_via, known_verify)?;
-    create.store_credentials = credentials(
-        create.credentials.take(),
-        create.signed,
-        create.store.as_deref(),
-        known,
-    );
-    create.store = create
-        .store
-        .take()
-        .or_else(|| known.map(|known| known.store.clone()));
-    if create.store.is_none() {
+    create.place.fill_in(config.archives.get(&create.name))?;
+    if create.place.store.is_none() {
         let text = format!("the store of archive {:?} was not named", create.name);
         return Err(Message::usage(
             text,
@@ -342,6 +300,35 @@ fn fill_in_create(create: &mut CreateArgs, config: &Config) -> Result<(), Messag
         ));
     }
     Ok(())
+}
+
+impl ReachArgs {
+    /// Fills gaps from the configuration: the far end of `known`, the credentials of `owner`.
+    fn fill_in(&mut self, known: Option<&Archive>, owner: Option<&Archive>) -> Result<(), Message> {
+        self.far_end = far_end(&self.via, known.map(|known| &known.via))?;
+        self.store_credentials = credentials(self.credentials.take(), self.signed, owner);
+        Ok(())
+    }
+}
+
+impl StoreArgs {
+    /// Fills gaps from what the configuration says of the archive. Its credentials belong to the
+    /// store that it names, and to no other.
+    fn fill_in(&mut self, known: Option<&Archive>) -> Result<(), Message> {
+        let is_named = |known: &&Archive| {
+            self.store
+                .as_ref()
+                .is_none_or(|store| *store == known.store)
+        };
+        self.reach.fill_in(known, known.filter(is_named))?;
+        let checks = known.and_then(|known| known.verify_via.as_ref());
+        self.verify_far_end = far_end(&self.verify_via, checks)?;
+        self.store = self
+            .store
+            .take()
+            .or_else(|| known.map(|known| known.store.clone()));
+        Ok(())
+    }
 }
 
 /// The far end of the command line, or the configured one.
