@@ -13,7 +13,7 @@ use wyng_archive::crypto::DataKey;
 use wyng_control::{ExitStatus, Failure, KeepRules, PruneRules, SessionChoice, ToClient};
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
-use wyng_engine::state::Origins;
+use wyng_engine::state::{ArchiveFolder, Origins};
 use wyng_engine::{admin, restore, verify};
 use wyng_tests::engine::{back_up, create_request, open_request};
 use wyng_tests::memory_world::{Durable, Killed, MachineClock, MemoryWorld};
@@ -556,6 +556,13 @@ fn undelete(world: &mut MemoryWorld, (volume, time): &Name) -> Result<(), Failur
     space::undelete(world, &request).map(drop)
 }
 
+/// What the error about a store that was rolled back names.
+fn continue_from_the_older_state(world: &mut MemoryWorld) -> Result<(), Failure> {
+    ArchiveFolder::find(&mut world.files, "home")?.forget(&mut world.files, "home")?;
+    admin::open(world, &open_request())?;
+    admin::take_over(world, "home")
+}
+
 fn check(world: &mut MemoryWorld, deep: bool) -> Result<(), Failure> {
     let request = verify::VerifyRequest {
         archive: "home".into(),
@@ -608,6 +615,11 @@ impl Copy {
                 heard.push(format!("{settled:?}"));
                 let opened = self.honestly(|world| admin::open(world, &open_request()).map(drop));
                 heard.push(format!("open: {opened:?}"));
+                // The store lost commits that the writer sent.
+                if let Err(Failure::RolledBack { .. }) = opened {
+                    let forgotten = self.honestly(continue_from_the_older_state);
+                    heard.push(format!("forget, open and take over: {forgotten:?}"));
+                }
             }
             let deep = self.honestly(|world| check(world, true));
             heard.push(format!("round {round}: {settled:?}, {deep:?}"));
@@ -672,4 +684,37 @@ proptest! {
         }
         history.assert_recoverable("the end");
     }
+}
+
+#[test]
+fn a_stopped_writer_whose_newest_commit_was_lost_continues_from_the_older_state() {
+    let mut history = History::new();
+    let steps = [
+        (Do::BackUp, Store::Honest),
+        (Do::BackUp, Store::Honest),
+        (Do::BackUp, Store::Honest),
+        (Do::BackUp, Store::Honest),
+        (Do::Compact, Store::Drops(1)),
+        (Do::Verify, Store::Honest),
+        (Do::Compact, Store::Garbage),
+        (Do::BackUp, Store::Honest),
+    ];
+    for (what, store) in steps {
+        history.step(&Step {
+            what,
+            store,
+            clock: Clock::Passes(4 * HOUR),
+            kill: None,
+            by_other: false,
+            chance: 0,
+        });
+    }
+    let mut world = history.world(history.writer);
+    assert_eq!(back_up(&mut world), Err(Failure::Stopped));
+    let opened = admin::open(&mut world, &open_request()).map(drop);
+    assert!(
+        matches!(opened, Err(Failure::RolledBack { .. })),
+        "{opened:?}"
+    );
+    history.assert_recoverable("after all");
 }

@@ -249,8 +249,9 @@ macro_rules! archive_failures {
              {known_generation}: the store was rolled back"
         ),
         safe: NO_WRONG_BYTE,
-        next: "Ask whoever runs the store. If it was restored from a copy, sessions newer than \
-               the copy are lost there.",
+        next: "Ask whoever runs the store. If newer sessions are lost there, \
+               `wyng-ctl archive forget ARCHIVE`, then `archive open` and `archive take-over` \
+               continue from the older state.",
     }
 
     /// The history in the store does not descend from the known one.
