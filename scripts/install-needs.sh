@@ -3,7 +3,7 @@
 # Installs the packages that the tests require on Debian, and further packages by name. `make test`
 # with WYNG_TEST_INSTALL=1 runs it as root.
 set -eu
-packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps util-linux-extra rpm dpkg-dev binutils gzip openssl openssh-server openssh-client openssh-sftp-server rclone $*"
+packages="systemd e2fsprogs btrfs-progs xfsprogs exfatprogs exfat-fuse strace python3 python3-venv procps thin-provisioning-tools util-linux-extra rpm dpkg-dev binutils gzip openssl openssh-server openssh-client openssh-sftp-server rclone $*"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"

@@ -52,6 +52,8 @@ pub enum Component {
     Fincore,
     /// `ionice`, which shows a process's I/O priority.
     Ionice,
+    /// `thin_restore` and `thin_delta`, which write and compare the metadata of thin pools.
+    ThinTools,
     /// `s3s-fs`, a server of S3 over a folder.
     S3,
     /// `wsgidav`, a WebDAV server over a folder.
@@ -152,6 +154,9 @@ impl Component {
             Self::Disk => true, // only a probe can tell
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
+            Self::ThinTools => {
+                runs("thin_restore", &["--version"]) && runs("thin_delta", &["--version"])
+            }
             Self::Openssl => runs("openssl", &["version"]),
             Self::S3 => serves(Kind::S3, "--version"),
             Self::Wsgidav => serves(Kind::Wsgidav, "--version"),

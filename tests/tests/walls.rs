@@ -29,12 +29,17 @@ struct Wall {
     never: &'static [&'static [&'static str]],
 }
 
-const WALLS: [Wall; 12] = [
+const WALLS: [Wall; 13] = [
     Wall {
         name: "wyng-wire",
         ours: &[],
         never: &[],
     }, // and nothing else at all, which a separate test checks
+    Wall {
+        name: "wyng-thin",
+        ours: &[],
+        never: &[CIPHERS, SYSTEM, &["libc"]],
+    },
     Wall {
         name: "wyng-config",
         ours: &["wyng-control"],
