@@ -277,7 +277,13 @@ fn a_descriptor_that_the_system_refuses_fails_the_command_and_not_the_daemon() {
         .unwrap();
     for (form, first) in [
         (TargetForm::Replacing, target.as_fd()),
-        (TargetForm::InPlace { clones: true }, device.as_fd()),
+        (
+            TargetForm::InPlace {
+                clones: true,
+                discards_bytes: 0,
+            },
+            device.as_fd(),
+        ),
     ] {
         let (client, item) = asked_for_target(&socket);
         assert!(client.give(&here_target(item, form), &[first, device.as_fd()]));
@@ -842,7 +848,13 @@ fn every_message(item: u32) -> Vec<ToDaemon> {
                 why: NoSource::Errno(2),
             },
         },
-        here_target(item, TargetForm::InPlace { clones: false }),
+        here_target(
+            item,
+            TargetForm::InPlace {
+                clones: false,
+                discards_bytes: 0,
+            },
+        ),
         ToDaemon::Given {
             item,
             given: Given::NoTarget {

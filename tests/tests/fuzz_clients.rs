@@ -184,6 +184,7 @@ impl Chance {
             3 => TargetForm::Resumed,
             _ => TargetForm::InPlace {
                 clones: self.one_in(2),
+                discards_bytes: [0, 1, 65_536, u32::MAX][self.below(4)],
             },
         };
         let given = Given::Target {

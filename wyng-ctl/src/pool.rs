@@ -2,14 +2,13 @@
 //! Volumes of running qubes: writes to one in place are lost when the qube halts, and its file may
 //! not even exist.
 
-use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
 use rustix::io::Errno;
-use wyng_config::{dirty_image, mapped_snapshot};
+use wyng_config::dirty_image;
 use wyng_control::{NoSource, TargetFault};
+use wyng_origin::LogicalVolume;
 
 /// Why a source cannot be opened: a missing volume may belong to a running qube.
 pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
@@ -17,6 +16,9 @@ pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
     let is_away = is_missing && dirty_image(path).is_some_and(|dirty| dirty.exists());
     if is_away { NoSource::QubeRuns } else { why }
 }
+
+/// Prefix of the logical volumes that belong to qubes.
+const OF_QUBE: &[u8] = b"vm-";
 
 /// A target that is changed in place, as it was opened.
 pub(crate) struct InPlace {
@@ -26,12 +28,21 @@ pub(crate) struct InPlace {
 }
 
 impl InPlace {
-    /// Refuses the volume of a qube that runs.
-    pub(crate) fn new(path: &Path, target: &OwnedFd) -> Result<Self, TargetFault> {
+    /// Refuses the volume of a qube that runs, and every volume of a qube in a pool of LVM: Qubes
+    /// OS renames and snapshots those whenever a qube starts or halts. `logical` is what the target
+    /// is in LVM.
+    pub(crate) fn new(
+        path: &Path,
+        target: &OwnedFd,
+        logical: Option<&LogicalVolume>,
+    ) -> Result<Self, TargetFault> {
+        if logical.is_some_and(|logical| logical.name.starts_with(OF_QUBE)) {
+            return Err(TargetFault::OfQube);
+        }
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-        let file = rustix::io::fcntl_dupfd_cloexec(target, 0);
-        let file = file.map_err(|errno| TargetFault::Unavailable {
-            errno: errno.raw_os_error(),
+        let file = target.as_fd().try_clone_to_owned();
+        let file = file.map_err(|error| TargetFault::Unavailable {
+            errno: error.raw_os_error().unwrap_or(0),
         })?;
         let in_place = Self { path, file };
         if in_place.is_written_elsewhere() {
@@ -47,27 +58,9 @@ impl InPlace {
         (self.is_written_elsewhere() || !self.still_there()).then_some(&self.path)
     }
 
-    /// Whether a running qube writes to a snapshot that will replace it.
+    /// Whether a running qube writes to a file that will replace it.
     fn is_written_elsewhere(&self) -> bool {
-        let Ok(found) = rustix::fs::fstat(&self.file) else {
-            return false;
-        };
-        match FileType::from_raw_mode(found.st_mode) {
-            FileType::BlockDevice => {
-                let (major, minor) = (
-                    rustix::fs::major(found.st_rdev),
-                    rustix::fs::minor(found.st_rdev),
-                );
-                let mapped =
-                    std::fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/dm/name"));
-                let snapshot = mapped
-                    .ok()
-                    .and_then(|name| mapped_snapshot(name.trim_end().as_bytes()));
-                snapshot
-                    .is_some_and(|name| Path::new("/dev/mapper").join(OsStr::new(&name)).exists())
-            }
-            _ => dirty_image(&self.path).is_some_and(|dirty| dirty.exists()),
-        }
+        dirty_image(&self.path).is_some_and(|dirty| dirty.exists())
     }
 
     fn still_there(&self) -> bool {

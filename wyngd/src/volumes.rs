@@ -492,6 +492,7 @@ impl Volumes {
         let Prepared {
             kind,
             there,
+            discards_bytes,
             files,
             clone,
             undo,
@@ -508,6 +509,7 @@ impl Volumes {
                 item,
                 kind,
                 there,
+                discards_bytes,
                 remembered,
             },
             &files,

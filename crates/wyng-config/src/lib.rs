@@ -30,7 +30,7 @@ pub use hours::{Hours, NoHours};
 use mistake::Found;
 pub use mistake::Mistake;
 pub use monitor::Monitor;
-pub use pool::{dirty_image, folder_of_qubes, mapped_snapshot};
+pub use pool::{dirty_image, folder_of_qubes};
 pub use profile::Profile;
 pub use quantity::{parse_bytes, parse_secs};
 pub use qubes::{AdminDomain, FarEnds, Qubes};

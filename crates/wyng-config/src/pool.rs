@@ -11,10 +11,6 @@ const FOLDERS_OF_QUBES: [&str; 2] = ["appvms", "vm-templates"];
 /// the qube runs.
 const IMAGE: &[u8] = b".img";
 const DIRTY_IMAGE: &[u8] = b"-dirty.img";
-/// The infix of a qube's volume in the device mapper, `GROUP-vm--NAME--VOLUME`, and the suffix of
-/// its name while the qube runs.
-const MAPPED_QUBE: &[u8] = b"-vm--";
-const MAPPED_SNAPSHOT: &[u8] = b"--snap";
 
 /// The folder above the folder of the qube that has this volume in a pool of files. It stays when a
 /// qube is removed and created again.
@@ -36,16 +32,6 @@ pub fn dirty_image(volume: &Path) -> Option<PathBuf> {
         .filter(|stem| !stem.is_empty())?;
     let dirty = OsString::from_vec([stem, DIRTY_IMAGE].concat());
     (!stem.ends_with(b"-dirty")).then(|| volume.with_file_name(dirty))
-}
-
-/// The device-mapper name of the volume that a running qube writes to, from the name of its volume
-/// in an LVM pool. When the qube halts, it replaces that volume.
-pub fn mapped_snapshot(name: &[u8]) -> Option<OsString> {
-    let is_of_qube = name
-        .windows(MAPPED_QUBE.len())
-        .any(|part| part == MAPPED_QUBE)
-        && !name.ends_with(MAPPED_SNAPSHOT);
-    is_of_qube.then(|| OsString::from_vec([name, MAPPED_SNAPSHOT].concat()))
 }
 
 #[cfg(test)]
@@ -90,17 +76,6 @@ mod tests {
             "/",
         ] {
             assert_eq!(dirty(none), None, "{none}");
-        }
-        assert_eq!(
-            mapped_snapshot(b"qubes_dom0-vm--work--private").unwrap(),
-            "qubes_dom0-vm--work--private--snap"
-        );
-        for none in [
-            &b"qubes_dom0-vm--work--private--snap"[..],
-            b"qubes_dom0-root",
-            b"luks-1234",
-        ] {
-            assert_eq!(mapped_snapshot(none), None, "{}", none.escape_ascii());
         }
     }
 }

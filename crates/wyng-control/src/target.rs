@@ -26,6 +26,9 @@ pub enum TargetForm {
     InPlace {
         /// The new file travels too.
         clones: bool,
+        /// Length of the blocks that a thin volume gives back when they are discarded, bytes; 0 if
+        /// it is none.
+        discards_bytes: u32,
     },
 }
 
@@ -33,8 +36,8 @@ impl TargetForm {
     /// The number of descriptors that travel, besides that of the base snapshot.
     pub fn descriptors(self) -> usize {
         match self {
-            Self::Stream | Self::New | Self::Resumed | Self::InPlace { clones: false } => 1,
-            Self::Replacing | Self::InPlace { clones: true } => 2,
+            Self::Stream | Self::New | Self::Resumed | Self::InPlace { clones: false, .. } => 1,
+            Self::Replacing | Self::InPlace { clones: true, .. } => 2,
         }
     }
 }
@@ -110,6 +113,8 @@ pub enum TargetFault {
     NoOrigin,
     /// It belongs to a qube that runs.
     OfRunningQube,
+    /// It is a qube's volume in a pool of LVM.
+    OfQube,
     /// The user did not confirm that it is overwritten.
     NotConfirmed,
 }
@@ -145,6 +150,7 @@ impl TargetFault {
             Self::Loses { what } => Failure::TargetLoses { volume, path, what },
             Self::NoOrigin => Failure::NoOrigin { volume },
             Self::OfRunningQube => Failure::TargetOfRunningQube { volume, path },
+            Self::OfQube => Failure::TargetOfQube { volume, path },
             Self::NotConfirmed => Failure::NotConfirmed { volume, path },
         }
     }

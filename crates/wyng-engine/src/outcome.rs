@@ -59,6 +59,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
         Failure::TargetExists { .. }
             | Failure::TargetUnavailable { .. }
             | Failure::TargetOfRunningQube { .. }
+            | Failure::TargetOfQube { .. }
             | Failure::TargetKind { .. }
             | Failure::TargetIsDevice { .. }
             | Failure::TargetTooSmall { .. }

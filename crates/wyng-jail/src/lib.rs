@@ -8,6 +8,7 @@
 //! than requested.
 
 mod descriptors;
+mod discard;
 mod extents;
 mod landlock;
 mod memfile;
@@ -18,6 +19,7 @@ mod usage;
 mod users;
 
 pub use descriptors::{PACKET_FDS_MAX, inherited, packet_pair, receive_packet, send_packet};
+pub use discard::discard;
 pub use extents::{BtrfsExtent, BtrfsExtentKind, FileExtent, btrfs_extents, file_extents};
 pub use landlock::{PathAccess, landlock_is_there, restrict_paths, restrict_to_ports};
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};

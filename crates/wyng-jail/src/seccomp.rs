@@ -14,6 +14,7 @@ use seccompiler::{
 };
 
 use crate::Enforced;
+use crate::discard::BLKDISCARD;
 use crate::extents::{BTRFS_IOC_TREE_SEARCH_V2, FICLONE, FS_IOC_FIEMAP};
 
 /// A process to which a list belongs.
@@ -93,6 +94,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         Profile::Volumes | Profile::VolumesByName | Profile::VolumesInDom0 => {
             &[FICLONE, FS_IOC_FIEMAP, BTRFS_IOC_TREE_SEARCH_V2]
         }
+        Profile::Keyholder => &[BLKDISCARD],
         _ => &[],
     };
     let mut rules = rules(&[&[RUNTIME], allowed].concat().concat(), ioctls)?;

@@ -23,7 +23,8 @@ const IDENTITIES: [&str; 5] = ["wwid", "device/wwid", "serial", "device/serial",
 /// each snapshot.
 const NOT_OF_THE_DISK: [&str; 3] = ["dm-", "lvm-pv-", "md-"];
 
-fn folder_of(root: &Path, device: Dev) -> PathBuf {
+/// The folder in which the kernel describes a device.
+pub(crate) fn folder_of(root: &Path, device: Dev) -> PathBuf {
     root.join(format!("sys/dev/block/{}:{}", major(device), minor(device)))
 }
 
@@ -161,7 +162,7 @@ pub(crate) fn parse_number(text: &[u8]) -> Option<Dev> {
 }
 
 /// The only line of a file, without its line end; `None` if the file is missing or empty.
-fn line(file: &Path) -> Option<Vec<u8>> {
+pub(crate) fn line(file: &Path) -> Option<Vec<u8>> {
     let mut bytes = std::fs::read(file).ok()?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();

@@ -12,6 +12,7 @@
 )]
 
 mod device;
+mod logical;
 mod mounts;
 
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use rustix::io::Errno;
 use wyng_control::{FileKind, FoundSource, NoSource, Origin};
 
 pub use device::SYSFS;
+pub use logical::LogicalVolume;
 
 /// This machine's information about its devices.
 #[derive(Debug)]
@@ -81,6 +83,12 @@ impl Machine {
             mounted_at: self.mounted_at(source),
             snapshots: None,
         }
+    }
+
+    /// The logical volume of LVM that an opened device is.
+    pub fn logical_volume(&self, source: BorrowedFd<'_>) -> Option<LogicalVolume> {
+        let found = rustix::fs::fstat(source).ok().filter(is_device)?;
+        logical::logical_volume(&self.root, found.st_rdev)
     }
 
     /// The mount points of file systems of these types.

@@ -17,7 +17,7 @@ use rustix::io::Errno;
 use wyng_control::{
     BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, path_text,
 };
-use wyng_origin::Machine;
+use wyng_origin::{LogicalVolume, Machine};
 use wyng_snapshot::Folder;
 
 use crate::pool::InPlace;
@@ -205,7 +205,7 @@ impl Targets {
         };
         if self.are_in_place() {
             let target = look::in_place(path, size_bytes)?;
-            InPlace::new(path, &target)?;
+            InPlace::new(path, &target, logical_volume(&target).as_ref())?;
             // Two volumes may have been backed up from one path at different times.
             if !self.looked.insert(look::identity(&target)?) {
                 return Err(TargetFault::InUse {
@@ -255,11 +255,14 @@ impl Targets {
         };
         if self.are_in_place() {
             let target = look::in_place(path, size_bytes)?;
-            self.in_place.push(InPlace::new(path, &target)?);
+            let logical = logical_volume(&target);
+            self.in_place
+                .push(InPlace::new(path, &target, logical.as_ref())?);
             let remembered = spot.remembered(path, &target);
+            let discards_bytes = logical.map_or(0, |logical| logical.discards_bytes);
             return Ok(Made {
                 remembered,
-                ..self.made_in_place(item, target, base_of)
+                ..self.made_in_place(item, target, discards_bytes, base_of)
             });
         }
         if let Destination::Scratch(folder) = &self.destination {
@@ -317,7 +320,13 @@ impl Targets {
         })
     }
 
-    fn made_in_place(&mut self, item: u32, target: OwnedFd, base_of: &BaseOf) -> Made {
+    fn made_in_place(
+        &mut self,
+        item: u32,
+        target: OwnedFd,
+        discards_bytes: u32,
+        base_of: &BaseOf,
+    ) -> Made {
         let folder = Folder::of(target.as_fd());
         let fresh = folder
             .as_ref()
@@ -326,6 +335,7 @@ impl Targets {
         let base = self.base(item, folder.filter(|_| fresh.is_some()), base_of);
         let form = TargetForm::InPlace {
             clones: fresh.is_some(),
+            discards_bytes,
         };
         Made {
             form,
@@ -412,6 +422,11 @@ impl Drop for Target {
             let _ = rustix::fs::unlinkat(&self.folder, hidden, AtFlags::empty());
         }
     }
+}
+
+/// The logical volume that a target is.
+fn logical_volume(target: &OwnedFd) -> Option<LogicalVolume> {
+    Machine::unopened().logical_volume(target.as_fd())
 }
 
 /// Replaces a file by one with a hidden name.

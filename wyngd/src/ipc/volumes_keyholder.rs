@@ -135,6 +135,9 @@ pub enum VolumesToKeyholder {
         kind: TargetKind,
         /// What already lies there.
         there: Option<There>,
+        /// Length of the blocks that a thin volume gives back when they are discarded, bytes; 0 if
+        /// it is none.
+        discards_bytes: u32,
         /// Where it lies, unless the person named this place for this very command.
         remembered: Option<Remembered>,
     },

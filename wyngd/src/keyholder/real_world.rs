@@ -11,6 +11,7 @@ mod clock;
 mod control;
 mod far_ends;
 mod files;
+mod holes;
 mod keys;
 mod prompts;
 mod random;

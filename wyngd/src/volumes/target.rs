@@ -16,6 +16,8 @@ use super::snapshot::Snapshot;
 pub(super) struct Prepared {
     pub(super) kind: TargetKind,
     pub(super) there: Option<There>,
+    /// Length of the blocks that it gives back when they are discarded, bytes; 0 if none.
+    pub(super) discards_bytes: u32,
     /// The target first, then what [`There::beside`] names.
     pub(super) files: Vec<OwnedFd>,
     /// Its clone, which shows what changed in it since the base.
@@ -30,6 +32,7 @@ impl Prepared {
         Self {
             kind,
             there,
+            discards_bytes: 0,
             files: vec![target],
             clone: None,
             undo: None,
@@ -51,7 +54,10 @@ pub(super) fn prepare(
         TargetForm::New => new(target),
         TargetForm::Resumed => resumed(target),
         TargetForm::Replacing => replacing(target, given.next().ok_or(Errno::INVAL)?, base),
-        TargetForm::InPlace { .. } => in_place(target, given.next(), base),
+        TargetForm::InPlace { discards_bytes, .. } => Ok(Prepared {
+            discards_bytes,
+            ..in_place(target, given.next(), base)?
+        }),
     }
 }
 
@@ -119,6 +125,7 @@ fn in_place(
             base: clone.base(),
             ..there
         }),
+        discards_bytes: 0,
         undo: Some((dup(&target)?, dup(clone.file())?)),
         files: vec![target, dup(clone.file())?],
         clone: Some(clone),

@@ -33,6 +33,17 @@ macro_rules! target_failures {
                restore), and run the same command again; or restore to a file with --to.",
     }
 
+    /// The target would be changed in place, and is a qube's volume in a pool of LVM.
+    TargetOfQube { volume: String, path: String } = {
+        code: "target-of-qube", exit: Failed,
+        what: (
+            "{path} is the volume of a qube: Qubes OS renames it and replaces it by snapshots, \
+             and what is written of {volume:?} there may be lost"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Restore to a file with --to FILE, then run `qvm-volume import QUBE:VOLUME FILE`.",
+    }
+
     /// The target is of a kind that cannot hold a volume.
     TargetKind { volume: String, path: String, kind: Unfit } = {
         code: "target-kind", exit: Usage,

@@ -3,13 +3,14 @@
 //! it; a stream is written onwards. Which bytes go where is the engine's.
 
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use wyng_control::TargetKind;
 
 use super::control::SharedControl;
+use super::holes::Holes;
 use super::stream::Stream;
 use crate::keyholder::page_cache::{Behind, find_data, read_medium};
 
@@ -17,6 +18,8 @@ use crate::keyholder::page_cache::{Behind, find_data, read_medium};
 const ZEROS_BYTES: usize = 64 * 1024;
 /// Maximum number of bytes that a device clears in one call.
 const CLEAR_MAX_BYTES: u64 = 64 << 20;
+/// Bytes that are looked at behind a discard.
+const PROBE_BYTES: usize = 4096;
 
 /// One target, open.
 pub(super) struct Target {
@@ -27,6 +30,8 @@ pub(super) struct Target {
     /// How it is written; `None` unless it is a stream.
     stream: Option<Stream>,
     behind: Behind,
+    /// Its holes, if it is a thin volume.
+    holes: Option<Holes>,
     /// The range of data that was found last, bytes.
     data: Range<u64>,
 }
@@ -45,8 +50,15 @@ impl Target {
             in_place,
             stream,
             behind: Behind::default(),
+            holes: None,
             data: 0..0,
         }
+    }
+
+    /// The target, as a thin volume whose pool has blocks of this length, bytes; 0 if it is none.
+    pub(super) fn with_blocks_of(mut self, block_bytes: u32) -> Self {
+        self.holes = Holes::new(block_bytes).filter(|_| self.kind == TargetKind::Device);
+        self
     }
 
     /// Whether the target is changed where it is, and has its name.
@@ -69,7 +81,10 @@ impl Target {
     ) -> Result<(), Errno> {
         match &mut self.stream {
             Some(stream) => stream.write(control, &self.file, offset, bytes),
-            None => self.write_through_cache(offset, bytes),
+            None => {
+                self.make_hole_at(&(offset..offset.saturating_add(bytes.len() as u64)))?;
+                self.write_through_cache(offset, bytes)
+            }
         }
     }
 
@@ -85,11 +100,68 @@ impl Target {
         Ok(())
     }
 
-    /// Makes a hole, where the file system has holes; zeros elsewhere. A device is not asked to
-    /// discard, which promises no zeros.
+    /// Makes a hole, where the file system or the thin pool has holes; zeros elsewhere. Another
+    /// device is not asked to discard, which promises no zeros. The hole of a thin volume may be
+    /// made later, but before anything reads or writes there.
     pub(super) fn punch(&mut self, offset: u64, length: u64) -> Result<(), Errno> {
-        let end = offset.saturating_add(length);
-        let mut next = offset;
+        let hole = offset..offset.saturating_add(length);
+        match &mut self.holes {
+            Some(holes) => match holes.add(hole) {
+                Some(before) => self.make_thin_hole(&before),
+                None => Ok(()),
+            },
+            None => self.make_hole(&hole),
+        }
+    }
+
+    /// Makes the hole of a thin volume that is still open, if it has bytes of this range.
+    fn make_hole_at(&mut self, range: &Range<u64>) -> Result<(), Errno> {
+        match self.holes.as_mut().and_then(|holes| holes.take_at(range)) {
+            Some(hole) => self.make_thin_hole(&hole),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the whole blocks of a hole back to the pool, and writes zeros before and behind them.
+    /// Where blocks that were given back do not read as zeros, as in a volume with an external
+    /// origin, all is written, now and from now on.
+    fn make_thin_hole(&mut self, hole: &Range<u64>) -> Result<(), Errno> {
+        let Some(parts) = self.holes.as_ref().map(|holes| holes.parts(hole)) else {
+            return self.make_hole(hole);
+        };
+        if !self.discard(&parts.blocks)? {
+            self.holes = None;
+            return self.make_hole(hole);
+        }
+        for zeros in [parts.before, parts.behind] {
+            self.write_zeros(zeros.start, zeros.end.saturating_sub(zeros.start))?;
+        }
+        Ok(())
+    }
+
+    /// Discards a range; `false` if its first block does not read as zeros afterwards.
+    fn discard(&self, blocks: &Range<u64>) -> Result<bool, Errno> {
+        if blocks.is_empty() {
+            return Ok(true);
+        }
+        let length = blocks.end.saturating_sub(blocks.start);
+        match wyng_jail::discard(self.file.as_fd(), blocks.start, length) {
+            Ok(()) => {}
+            Err(error) => {
+                return match Errno::from_io_error(&error).unwrap_or(Errno::IO) {
+                    Errno::OPNOTSUPP | Errno::INVAL => Ok(false),
+                    errno => Err(errno),
+                };
+            }
+        }
+        let mut found = [0; PROBE_BYTES];
+        let read = rustix::io::pread(&self.file, &mut found, blocks.start)?;
+        Ok(found.iter().take(read).all(|byte| *byte == 0))
+    }
+
+    /// Makes a hole with the file system's help, or writes zeros.
+    fn make_hole(&mut self, hole: &Range<u64>) -> Result<(), Errno> {
+        let (mut next, end) = (hole.start, hole.end);
         while next < end {
             let piece = end.saturating_sub(next).min(CLEAR_MAX_BYTES);
             match rustix::fs::fallocate(
@@ -133,7 +205,8 @@ impl Target {
         Ok(Some((self.data.start.max(offset), self.data.end)))
     }
 
-    pub(super) fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+    pub(super) fn read(&mut self, offset: u64, bytes: &mut [u8]) -> Result<usize, Errno> {
+        self.make_hole_at(&(offset..offset.saturating_add(bytes.len() as u64)))?;
         read_medium(&self.file, offset, bytes)
     }
 
@@ -163,6 +236,9 @@ impl Target {
 
     /// Makes the target durable, and leaves nothing of it in the page cache.
     pub(super) fn sync(&mut self) -> Result<(), Errno> {
+        if let Some(hole) = self.holes.as_mut().and_then(Holes::take) {
+            self.make_thin_hole(&hole)?;
+        }
         rustix::fs::fsync(&self.file)?;
         self.behind.drop_all(&self.file);
         self.data = 0..0;

@@ -269,13 +269,14 @@ impl Volumes for OpenVolumes {
             origin: wish.origin.clone(),
         };
         let received = self.ask(&message)?;
-        let (kind, there, remembered) = match &received.message {
+        let (kind, there, discards_bytes, remembered) = match &received.message {
             VolumesToKeyholder::Target {
                 item: found,
                 kind,
                 there,
+                discards_bytes,
                 remembered,
-            } if *found == item => (*kind, *there, remembered.clone()),
+            } if *found == item => (*kind, *there, *discards_bytes, remembered.clone()),
             VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
                 return Err(fault.clone().of_volume(wish.volume, path, wish.size_bytes));
             }
@@ -299,7 +300,7 @@ impl Volumes for OpenVolumes {
             .then(|| Stream::to(&file, self.client_patience))
             .transpose()
             .map_err(unusable)?;
-        let mut target = Target::new(file, kind, in_place, stream);
+        let mut target = Target::new(file, kind, in_place, stream).with_blocks_of(discards_bytes);
         if beside == Some(Beside::Old) {
             // A clone that failed half way may have left something.
             target.empty().map_err(unusable)?;
