@@ -249,9 +249,10 @@ macro_rules! archive_failures {
              {known_generation}: the store was rolled back"
         ),
         safe: NO_WRONG_BYTE,
-        next: "Ask whoever runs the store. If newer sessions are lost there, \
-               `wyng-ctl archive forget ARCHIVE`, then `archive open` and `archive take-over` \
-               continue from the older state.",
+        next: "Ask whoever runs the store. If it lost its newest blobs, continue from what this \
+               machine has with `wyng-ctl archive open ARCHIVE --before GENERATION`, where \
+               GENERATION is one more than this machine has seen. To continue from the older \
+               state instead, run `archive forget`, `archive open` and `archive take-over`.",
     }
 
     /// The history in the store does not descend from the known one.

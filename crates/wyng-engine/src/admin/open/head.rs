@@ -50,12 +50,15 @@ pub(super) fn choose_head(
     if newest == 0 {
         return Err(whose(store, client, credential, known)?);
     }
-    if newest < known {
+    if newest < known && below.is_none_or(|below| below <= known) {
         return Err(Failure::RolledBack {
             known_generation: known,
             shown_generation: newest,
         });
     }
+    // A person who asks for what is older than a generation above the known one has this machine's
+    // own head, even if the store lost it.
+    let newest = newest.max(known);
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let is_pending = |generation: u64| {
         ledger
