@@ -140,17 +140,17 @@ def roles():
     """The processes and every wire between them, numbered as in ARCHITECTURE.md."""
     picture = Picture(
         1000,
-        490,
+        585,
         "The roles of wyngd and their wires",
-        "Six roles and a supervisor form the daemon. Control talks to wyng-ctl, spawner, volumes,"
-        " keyholder and reader; volumes to the keyholder; the keyholder to transport; the spawner"
+        "Seven roles and a supervisor form the daemon. Control talks to wyng-ctl, spawner, volumes,"
+        " keyholder and reader; volumes to the keyholder and to pool; the keyholder to transport; the spawner"
         " hands transport the pipes of the helper in the network VM, which reaches the store.",
     )
-    picture.zone("trusted", 15, 15, 735, 460, "Admin domain", "dom0: no network")
-    picture.zone("hostile", 790, 15, 195, 460, "Far end", "network VM: hostile")
+    picture.zone("trusted", 15, 15, 735, 555, "Admin domain", "dom0: no network")
+    picture.zone("hostile", 790, 15, 195, 555, "Far end", "network VM: hostile")
 
-    picture.rect("group", 180, 70, 555, 300, 12)
-    picture.text(458, 92, "wyngd: the supervisor starts six roles, then hears no message", "small")
+    picture.rect("group", 180, 70, 555, 385, 12)
+    picture.text(458, 92, "wyngd: the supervisor starts the roles, then hears no message", "small")
 
     picture.box(30, 115, 110, 60, "wyng-ctl", ["one command"])
     picture.box(350, 115, 150, 60, "control", ["queue, clients"])
@@ -159,10 +159,11 @@ def roles():
     picture.box(325, 275, 110, 70, "volumes", ["snapshots,", "changed ranges"])
     picture.box(470, 275, 100, 70, "keyholder", ["keys, format"], "keys")
     picture.box(610, 275, 110, 70, "transport", ["parses what", "comes back"])
-    picture.box(325, 395, 110, 46, "disks")
-    picture.box(455, 395, 130, 46, "state directory")
+    picture.box(225, 375, 80, 60, "pool", ["lvm"])
+    picture.box(325, 485, 110, 46, "disks")
+    picture.box(455, 485, 130, 46, "state directory")
     picture.box(804, 275, 168, 70, "wyng-transport-vm", ["the helper"])
-    picture.box(804, 395, 168, 60, "store", ["ciphertext in blobs"])
+    picture.box(804, 485, 168, 60, "store", ["ciphertext in blobs"])
 
     wires = [
         (1, [(141, 145), (349, 145)], (245, 145)),
@@ -174,6 +175,7 @@ def roles():
         (7, [(660, 176), (660, 274)], (660, 225)),
         (8, [(571, 310), (609, 310)], (590, 330)),
         (9, [(721, 310), (803, 310)], (768, 310)),
+        (10, [(345, 346), (345, 405), (306, 405)], (345, 380)),
     ]
     for digit, points, place in wires:
         one_way = " oneway" if digit == 7 else ""
@@ -181,10 +183,11 @@ def roles():
         picture.number(*place, digit)
     picture.wire([(721, 145), (888, 145), (888, 274)], "wire oneway starts")
     picture.text(820, 137, "starts", "small")
-    picture.wire([(380, 394), (380, 346)])
-    picture.wire([(520, 346), (520, 394)])
-    picture.wire([(520, 442), (520, 460), (245, 460), (245, 346)], "wire oneway")
-    picture.wire([(888, 346), (888, 394)])
+    picture.wire([(395, 484), (395, 346)])
+    picture.wire([(265, 436), (265, 508), (324, 508)])
+    picture.wire([(520, 346), (520, 484)])
+    picture.wire([(520, 532), (520, 550), (208, 550), (208, 346)], "wire oneway")
+    picture.wire([(888, 346), (888, 484)])
     return picture
 
 

@@ -37,6 +37,10 @@ const DOM0: [(&str, u32); 35] = [
     ("usr/lib/systemd/user/wyng-notify.service", 0o644),
     ("usr/lib/sysusers.d/wyng.conf", 0o644),
     ("usr/lib/tmpfiles.d/wyng.conf", 0o644),
+    (
+        "usr/lib/udev/rules.d/12-wyng-ignore-lvm-devices.rules",
+        0o644,
+    ),
     ("usr/libexec/wyng/wyng-transport-vm", 0o755),
     ("usr/libexec/wyng/wyngd", 0o755),
     ("usr/share/bash-completion/completions/wyng-ctl", 0o644),

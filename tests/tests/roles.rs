@@ -241,7 +241,9 @@ fn every_role_is_a_process_with_its_name_its_descriptors_and_its_jail() {
                 state,
                 "{role:?} has the state directory"
             ),
-            Role::Spawner | Role::Volumes | Role::Transport => assert_eq!(extra, None),
+            Role::Spawner | Role::Volumes | Role::Pool | Role::Transport => {
+                assert_eq!(extra, None)
+            }
         }
         held.retain(|place, _| *place > 2);
         for (kind, most) in may_hold(role) {
@@ -277,7 +279,7 @@ enum Held {
 /// kind.
 fn may_hold(role: Role) -> Vec<(Held, usize)> {
     match role {
-        Role::Control | Role::Volumes | Role::Reader => Vec::new(),
+        Role::Control | Role::Volumes | Role::Pool | Role::Reader => Vec::new(),
         // The far end, and its standard error.
         Role::Spawner => vec![(Held::Process, 1), (Held::Pipe, 1)],
         // The far end's input and output, and blobs on their way.

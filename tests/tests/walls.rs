@@ -400,11 +400,12 @@ fn role_of(name: &str) -> Option<&'static str> {
         .find(|role| inside == format!("{role}.rs") || inside.starts_with(&format!("{role}/")))
 }
 
-const ROLES: [&str; 6] = [
+const ROLES: [&str; 7] = [
     "supervisor",
     "spawner",
     "control",
     "volumes",
+    "pool",
     "keyholder",
     "transport",
 ];

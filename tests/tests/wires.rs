@@ -17,8 +17,8 @@ use wyng_tests::programs::program;
 use wyng_tests::service::until;
 use wyngd::ipc::{
     ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, FarEndFault,
-    KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, ReaderToControl, Service,
-    SpawnerToControl, SpawnerToTransport, TransportToKeyholder, VolumesToControl,
+    KeyholderToControl, KeyholderToTransport, KeyholderToVolumes, PoolToVolumes, ReaderToControl,
+    Service, SpawnerToControl, SpawnerToTransport, TransportToKeyholder, VolumesToControl,
 };
 use wyngd::roles::{ROLES, Role};
 
@@ -74,7 +74,13 @@ impl Lone {
         match self.role {
             Role::Control => {
                 self.say("spawner", &SpawnerToControl::Ready(Vec::new()));
-                self.say("volumes", &VolumesToControl::Ready(Vec::new()));
+                self.say(
+                    "volumes",
+                    &VolumesToControl::Ready {
+                        volumes: Vec::new(),
+                        pool: Vec::new(),
+                    },
+                );
                 self.say(
                     "keyholder",
                     &KeyholderToControl::Ready {
@@ -111,7 +117,14 @@ impl Lone {
                 ));
             }
             Role::Spawner => assert!(matches!(self.hear("control"), SpawnerToControl::Ready(_))),
-            Role::Volumes => assert!(matches!(self.hear("control"), VolumesToControl::Ready(_))),
+            Role::Volumes => {
+                self.say("pool", &PoolToVolumes::Ready(Vec::new()));
+                assert!(matches!(
+                    self.hear("control"),
+                    VolumesToControl::Ready { .. }
+                ));
+            }
+            Role::Pool => assert!(matches!(self.hear("volumes"), PoolToVolumes::Ready(_))),
             Role::Reader => assert!(matches!(
                 self.hear("control"),
                 ReaderToControl::Ready { .. }
@@ -174,6 +187,7 @@ fn heard_when_idle(role: Role) -> &'static [&'static str] {
         Role::Control => &["spawner", "volumes", "keyholder", "reader"],
         Role::Volumes => &["control", "keyholder"],
         Role::Transport => &["keyholder", "spawner"],
+        Role::Pool => &["volumes"],
     }
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon of the admin domain: a supervisor and six roles, each a process of its own, joined by
+//! The daemon of the admin domain: a supervisor and seven roles, each a process of its own, joined by
 //! typed wires.
 //!
 //! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from
@@ -18,6 +18,7 @@ use wyng_config::Config;
 pub mod control;
 pub mod ipc;
 pub mod keyholder;
+pub mod pool;
 pub mod roles;
 pub mod spawner;
 pub mod supervisor;
@@ -150,6 +151,7 @@ fn run_role(role: Role, arguments: Arguments) -> Result<(), ipc::Fatal> {
             control::run(daemon, purpose, &config, arguments.journal.as_deref())
         }
         Role::Volumes => volumes::run(daemon, config, arguments.owner),
+        Role::Pool => pool::run(daemon),
         Role::Keyholder => keyholder::door::run(daemon),
         Role::Reader => keyholder::reader::run(daemon),
         Role::Transport => transport::run(daemon, &config),

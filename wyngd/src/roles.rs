@@ -9,6 +9,9 @@
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
 //!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote
 //!   bytes.
+//! - **pool** holds snapshots of thin volumes, and a pool's metadata while it looks for changes. It
+//!   alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
+//!   bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
 //! - **reader** holds credentials while it looks; the state directory, for reading. Never
@@ -28,6 +31,8 @@ pub enum Role {
     Control,
     /// Opens, inspects and clones sources and targets.
     Volumes,
+    /// Snapshots volumes of LVM thin pools.
+    Pool,
     /// Holds keys.
     Keyholder,
     /// Answers commands that only look, beside the command that runs.
@@ -72,17 +77,18 @@ impl Use {
 }
 
 /// All roles, in the order in which they are started.
-pub const ROLES: [Role; 6] = [
+pub const ROLES: [Role; 7] = [
     Role::Spawner,
     Role::Control,
     Role::Volumes,
+    Role::Pool,
     Role::Keyholder,
     Role::Reader,
     Role::Transport,
 ];
 
 /// Every wire. There is no other way from one role to another.
-pub const WIRES: [(Role, Role); 7] = [
+pub const WIRES: [(Role, Role); 8] = [
     (Role::Control, Role::Spawner),     // start and end the far end
     (Role::Control, Role::Volumes),     // what the caller opened; qubes
     (Role::Control, Role::Keyholder),   // commands, results, passphrase pipes
@@ -90,6 +96,7 @@ pub const WIRES: [(Role, Role); 7] = [
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
+    (Role::Volumes, Role::Pool),        // snapshots of thin volumes
 ];
 
 /// The group whose members may connect to the service.
@@ -97,6 +104,9 @@ pub const CLIENTS_GROUP: &str = "wyng";
 /// Environment variable with systemd's folder of unsealed credentials. Only keyholder and reader
 /// get it.
 pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
+/// Environment variable with the time for which another program's metadata snapshot of a thin pool
+/// is waited for, seconds. Only pool gets it.
+pub const POOL_WAIT_VARIABLE: &str = "WYNG_POOL_WAIT_SECS";
 /// The capabilities that the supervisor keeps: it kills roles of other users.
 pub const SUPERVISOR_CAPABILITIES: CapabilitySet = CapabilitySet::KILL;
 
@@ -110,6 +120,7 @@ impl Role {
             Self::Spawner => "spawner",
             Self::Control => "control",
             Self::Volumes => "volumes",
+            Self::Pool => "pool",
             Self::Keyholder => "keyholder",
             Self::Reader => "reader",
             Self::Transport => "transport",
@@ -119,6 +130,12 @@ impl Role {
     /// The role with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         ROLES.into_iter().find(|role| role.name() == name)
+    }
+
+    /// Whether a daemon has this role. Only root may use LVM, and a command that changes nothing
+    /// makes no snapshot. Without the role, thin volumes are read whole.
+    pub fn is_needed(self, is_root: bool, purpose: Use) -> bool {
+        self != Self::Pool || (is_root && purpose == Use::Works)
     }
 
     /// The roles that it has a wire to, in the order of their descriptors.
@@ -156,7 +173,7 @@ impl Role {
             Self::Control => Some("wyng-control"),
             Self::Keyholder | Self::Reader => Some("wyng-keys"),
             Self::Transport => Some("wyng-net"),
-            Self::Spawner | Self::Volumes => None,
+            Self::Spawner | Self::Volumes | Self::Pool => None,
         }
     }
 
@@ -171,6 +188,13 @@ impl Role {
             // Volumes belong to many users, and btrfs lists compressed extents only for a process
             // with `CAP_SYS_ADMIN`. The filter leaves no other use of that capability.
             (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
+            // lvm and dmsetup inherit the capabilities: ioctls of device-mapper, and devices that
+            // belong to a group. While volumes are suspended, lvm must neither be swapped out, maybe
+            // to one of them, nor wait for the processor.
+            (Self::Pool, _) => CapabilitySet::SYS_ADMIN
+                .union(CapabilitySet::DAC_OVERRIDE)
+                .union(CapabilitySet::IPC_LOCK)
+                .union(CapabilitySet::SYS_NICE),
             // Far ends inherit the capabilities.
             (Self::Spawner, _) => ANY_FOLDER,
             // The limit on locked memory does not apply.
@@ -189,6 +213,7 @@ impl Role {
             Self::Spawner => Profile::Spawner,
             Self::Control => Profile::Control,
             Self::Volumes => Profile::Volumes,
+            Self::Pool => Profile::Pool,
             Self::Keyholder => Profile::Keyholder,
             Self::Reader => Profile::Reader,
             Self::Transport => Profile::Transport,
@@ -213,6 +238,14 @@ mod tests {
     #[test]
     fn no_wire_joins_the_keyholder_with_the_spawner() {
         assert_eq!(Role::Keyholder.wire_to(Role::Spawner), None);
+    }
+
+    #[test]
+    fn the_pool_role_has_a_wire_to_volumes_alone_and_only_where_root_works() {
+        assert_eq!(Role::Pool.peers().collect::<Vec<_>>(), [Role::Volumes]);
+        assert!(Role::Pool.is_needed(true, Use::Works));
+        assert!(!Role::Pool.is_needed(false, Use::Works));
+        assert!(!Role::Pool.is_needed(true, Use::Looks));
     }
 
     #[test]

@@ -26,7 +26,8 @@ use wyng_jail::{
 
 use crate::ipc::Fatal;
 use crate::roles::{
-    CLIENTS_GROUP, CREDENTIALS_VARIABLE, Daemon, ROLES, Role, SUPERVISOR_CAPABILITIES, Use, WIRES,
+    CLIENTS_GROUP, CREDENTIALS_VARIABLE, Daemon, POOL_WAIT_VARIABLE, ROLES, Role,
+    SUPERVISOR_CAPABILITIES, Use, WIRES,
 };
 
 /// Descriptor number of the first socket from systemd.
@@ -122,7 +123,8 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     let (mut client, mut state, mut state_to_read) =
         (Some(client), Some(state.try_clone()?), Some(state));
     let mut children = Vec::new();
-    for role in ROLES {
+    let needed = |role: &Role| role.is_needed(is_root(), options.purpose);
+    for role in ROLES.into_iter().filter(needed) {
         let mut descriptors: Vec<(OwnedFd, RawFd)> = Vec::new();
         for (_, place, end) in wires.extract_if(.., |(holder, ..)| *holder == role) {
             descriptors.push((end, place.ok_or(Fatal::Gone(role.name()))?));
@@ -131,11 +133,13 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
             Role::Control => client.take(),
             Role::Keyholder => state.take(),
             Role::Reader => state_to_read.take(),
-            Role::Spawner | Role::Volumes | Role::Transport => None,
+            Role::Spawner | Role::Volumes | Role::Pool | Role::Transport => None,
         };
         descriptors.extend(extra.zip(role.extra()));
-        children.push(start(command(role, options, &owner), descriptors)?);
+        children.push((role, start(command(role, options, &owner), descriptors)?));
     }
+    // A role that is not started is gone for its peer.
+    drop(wires);
     let enforced = no_new_privileges();
     for taken in [
         enforced,
@@ -168,6 +172,9 @@ fn command(role: Role, options: &Options, owner: &str) -> Command {
     }
     if matches!(role, Role::Keyholder | Role::Reader) {
         command.envs(std::env::vars_os().filter(|(name, _)| name == CREDENTIALS_VARIABLE));
+    }
+    if role == Role::Pool {
+        command.envs(std::env::vars_os().filter(|(name, _)| name == POOL_WAIT_VARIABLE));
     }
     if let (Role::Control, Some(journal)) = (role, &options.journal) {
         command.arg("--journal").arg(journal);
@@ -356,10 +363,10 @@ fn hear_stop() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&stop, SfdFlags::SFD_CLOEXEC)?)
 }
 
-fn wait_for_any(children: &[Started], stop: &SignalFd) -> Result<(), Fatal> {
+fn wait_for_any(children: &[(Role, Started)], stop: &SignalFd) -> Result<(), Fatal> {
     let mut polled: Vec<PollFd<'_>> = children
         .iter()
-        .map(|started| PollFd::new(&started.ended, PollFlags::IN))
+        .map(|(_, started)| PollFd::new(&started.ended, PollFlags::IN))
         .collect();
     polled.push(PollFd::new(stop, PollFlags::IN));
     rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, None))?;
@@ -368,18 +375,21 @@ fn wait_for_any(children: &[Started], stop: &SignalFd) -> Result<(), Fatal> {
 
 /// Kills the roles that still run. Spawner and volumes see that control is gone, and first end far
 /// ends and disposables. Volumes of a private daemon is left alone after its time: no other process
-/// would kill the disposables that are left.
-fn end_all(children: Vec<Started>, daemon: Daemon) -> Result<(), Fatal> {
+/// would kill the disposables that are left. The pool role is never killed, and lvm with it: it ends
+/// by itself when volumes is gone, however long that takes.
+fn end_all(children: Vec<(Role, Started)>, daemon: Daemon) -> Result<(), Fatal> {
     let mut failed = None;
     let grace_ms = |role| match role {
         Role::Spawner => Some(SPAWNER_GRACE_MS),
         Role::Volumes if daemon == Daemon::Private => Some(PRIVATE_VOLUMES_GRACE_MS),
         Role::Volumes => Some(VOLUMES_GRACE_MS),
-        Role::Control | Role::Keyholder | Role::Reader | Role::Transport => None,
+        Role::Control | Role::Pool | Role::Keyholder | Role::Reader | Role::Transport => None,
     };
-    let (last, first): (Vec<_>, Vec<_>) = ROLES
+    let (pool, others): (Vec<_>, Vec<_>) = children
         .into_iter()
-        .zip(children)
+        .partition(|(role, _)| *role == Role::Pool);
+    let (last, first): (Vec<_>, Vec<_>) = others
+        .into_iter()
         .partition(|(role, _)| grace_ms(*role).is_some());
     for (role, mut started) in first.into_iter().chain(last) {
         if let Some(grace_ms) = grace_ms(role) {
@@ -392,6 +402,11 @@ fn end_all(children: Vec<Started>, daemon: Daemon) -> Result<(), Fatal> {
         } else if (role, daemon) != (Role::Volumes, Daemon::Private) {
             started.child.kill()?;
             started.child.wait()?;
+        }
+    }
+    for (role, mut started) in pool {
+        if !started.child.wait()?.success() {
+            failed = Some(role.name());
         }
     }
     failed.map_or(Ok(()), |name| Err(Fatal::Gone(name)))

@@ -12,6 +12,7 @@ mod qubesd;
 mod reflink;
 mod snapshot;
 mod target;
+mod thin;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -40,6 +41,7 @@ use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 use target::Prepared;
+use thin::ThinPools;
 
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
@@ -98,6 +100,8 @@ struct Volumes {
     /// Maximum number of snapshots that are held at once.
     snapshots_max: usize,
     asked: Option<Asked>,
+    /// The role that snapshots thin volumes.
+    pools: Option<ThinPools>,
     /// The qubes behind far ends, where qubesd is asked for them.
     qubes: Option<Disposables>,
     /// Snapshots that are held for the keyholder, by number.
@@ -127,6 +131,7 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         snapshots_max: wyng_snapshot::held_max(),
         trusted: Trusted::of_this_process(),
         asked: None,
+        pools: None,
         qubes: Disposables::of(&qubes, owner),
         snapshots: HashMap::new(),
         changed: HashMap::new(),
@@ -160,9 +165,16 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         ]
     });
     drop(folders);
-    volumes
-        .control
-        .send(&VolumesToControl::Ready(not_enforced(missing)), &[])?;
+    // The pool role has no wire to control: its protections are reported here.
+    let (pools, pool) = ThinPools::meet()?.unzip();
+    volumes.pools = pools;
+    volumes.control.send(
+        &VolumesToControl::Ready {
+            volumes: not_enforced(missing),
+            pool: pool.unwrap_or_default(),
+        },
+        &[],
+    )?;
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
     // Snapshots take up room on the disk, and killing disposables may take a while.
@@ -273,6 +285,16 @@ impl Volumes {
                     }
                     None => VolumesToKeyholder::NoChanges { item },
                 };
+                self.keyholder.send(&message, &[])
+            }
+            KeyholderToVolumes::NextHoles { item } => {
+                let page = self
+                    .snapshots
+                    .get_mut(&item)
+                    .and_then(|snapshot| snapshot.next_holes().ok());
+                let message = page.map_or(VolumesToKeyholder::NoChanges { item }, |ranges| {
+                    VolumesToKeyholder::Holes { item, ranges }
+                });
                 self.keyholder.send(&message, &[])
             }
             KeyholderToVolumes::EndAll => {
@@ -434,7 +456,7 @@ impl Volumes {
         let mut descriptors = descriptors.into_iter();
         let to_keyholder = match (question, given) {
             (
-                Asked::Source(..),
+                Asked::Source(_, _, base_of),
                 Given::Source {
                     found,
                     clones,
@@ -452,7 +474,7 @@ impl Volumes {
                         let base = base.zip(descriptors.next());
                         self.hand_over_clone(opened, Fresh { file, reads }, base, None)
                     }
-                    _ => self.hand_over_source(opened),
+                    _ => self.hand_over_device(opened, base_of),
                 };
             }
             (Asked::Source(..), Given::NoSource { path, why }) => {
@@ -563,12 +585,37 @@ impl Volumes {
                     folder,
                 )
             }
-            None => self.hand_over_source(Opened {
-                item,
-                source,
-                found,
-            }),
+            None => {
+                let opened = Opened {
+                    item,
+                    source,
+                    found,
+                };
+                self.hand_over_device(opened, base_of)
+            }
         }
+    }
+
+    /// Hands over a snapshot of a thin volume; any other source as it is.
+    fn hand_over_device(&mut self, opened: Opened, base_of: &BaseOf) -> Result<(), Refusal> {
+        let snapshot = match &self.pools {
+            Some(pools) => pools.snapshot(&opened.source, base_of)?,
+            None => None,
+        };
+        let Some((snapshot, reads)) = snapshot else {
+            return self.hand_over_source(opened);
+        };
+        let message = VolumesToKeyholder::Source {
+            item: opened.item,
+            size_bytes: snapshot.size_bytes(),
+            snapshot: true,
+            base: snapshot.base(),
+            found: opened.found,
+            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+        };
+        self.make_room()?;
+        self.snapshots.insert(opened.item, Box::new(snapshot));
+        Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
     }
 
     /// Hands over a clone of the source; the source itself where it cannot be cloned.

@@ -25,11 +25,12 @@ pub use landlock::{PathAccess, landlock_is_there, restrict_paths, restrict_to_po
 pub use memfile::{MappedFile, MemfileError, new_file, seal_file};
 pub use privileges::{
     DiskTurn, allow_descriptors, die_with_parent, empty_network_namespace, lock_memory, no_core,
-    no_new_privileges, not_dumpable, outlive_file_size_limit, outlive_parent, yield_processor,
+    no_new_privileges, not_dumpable, outlive_file_size_limit, outlive_memory_shortage,
+    outlive_parent, yield_processor,
 };
 pub use rustix::thread::CapabilitySet;
 pub use seccomp::{Profile, allow_only};
-pub use spawn::{Started, ignore_stop, start, unblock_signals};
+pub use spawn::{Started, ignore_stop, start, start_unkillable, unblock_signals};
 pub use usage::{peak_resident_bytes, peak_resident_of_children_bytes};
 pub use users::{User, become_user, find_group, find_user, is_root, keep_capabilities};
 

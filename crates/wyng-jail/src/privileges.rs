@@ -125,6 +125,12 @@ pub fn die_with_parent(parent: Option<u32>) -> std::io::Result<()> {
     }
 }
 
+/// Keeps the kernel from killing this process, and the programs that it starts, when memory runs
+/// out. Needs `CAP_SYS_RESOURCE`.
+pub fn outlive_memory_shortage() -> Enforced {
+    Enforced::of(std::fs::write("/proc/self/oom_score_adj", "-1000"))
+}
+
 /// Lets this process go on when its parent ends; the reverse of [`die_with_parent`].
 pub fn outlive_parent() -> std::io::Result<()> {
     Ok(rustix::process::set_parent_process_death_signal(None)?)

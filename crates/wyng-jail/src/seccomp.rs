@@ -34,6 +34,9 @@ pub enum Profile {
     VolumesByName,
     /// The same, and calls qubesd over its local socket.
     VolumesInDom0,
+    /// The pool role: starts lvm and dmsetup, which inherit its filter. So this filter, too, lists
+    /// the calls that are forbidden.
+    Pool,
     /// The keyholder: uses the state directory, one volume and memory files.
     Keyholder,
     /// A keyholder that only reads the state directory. It has no call that changes a file, and
@@ -74,7 +77,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
         )?;
     }
     let allowed: &[&[c_long]] = match profile {
-        Profile::Spawner => return install_for_far_ends(),
+        Profile::Spawner | Profile::Pool => return install_for_programs(),
         Profile::Supervisor => &[CHILDREN],
         Profile::Control => &[PACKETS, CLIENTS],
         Profile::Volumes => &[PACKETS, LOOKING],
@@ -128,7 +131,7 @@ fn install(profile: Profile) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Installs three filters; the strictest result counts.
-fn install_for_far_ends() -> Result<(), Box<dyn std::error::Error>> {
+fn install_for_programs() -> Result<(), Box<dyn std::error::Error>> {
     let errno = |errno: i32| SeccompAction::Errno(errno as u32);
     // Without clone3, libc starts threads and processes by `clone`, whose flags a filter can see.
     apply(
@@ -256,7 +259,8 @@ fn opened_for_reading() -> Result<SeccompCondition, seccompiler::BackendError> {
     )
 }
 
-/// Calls that neither the spawner nor any far end (ssh, qrexec-client, the helper) needs.
+/// Calls that neither the spawner nor any far end (ssh, qrexec-client, the helper) needs, nor the
+/// pool role and its programs (lvm, dmsetup).
 const DANGEROUS: &[c_long] = &[
     libc::SYS_ptrace,
     libc::SYS_process_vm_readv,

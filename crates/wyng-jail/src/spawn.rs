@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::ptr;
 
 use rustix::process::{Pid, PidfdFlags};
@@ -89,6 +89,44 @@ pub fn start(mut command: Command, descriptors: Vec<(OwnedFd, RawFd)>) -> io::Re
     let pid = Pid::from_child(&child);
     let ended = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
     Ok(Started { child, ended })
+}
+
+/// Signals that a program survives which must not end in the middle of its work. `SIGPIPE` is among
+/// them because the process that reads its output may be gone.
+const FATAL_BY_DEFAULT: [libc::c_int; 4] =
+    [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE];
+
+/// Starts a program that must come to its own end, such as lvm: it is in a session of its own, is
+/// not killed with its parent, ignores the signals that would end it, and gets nothing from standard
+/// input and no descriptor beyond the standard streams.
+pub fn start_unkillable(mut command: Command) -> io::Result<Child> {
+    let alone = || {
+        // Only system calls from here on: nothing may be allocated or locked between fork and exec.
+        unblock_all()?;
+        for signal in FATAL_BY_DEFAULT {
+            // SAFETY: ignoring a signal runs no function.
+            if unsafe { libc::signal(signal, libc::SIG_IGN) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        // SAFETY: prctl with these arguments touches no memory.
+        check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, 0) })?;
+        // SAFETY: the call takes no argument and touches no memory.
+        check(unsafe { libc::setsid() })?;
+        // SAFETY: the call only marks descriptors of this process, and touches no memory.
+        check(unsafe {
+            libc::close_range(
+                3,
+                libc::c_uint::MAX,
+                libc::CLOSE_RANGE_CLOEXEC as libc::c_int,
+            )
+        })?;
+        Ok(())
+    };
+    command.stdin(Stdio::null());
+    // SAFETY: `alone` makes only async-signal-safe calls, and owns everything that it touches.
+    unsafe { command.pre_exec(alone) };
+    command.spawn()
 }
 
 /// Has the program begin with no signal blocked. Whoever hears signals through a descriptor blocks

@@ -74,8 +74,9 @@ impl Control {
 
     pub(super) fn hear_volumes(&mut self) -> Result<(), Fatal> {
         match self.volumes.receive()?.message {
-            VolumesToControl::Ready(missing) => {
-                self.note_ready(Role::Volumes, missing);
+            VolumesToControl::Ready { volumes, pool } => {
+                self.note_ready(Role::Volumes, volumes);
+                self.note_ready(Role::Pool, pool);
                 Ok(())
             }
             VolumesToControl::QubeReady { service, qube } => {

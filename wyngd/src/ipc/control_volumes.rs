@@ -48,8 +48,13 @@ pub enum ControlToVolumes {
 /// volumes → control.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum VolumesToControl {
-    /// Volumes is in its jail; the protections that could not be enforced.
-    Ready(Vec<NotEnforced>),
+    /// Volumes is in its jail, and so is pool where there is one.
+    Ready {
+        /// Protections of volumes that could not be enforced.
+        volumes: Vec<NotEnforced>,
+        /// Protections of pool that could not be enforced.
+        pool: Vec<NotEnforced>,
+    },
     /// A question for the client.
     Want {
         /// The question's number.

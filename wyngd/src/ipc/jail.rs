@@ -55,8 +55,9 @@ pub fn enter_jail_as(
         .user()
         .filter(|_| daemon == Daemon::Service && wyng_jail::is_root())
         .map(|name| (name, wyng_jail::find_user(name)));
-    if profile != Profile::Control {
-        // A person waits for control. The other roles work beside what else runs on the machine.
+    if !matches!(profile, Profile::Control | Profile::Pool) {
+        // A person waits for control, and suspended volumes wait for lvm. The other roles work
+        // beside what else runs on the machine.
         taken.push(("low processor weight", wyng_jail::yield_processor()));
     }
     taken.extend(own());

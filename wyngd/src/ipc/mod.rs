@@ -11,6 +11,7 @@ mod keyholder_transport;
 mod service;
 mod spawner_transport;
 mod volumes_keyholder;
+mod volumes_pool;
 mod wire;
 
 pub use control_keyholder::{ControlToKeyholder, KeyholderToControl};
@@ -25,4 +26,5 @@ pub use keyholder_transport::{
 pub use service::Service;
 pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};
 pub use volumes_keyholder::{CHANGES_MAX, KeyholderToVolumes, VolumesToKeyholder};
+pub use volumes_pool::{DeviceNumber, PoolToVolumes, RangeKind, VolumesToPool};
 pub use wire::{Encoded, Fatal, Received, Wire, wait};

@@ -31,6 +31,11 @@ pub enum KeyholderToVolumes {
         /// The source's number.
         item: u32,
     },
+    /// The next ranges of a snapshot that read as zeros are wanted.
+    NextHoles {
+        /// The source's number.
+        item: u32,
+    },
     /// The source's session is committed: the snapshot that it was read from becomes the base.
     Rotate {
         /// The source's number.
@@ -108,7 +113,15 @@ pub enum VolumesToKeyholder {
         /// Ranges of the source, bytes.
         ranges: Vec<(u64, u64)>,
     },
-    /// The changes cannot be determined.
+    /// Ranges `(begin, end)` of a snapshot that read as zeros and need not be read, ascending and
+    /// apart, at most [`CHANGES_MAX`]. An empty list ends them.
+    Holes {
+        /// The source's number.
+        item: u32,
+        /// Ranges of the source, bytes.
+        ranges: Vec<(u64, u64)>,
+    },
+    /// The changes or holes cannot be determined.
     NoChanges {
         /// The source's number.
         item: u32,

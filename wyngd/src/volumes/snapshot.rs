@@ -18,6 +18,12 @@ pub(super) trait Snapshot {
     /// follow.
     fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)>;
 
+    /// The next ranges of bytes that read as zeros and need not be read, ascending and apart; an
+    /// empty list ends them. The keyholder finds holes of a file itself.
+    fn next_holes(&mut self) -> io::Result<Vec<(u64, u64)>> {
+        Ok(Vec::new())
+    }
+
     /// Whether the client made it, and so must learn what becomes of it.
     fn is_of_client(&self) -> bool;
 

@@ -35,7 +35,13 @@ pub(in crate::keyholder) struct Source {
     /// The range of data that was found last, bytes. Finding the end of a long range costs the
     /// kernel a look at each of its pages.
     data: Range<u64>,
+    /// For a snapshot of a device: the ranges that read as zeros, ascending and apart; `None` until
+    /// they are asked for.
+    holes: Option<Vec<(u64, u64)>>,
 }
+
+/// Maximum number of blocks in holes that are read to see whether they are zeros.
+const HOLES_SAMPLED: usize = 32;
 
 /// How a source is read.
 enum Way {
@@ -47,6 +53,20 @@ enum Way {
     Direct(Vec<u8>),
     /// A device that cannot be read past the page cache: what is cached is dropped first.
     Dropped,
+}
+
+/// The next range at or after `offset` that is in no hole.
+fn data_between(holes: &[(u64, u64)], offset: u64, size_bytes: u64) -> Option<(u64, u64)> {
+    let ahead = holes.partition_point(|(_, end)| *end <= offset);
+    let mut holes = holes.iter().skip(ahead).peekable();
+    let begin = match holes.next_if(|(begin, _)| *begin <= offset) {
+        Some((_, end)) => *end,
+        None => offset,
+    };
+    let end = holes
+        .next()
+        .map_or(size_bytes, |(begin, _)| (*begin).min(size_bytes));
+    (begin < end).then_some((begin, end))
 }
 
 impl Source {
@@ -66,8 +86,10 @@ impl Source {
             way: Way::Dropping,
             knows_holes: true,
             data: 0..0,
+            holes: Some(Vec::new()),
         };
         if source.is_device() {
+            source.holes = (!stands_still).then(Vec::new);
             (source.way, source.knows_holes) = (Way::Dropped, false);
             let flags = rustix::fs::fcntl_getfl(&source.file);
             if flags
@@ -93,6 +115,35 @@ impl Source {
         rustix::fs::seek(&self.file, SeekFrom::End(0))
     }
 
+    /// Whether the ranges that read as zeros should be asked for: it is a snapshot of a device, which
+    /// cannot be asked itself.
+    pub(in crate::keyholder) fn wants_holes(&self) -> bool {
+        self.holes.is_none()
+    }
+
+    /// Takes the ranges of a snapshot that read as zeros. Some of them are read: if one does not
+    /// read as zeros, none of them is believed.
+    pub(in crate::keyholder) fn learn_holes(
+        &mut self,
+        holes: Vec<(u64, u64)>,
+    ) -> Result<(), Errno> {
+        self.holes = Some(Vec::new());
+        let step = holes.len().div_ceil(HOLES_SAMPLED).max(1);
+        let mut block = vec![0; DIRECT_ALIGN];
+        for (begin, end) in holes.iter().step_by(step) {
+            let middle = begin.midpoint(*end) / DIRECT_ALIGN as u64 * DIRECT_ALIGN as u64;
+            let at = middle.max(*begin);
+            let read = self.read(at, &mut block)?;
+            let in_hole = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+            if block.iter().take(read.min(in_hole)).any(|byte| *byte != 0) {
+                tracing::error!(at, "a range that was never written has data: all is read");
+                return Ok(());
+            }
+        }
+        self.holes = Some(holes);
+        Ok(())
+    }
+
     /// The next range at or after `offset` that may hold data; `None` when only holes follow.
     pub(in crate::keyholder) fn next_data(
         &mut self,
@@ -102,7 +153,8 @@ impl Source {
             return Ok(None);
         }
         if !self.knows_holes {
-            return Ok(Some((offset, self.size_bytes)));
+            let holes = self.holes.as_deref().unwrap_or_default();
+            return Ok(data_between(holes, offset, self.size_bytes));
         }
         if !self.data.contains(&offset) {
             let Some(data) = find_data(&self.file, offset, self.size_bytes)? else {

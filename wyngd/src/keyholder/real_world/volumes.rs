@@ -67,6 +67,29 @@ impl OpenVolumes {
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
 
+    /// The ranges of a snapshot that read as zeros; none where they are not known. Bounded by the
+    /// pool role.
+    fn holes_of(&self, item: u32) -> Result<Vec<(u64, u64)>, Failure> {
+        let mut holes = Vec::new();
+        loop {
+            match self.ask(&KeyholderToVolumes::NextHoles { item })?.message {
+                VolumesToKeyholder::Holes {
+                    item: found,
+                    ranges,
+                } if found == item => {
+                    if ranges.is_empty() {
+                        return Ok(holes);
+                    }
+                    holes.extend(ranges);
+                }
+                VolumesToKeyholder::NoChanges { item: found } if found == item => {
+                    return Ok(Vec::new());
+                }
+                _ => return Err(broken(&Fatal::Unexpected("volumes"))),
+            }
+        }
+    }
+
     /// Asks the volumes role, and hears control while the answer is due. Control answers for a
     /// client that is gone.
     fn ask(&self, question: &KeyholderToVolumes) -> Result<Received<VolumesToKeyholder>, Failure> {
@@ -162,6 +185,12 @@ impl Volumes for OpenVolumes {
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
+        if self.sources.get(&item).is_some_and(Source::wants_holes) {
+            let holes = self.holes_of(item).map_err(|_| Errno::IO)?;
+            found(self.sources.get_mut(&item))?
+                .learn_holes(holes)
+                .map_err(|errno| Errno(errno.raw_os_error()))?;
+        }
         found(self.sources.get_mut(&item))?
             .next_data(offset)
             .map_err(|errno| Errno(errno.raw_os_error()))

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The wire between volumes and pool: snapshots of thin volumes, and what they hold. A descriptor
+//! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
+
+use bincode::{Decode, Encode};
+use wyng_control::{BaseLabel, BaseOf};
+
+use super::jail::NotEnforced;
+
+/// volumes → pool.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum VolumesToPool {
+    /// A volume is to be snapshotted, and the snapshot activated for reading.
+    /// [`PoolToVolumes::Snapshot`] or [`PoolToVolumes::NoSnapshot`] answers.
+    Snapshot {
+        /// The kernel's number of the volume's device.
+        device: DeviceNumber,
+        /// Volume whose base snapshot is looked for in the same pool.
+        of: BaseOf,
+    },
+    /// The next ranges are wanted. [`PoolToVolumes::Ranges`] or [`PoolToVolumes::NoRanges`] answers.
+    NextRanges {
+        /// The snapshot's number.
+        number: u32,
+        /// The kind of ranges.
+        kind: RangeKind,
+    },
+    /// The snapshot's session is committed: the snapshot gets this label, and the base before it
+    /// goes. [`PoolToVolumes::Done`] answers.
+    Keep {
+        /// The snapshot's number.
+        number: u32,
+        /// The session that it holds.
+        label: BaseLabel,
+    },
+    /// The base of this snapshot is not what its label says: it is to be removed.
+    /// [`PoolToVolumes::Done`] answers.
+    DropBase {
+        /// The snapshot's number.
+        number: u32,
+    },
+    /// The snapshot is not needed any more. There is no answer.
+    Release {
+        /// The snapshot's number.
+        number: u32,
+    },
+}
+
+/// pool → volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum PoolToVolumes {
+    /// Pool is in its jail; the protections that could not be enforced.
+    Ready(Vec<NotEnforced>),
+    /// A snapshot; with its device, opened for reading.
+    Snapshot {
+        /// Its number.
+        number: u32,
+        /// Its size, bytes.
+        size_bytes: u64,
+        /// The base's label, and its size in bytes.
+        base: Option<(BaseLabel, u64)>,
+    },
+    /// There is no snapshot.
+    NoSnapshot {
+        /// Why not; `None` if the device is no thin volume.
+        why: Option<String>,
+    },
+    /// Ranges of bytes, ascending and apart, at most [`CHANGES_MAX`](super::CHANGES_MAX). An empty
+    /// list ends them.
+    Ranges(Vec<(u64, u64)>),
+    /// The ranges cannot be determined.
+    NoRanges,
+    /// It is done, or `errno` says why not.
+    Done {
+        /// 0, or the system's error number.
+        errno: i32,
+    },
+}
+
+/// What ranges of a snapshot are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RangeKind {
+    /// Bytes in them may have changed since the base.
+    Changes,
+    /// They have never been written to, and read as zeros. Where changes were asked for before:
+    /// those of the changes that read as zeros.
+    Holes,
+}
+
+/// The kernel's number of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
+pub struct DeviceNumber {
+    /// Number of its driver.
+    pub major: u32,
+    /// Number within the driver.
+    pub minor: u32,
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The role of LVM thin pools. It makes snapshots for volumes, says which of their ranges changed,
+//! and removes them. It starts lvm and dmsetup, and nothing else; it reads a pool's metadata, and no
+//! byte of a volume. Where it runs not, thin volumes are read whole.
+//!
+//! It is never killed: the supervisor waits until it has put everything in order. If the supervisor
+//! is killed, the role notices that volumes is gone, and ends as well.
+
+mod journal;
+mod kernel;
+mod label;
+mod listed;
+mod names;
+mod pools;
+mod programs;
+mod reservation;
+mod spool;
+mod trouble;
+mod udev;
+mod walk;
+
+use std::os::fd::AsFd;
+
+use rustix::io::Errno;
+
+use crate::ipc::{Fatal, PoolToVolumes, VolumesToPool, Wire, enter_jail, not_enforced};
+use crate::roles::{Daemon, Role};
+use pools::Pools;
+use trouble::Trouble;
+
+/// Serves until volumes is gone.
+pub fn run(daemon: Daemon) -> Result<(), Fatal> {
+    let wire = Wire::inherited(Role::Pool, Role::Volumes)?;
+    wyng_jail::outlive_parent()?;
+    let missing = enter_jail(Role::Pool, daemon, || {
+        vec![
+            ("empty network", wyng_jail::empty_network_namespace()),
+            (
+                "not killed when memory runs out",
+                wyng_jail::outlive_memory_shortage(),
+            ),
+        ]
+    });
+    wire.send(&PoolToVolumes::Ready(not_enforced(missing)), &[])?;
+    let mut pools = None;
+    let served = serve(&wire, &mut pools);
+    // Volumes is gone, or sent what is no message: nobody needs the snapshots any more.
+    if let Some(pools) = &mut pools {
+        Pools::release_all(pools);
+    }
+    served
+}
+
+/// Answers until volumes is gone. The pools are looked at when they are asked for.
+fn serve(
+    wire: &Wire<PoolToVolumes, VolumesToPool>,
+    pools: &mut Option<Pools>,
+) -> Result<(), Fatal> {
+    loop {
+        let message = match wire.receive() {
+            Err(Fatal::Gone(_)) => return Ok(()),
+            received => received?.message,
+        };
+        let known = match pools {
+            Some(known) => known,
+            None => match Pools::new() {
+                Ok(new) => pools.insert(new),
+                Err(trouble) => {
+                    wire.send(&no_snapshot(&trouble), &[])?;
+                    continue;
+                }
+            },
+        };
+        match message {
+            VolumesToPool::Snapshot { device, of } => match known.snapshot(device, of) {
+                Ok(made) => wire.send(
+                    &PoolToVolumes::Snapshot {
+                        number: made.number,
+                        size_bytes: made.size_bytes,
+                        base: made.base,
+                    },
+                    &[made.device.as_fd()],
+                )?,
+                Err(trouble) => wire.send(&no_snapshot(&trouble), &[])?,
+            },
+            VolumesToPool::NextRanges { number, kind } => wire.send(
+                &known
+                    .next_ranges(number, kind)
+                    .map_or(PoolToVolumes::NoRanges, PoolToVolumes::Ranges),
+                &[],
+            )?,
+            VolumesToPool::Keep { number, label } => {
+                wire.send(&done(known.keep(number, label)), &[])?
+            }
+            VolumesToPool::DropBase { number } => wire.send(&done(known.drop_base(number)), &[])?,
+            VolumesToPool::Release { number } => known.release(number),
+        }
+    }
+}
+
+fn no_snapshot(trouble: &Trouble) -> PoolToVolumes {
+    let why = (!matches!(trouble, Trouble::NotThin)).then(|| trouble.to_string());
+    PoolToVolumes::NoSnapshot { why }
+}
+
+fn done(done: Result<(), Trouble>) -> PoolToVolumes {
+    let errno = done.err().map_or(0, |trouble| {
+        tracing::warn!(%trouble, "a base was not changed");
+        Errno::IO.raw_os_error()
+    });
+    PoolToVolumes::Done { errno }
+}

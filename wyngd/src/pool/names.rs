@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Names of volumes and UUIDs of devices, checked before they become a program's argument.
+
+use std::fmt::Write;
+
+/// Prefix of this program's volumes. Qubes never gives it to a volume of its own.
+const PREFIX: &str = "wyng-";
+/// Digits behind the prefix.
+const DIGITS: usize = 16;
+/// Maximum length of a name in LVM.
+const NAME_MAX: usize = 127;
+/// Lengths of the parts of a UUID as LVM prints it.
+const UUID_PARTS: [usize; 7] = [6, 4, 4, 4, 4, 4, 6];
+/// Length of a UUID in the name of a device.
+const UUID_CHARS: usize = 32;
+
+/// A volume group and a volume in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct VolumeName {
+    group: String,
+    name: String,
+}
+
+impl VolumeName {
+    /// `None` unless both have only characters that LVM allows, and neither could be an option.
+    pub(super) fn new(group: &str, name: &str) -> Option<Self> {
+        let is_checked = |name: &str| {
+            let mut bytes = name.bytes();
+            !name.is_empty()
+                && name.len() <= NAME_MAX
+                && !name.starts_with('-')
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte))
+        };
+        (is_checked(group) && is_checked(name)).then(|| Self {
+            group: group.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// `GROUP/VOLUME`.
+    pub(super) fn path(&self) -> String {
+        format!("{}/{}", self.group, self.name)
+    }
+}
+
+/// A volume that this program made: no other may be changed or removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OwnVolume(VolumeName);
+
+impl OwnVolume {
+    /// A new one in this group, with a number that nobody else has.
+    pub(super) fn new(group: &str, number: u64) -> Option<Self> {
+        VolumeName::new(group, &format!("{PREFIX}{number:016x}")).map(Self)
+    }
+
+    /// The volume of this name, if it is one of ours by its name.
+    pub(super) fn of_name(group: &str, name: &str) -> Option<Self> {
+        let digits = name.strip_prefix(PREFIX)?;
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        (digits.len() == DIGITS && digits.bytes().all(is_digit))
+            .then(|| VolumeName::new(group, name).map(Self))?
+    }
+
+    /// Its name without the group.
+    pub(super) fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// `GROUP/VOLUME`.
+    pub(super) fn path(&self) -> String {
+        self.0.path()
+    }
+}
+
+/// The UUID of a device of LVM's in device-mapper: it stays the same when the volume is renamed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DmUuid(String);
+
+impl DmUuid {
+    /// That of a volume, from the UUIDs of its group and itself as LVM prints them.
+    pub(super) fn of_volume(group: &str, volume: &str) -> Option<Self> {
+        Some(Self(format!("LVM-{}{}", bare(group)?, bare(volume)?)))
+    }
+
+    /// That of a thin pool's device, from the UUIDs of its group and itself as LVM prints them.
+    pub(super) fn of_pool(group: &str, pool: &str) -> Option<Self> {
+        Self::of_volume(group, pool).map(|Self(uuid)| Self(format!("{uuid}-tpool")))
+    }
+
+    /// Its text.
+    pub(super) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The UUIDs of group and volume as LVM prints them, if this is a volume's device.
+    pub(super) fn parse_volume(text: &str) -> Option<(String, String)> {
+        let both = text.strip_prefix("LVM-")?;
+        let (group, volume) = both.split_at_checked(UUID_CHARS)?;
+        Some((dashed(group)?, dashed(volume)?))
+    }
+}
+
+/// A UUID without its dashes; `None` if it is none as LVM prints it.
+fn bare(uuid: &str) -> Option<String> {
+    is_uuid(uuid).then(|| uuid.replace('-', ""))
+}
+
+/// Whether a text is a UUID as LVM prints it.
+pub(super) fn is_uuid(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let fits = UUID_PARTS.iter().all(|length| {
+        parts.next().is_some_and(|part| {
+            part.len() == *length && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        })
+    });
+    fits && parts.next().is_none()
+}
+
+/// A UUID with its dashes.
+fn dashed(uuid: &str) -> Option<String> {
+    let (mut rest, mut text) = (uuid, String::new());
+    for length in UUID_PARTS {
+        let (part, after) = rest.split_at_checked(length)?;
+        let dash = if text.is_empty() { "" } else { "-" };
+        write!(text, "{dash}{part}").ok()?;
+        rest = after;
+    }
+    (rest.is_empty() && is_uuid(&text)).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: &str = "ABCDEF-GHIJ-KLMN-OPQR-STUV-WXYZ-012345";
+    const VOLUME: &str = "abcdef-ghij-klmn-opqr-stuv-wxyz-012345";
+
+    #[test]
+    fn a_name_that_could_be_an_option_or_a_path_is_refused() {
+        for name in [
+            "",
+            "-f",
+            "a/b",
+            "a b",
+            "a\n",
+            "@tag",
+            "a|b",
+            &"x".repeat(128),
+        ] {
+            assert_eq!(VolumeName::new("vg", name), None, "{name:?}");
+            assert_eq!(VolumeName::new(name, "lv"), None, "{name:?}");
+        }
+        let name = VolumeName::new("qubes_dom0", "vm-a.b+c-private-1600000000-back").unwrap();
+        assert_eq!(name.path(), "qubes_dom0/vm-a.b+c-private-1600000000-back");
+    }
+
+    #[test]
+    fn only_the_prefix_with_sixteen_digits_is_ours() {
+        let own = OwnVolume::new("vg", 0x0123_4567_89ab_cdef).unwrap();
+        assert_eq!(own.path(), "vg/wyng-0123456789abcdef");
+        assert_eq!(OwnVolume::of_name("vg", own.name()), Some(own));
+        for name in [
+            "wyng-",
+            "wyng-0123456789abcde",
+            "wyng-0123456789abcdef0",
+            "wyng-0123456789ABCDEF",
+            "vm-0123456789abcdef",
+            "[wyng-0123456789abcdef]",
+        ] {
+            assert_eq!(OwnVolume::of_name("vg", name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_devices_uuid_names_group_and_volume_and_comes_back() {
+        let device = DmUuid::of_volume(GROUP, VOLUME).unwrap();
+        assert_eq!(
+            DmUuid::parse_volume(device.as_str()),
+            Some((GROUP.to_owned(), VOLUME.to_owned()))
+        );
+        let pool = DmUuid::of_pool(GROUP, VOLUME).unwrap();
+        assert_eq!(pool.as_str(), format!("{}-tpool", device.as_str()));
+        // A pool's device, a thick volume's part and a foreign device are no volume.
+        for text in [pool.as_str(), "LVM-abc", "CRYPT-LUKS2-abc", "", "LVM-é"] {
+            assert_eq!(DmUuid::parse_volume(text), None, "{text}");
+        }
+        assert_eq!(DmUuid::of_volume(GROUP, "x; reboot"), None);
+    }
+}

@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What the role does with pools: a snapshot that lives for a run, its ranges, its label once its
+//! session is committed, and the removal of what is not needed.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::OFlags;
+use wyng_control::{BaseLabel, BaseOf};
+
+use super::journal::Journal;
+use super::kernel::{self, PoolStatus, ThinTable};
+use super::label::{Identity, Label};
+use super::listed::{Listed, Listing};
+use super::names::{DmUuid, OwnVolume};
+use super::programs::Call;
+use super::reservation::Patience;
+use super::trouble::Trouble;
+use super::udev;
+use super::walk::{Found, Wanted, walk};
+use crate::ipc::{CHANGES_MAX, DeviceNumber, RangeKind};
+
+/// No snapshot is made while more than this share of the pool's data or metadata is used, per cent.
+const SNAPSHOT_MAX_PERCENT: u64 = 80;
+/// Bases are removed while more than this is used, per cent.
+const BASES_MAX_PERCENT: u64 = 90;
+/// How often a volume's name is looked up again when it was renamed before the snapshot was made.
+const RENAMES_MAX: usize = 3;
+
+/// The pools of this machine, and the snapshots of this run.
+pub(super) struct Pools {
+    journal: Journal,
+    patience: Patience,
+    /// The pools on which udev's rules were tried, by their volumes' UUIDs.
+    checked: BTreeSet<String>,
+    snapshots: HashMap<u32, Snapshot>,
+    last_number: u32,
+    /// As long as it is held, no other daemon takes our snapshots for leftovers.
+    lock: Option<File>,
+}
+
+/// A snapshot without a label.
+struct Snapshot {
+    volume: OwnVolume,
+    pool: Pool,
+    /// UUID of the snapshot.
+    uuid: String,
+    device: u64,
+    size_bytes: u64,
+    base: Option<(OwnVolume, Label)>,
+    of: BaseOf,
+    ranges: Ranges,
+    transaction: Option<u64>,
+}
+
+/// A snapshot's ranges, or why there are none.
+enum Ranges {
+    Unasked,
+    Found {
+        changes: std::vec::IntoIter<(u64, u64)>,
+        holes: std::vec::IntoIter<(u64, u64)>,
+    },
+    Unknown,
+}
+
+/// A pool by its UUIDs.
+#[derive(Clone)]
+struct Pool {
+    uuid: String,
+    device: DmUuid,
+}
+
+/// A snapshot as it is handed over.
+pub(super) struct Made {
+    pub(super) number: u32,
+    pub(super) size_bytes: u64,
+    pub(super) base: Option<(BaseLabel, u64)>,
+    pub(super) device: OwnedFd,
+}
+
+impl Pools {
+    /// Starts no program yet.
+    pub(super) fn new() -> Result<Self, Trouble> {
+        Ok(Self {
+            journal: Journal::of_machine()?,
+            patience: Patience::usual(),
+            checked: BTreeSet::new(),
+            snapshots: HashMap::new(),
+            last_number: 0,
+            lock: None,
+        })
+    }
+
+    /// Snapshots the volume behind a device, and activates the snapshot.
+    pub(super) fn snapshot(&mut self, device: DeviceNumber, of: BaseOf) -> Result<Made, Trouble> {
+        let (group_uuid, uuid) = kernel::volume_of(device).ok_or(Trouble::NotThin)?;
+        let listing = Listing::take()?;
+        let source = listing
+            .thin(&uuid)
+            .filter(|source| source.group_uuid == group_uuid)
+            .ok_or(Trouble::NotThin)?;
+        let pool = Pool {
+            device: DmUuid::of_pool(&group_uuid, &source.pool_uuid).ok_or(Trouble::NotThin)?,
+            uuid: source.pool_uuid.clone(),
+        };
+        check_pool(&listing, &pool)?;
+        self.lock_snapshots(&listing, &pool)?;
+        self.check_udev(&listing, &pool)?;
+        make_room(&listing, &pool)?;
+        let (volume, listing) = make(&uuid, &listing)?;
+        match self.activate(&volume, &listing, pool, of) {
+            Ok(made) => Ok(made),
+            Err(trouble) => {
+                remove(&volume);
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Removes what killed runs left, if no other daemon has snapshots; and keeps others from
+    /// removing ours.
+    fn lock_snapshots(&mut self, listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+        if self.lock.is_some() {
+            return Ok(());
+        }
+        if let Some(_alone) = self.journal.lock_leftovers()? {
+            for own in listing.ours(&pool.uuid).filter(|own| own.label.is_none()) {
+                tracing::info!(volume = own.volume.path(), "removes an unfinished snapshot");
+                remove(&own.volume);
+            }
+        }
+        self.lock = self.journal.lock_snapshots()?;
+        match self.lock {
+            Some(_) => Ok(()),
+            None => Err(Trouble::Unfit("another daemon is tidying up".into())),
+        }
+    }
+
+    fn check_udev(&mut self, listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+        if self.checked.contains(&pool.uuid) {
+            return Ok(());
+        }
+        let listed = listing.pool(&pool.uuid).ok_or(Trouble::NotThin)?;
+        let name = listed.volume().ok_or(UNNAMED)?;
+        udev::check(&name, &fresh(&listed.group)?, |empty| {
+            let listing = Listing::take()?;
+            listing
+                .named(empty)
+                .and_then(Listed::device_uuid)
+                .ok_or(UNLISTED)
+        })?;
+        self.checked.insert(pool.uuid.clone());
+        Ok(())
+    }
+
+    fn activate(
+        &mut self,
+        volume: &OwnVolume,
+        listing: &Listing,
+        pool: Pool,
+        of: BaseOf,
+    ) -> Result<Made, Trouble> {
+        let listed = listing.named(volume).ok_or(UNLISTED)?;
+        if !listed.is_still(&pool.uuid) {
+            return Err(Trouble::Answer("the snapshot can be written to"));
+        }
+        let uuid = listed.device_uuid().ok_or(UNLISTED)?;
+        Call::Activate(volume).run()?;
+        let table = ThinTable::of(&uuid)?;
+        let pool_device = kernel::active(&pool.device);
+        if Some(table.pool) != pool_device
+            || Some(table.device) != listed.device
+            || table.size_bytes != listed.size_bytes
+        {
+            return Err(Trouble::Answer("the snapshot is not what lvm lists"));
+        }
+        let device = kernel::active(&uuid).ok_or(UNLISTED)?;
+        let device = kernel::open(device, OFlags::empty())?;
+        let base = listing.bases(&pool.uuid, &of).into_iter().next();
+        self.last_number = self.last_number.wrapping_add(1);
+        let made = Made {
+            number: self.last_number,
+            size_bytes: listed.size_bytes,
+            base: base
+                .as_ref()
+                .map(|(_, label)| (label.base, label.identity.size_bytes)),
+            device,
+        };
+        let snapshot = Snapshot {
+            volume: volume.clone(),
+            uuid: listed.uuid.clone(),
+            device: table.device,
+            size_bytes: listed.size_bytes,
+            pool,
+            base,
+            of,
+            ranges: Ranges::Unasked,
+            transaction: None,
+        };
+        self.snapshots.insert(self.last_number, snapshot);
+        Ok(made)
+    }
+
+    /// The next ranges of a snapshot; `None` if they are not known.
+    pub(super) fn next_ranges(&mut self, number: u32, kind: RangeKind) -> Option<Vec<(u64, u64)>> {
+        let snapshot = self.snapshots.get_mut(&number)?;
+        if matches!(snapshot.ranges, Ranges::Unasked) {
+            snapshot.look(kind, &self.journal, self.patience);
+        }
+        match (&mut snapshot.ranges, kind) {
+            (Ranges::Found { changes, .. }, RangeKind::Changes) => {
+                Some(changes.take(CHANGES_MAX).collect())
+            }
+            (Ranges::Found { holes, .. }, RangeKind::Holes) => {
+                Some(holes.take(CHANGES_MAX).collect())
+            }
+            (Ranges::Unasked | Ranges::Unknown, _) => None,
+        }
+    }
+
+    /// Makes a snapshot the base, and removes the base before it.
+    pub(super) fn keep(&mut self, number: u32, base: BaseLabel) -> Result<(), Trouble> {
+        let snapshot = self.snapshots.remove(&number).ok_or(UNLISTED)?;
+        let kept = snapshot.keep(base);
+        if kept.is_err() {
+            remove(&snapshot.volume);
+        }
+        self.unlock();
+        kept
+    }
+
+    /// Removes the bases of a snapshot's volume.
+    pub(super) fn drop_base(&mut self, number: u32) -> Result<(), Trouble> {
+        let snapshot = self.snapshots.get_mut(&number).ok_or(UNLISTED)?;
+        snapshot.base = None;
+        for (volume, _) in Listing::take()?.bases(&snapshot.pool.uuid, &snapshot.of) {
+            Call::Remove(&volume).run()?;
+        }
+        Ok(())
+    }
+
+    /// Removes a snapshot that is not needed.
+    pub(super) fn release(&mut self, number: u32) {
+        if let Some(snapshot) = self.snapshots.remove(&number) {
+            remove(&snapshot.volume);
+            self.unlock();
+        }
+    }
+
+    /// Removes all snapshots that have no label.
+    pub(super) fn release_all(&mut self) {
+        for (_, snapshot) in self.snapshots.drain() {
+            remove(&snapshot.volume);
+        }
+        self.unlock();
+    }
+
+    fn unlock(&mut self) {
+        if self.snapshots.is_empty() {
+            self.lock = None;
+        }
+    }
+}
+
+impl Snapshot {
+    fn look(&mut self, kind: RangeKind, journal: &Journal, patience: Patience) {
+        let base = self.base.as_ref().map(|(_, label)| &label.identity);
+        let wanted = Wanted {
+            pool: self.pool.device.clone(),
+            pool_uuid: &self.pool.uuid,
+            device: self.device,
+            size_bytes: self.size_bytes,
+            base: base.filter(|_| kind == RangeKind::Changes),
+        };
+        self.ranges = match walk(&wanted, journal, patience) {
+            Ok(Found {
+                transaction,
+                changes,
+                holes,
+            }) => {
+                self.transaction = Some(transaction);
+                Ranges::Found {
+                    changes: changes.into_iter(),
+                    holes: holes.into_iter(),
+                }
+            }
+            Err(trouble) => {
+                tracing::warn!(%trouble, "a thin volume is read whole");
+                Ranges::Unknown
+            }
+        };
+    }
+
+    fn keep(&self, base: BaseLabel) -> Result<(), Trouble> {
+        let transaction = self.transaction.ok_or(Trouble::Answer(
+            "the snapshot cannot be recognised later, because the metadata was not read",
+        ))?;
+        let label = Label {
+            base,
+            identity: Identity {
+                pool: self.pool.uuid.clone(),
+                volume: self.uuid.clone(),
+                device: self.device,
+                transaction,
+                size_bytes: self.size_bytes,
+            },
+        };
+        Call::Deactivate(&self.volume).run()?;
+        Call::Label {
+            snapshot: &self.volume,
+            tag: &label.tag(),
+        }
+        .run()?;
+        let bases = Listing::take()?.bases(&self.pool.uuid, &base.of);
+        if !bases.iter().any(|(volume, _)| *volume == self.volume) {
+            return Err(Trouble::Answer("the label is not there"));
+        }
+        for (older, _) in bases.iter().filter(|(volume, _)| *volume != self.volume) {
+            remove(older);
+        }
+        Ok(())
+    }
+}
+
+const UNLISTED: Trouble = Trouble::Answer("a volume is gone");
+const UNNAMED: Trouble = Trouble::Answer("a name of a volume is not as LVM allows");
+
+/// A name that nobody has.
+fn fresh(group: &str) -> Result<OwnVolume, Trouble> {
+    let mut number = [0; 8];
+    getrandom::fill(&mut number).map_err(|_| Trouble::Answer("there is no randomness"))?;
+    OwnVolume::new(group, u64::from_le_bytes(number)).ok_or(UNNAMED)
+}
+
+/// Makes a snapshot of the volume with this UUID, which another program may rename at any time.
+/// Returns it with a listing that shows it.
+fn make(uuid: &str, listing: &Listing) -> Result<(OwnVolume, Listing), Trouble> {
+    let mut listing = listing.clone();
+    for _ in 0..RENAMES_MAX {
+        let source = listing.thin(uuid).ok_or(UNLISTED)?;
+        let origin = source.volume().ok_or(UNNAMED)?;
+        let snapshot = fresh(&source.group)?;
+        let made = Call::Snapshot {
+            origin: &origin,
+            snapshot: &snapshot,
+        }
+        .run();
+        listing = Listing::take()?;
+        match (made, listing.named(&snapshot)) {
+            (Ok(_), Some(found)) if found.origin_uuid == uuid => return Ok((snapshot, listing)),
+            // The name leads to another volume now.
+            (_, Some(_)) => remove(&snapshot),
+            (Err(trouble), None) if listing.thin(uuid).and_then(Listed::volume) == Some(origin) => {
+                return Err(trouble);
+            }
+            (_, None) => {}
+        }
+    }
+    Err(Trouble::Unfit(
+        "the volume is renamed again and again".into(),
+    ))
+}
+
+/// Deactivates and removes one of our volumes. What stays is removed by a later run.
+fn remove(volume: &OwnVolume) {
+    if let Err(trouble) = Call::Remove(volume).run() {
+        tracing::warn!(%trouble, "a snapshot stays until a later run removes it");
+    }
+}
+
+/// Refuses a pool in the middle of a change, and one that LVM and the kernel disagree about.
+fn check_pool(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+    let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
+    let device = kernel::active(&pool.device).ok_or(UNLISTED)?;
+    if kernel::is_suspended(device) {
+        return Err(Trouble::Unfit(format!(
+            "the pool {}/{} is suspended: look with \"dmsetup info\"",
+            listed.group, listed.name
+        )));
+    }
+    let status = PoolStatus::of(&pool.device)?;
+    if listed.transaction != Some(status.transaction) {
+        return Err(Trouble::Unfit(format!(
+            "the pool {}/{} has transaction id {} in the kernel, and another one in LVM's metadata; \
+             it needs repair (lvmthin(7))",
+            listed.group, listed.name, status.transaction
+        )));
+    }
+    Ok(())
+}
+
+/// Removes bases from a pool that is nearly full, and refuses a new snapshot in a fuller one than a
+/// snapshot may be made in. Old bases hold most of what is theirs alone.
+fn make_room(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+    let mut status = PoolStatus::of(&pool.device)?;
+    let mut bases: Vec<_> = listing
+        .ours(&pool.uuid)
+        .filter_map(|own| Some((own.label?.base.session, own.volume)))
+        .collect();
+    bases.sort_by_key(|(session, _)| *session);
+    for (_, volume) in bases {
+        if !status.is_above(BASES_MAX_PERCENT) {
+            break;
+        }
+        tracing::warn!(
+            volume = volume.path(),
+            "the pool is nearly full: a base is removed"
+        );
+        Call::Remove(&volume).run()?;
+        status = PoolStatus::of(&pool.device)?;
+    }
+    if status.is_above(SNAPSHOT_MAX_PERCENT) {
+        let (data, metadata) = (status.data_blocks, status.metadata_blocks);
+        return Err(Trouble::Unfit(format!(
+            "more than {SNAPSHOT_MAX_PERCENT} % of the pool is used ({} of {} data blocks, {} of {} \
+             metadata blocks), and a snapshot would hold more: extend it with lvextend (lvmthin(7))",
+            data.0, data.1, metadata.0, metadata.1
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Snapshots of volumes in an LVM thin pool. The pool role makes them, and compares them with the
+//! base by the pool's metadata; here they are only numbers.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use wyng_control::{BaseLabel, BaseOf, Method};
+
+use super::snapshot::{Rotation, Snapshot};
+use crate::ipc::{
+    DeviceNumber, Fatal, NotEnforced, PoolToVolumes, RangeKind, Received, VolumesToPool, Wire,
+};
+use crate::roles::Role;
+
+/// The pool role, where this daemon has it.
+pub(super) struct ThinPools(Rc<Wire<VolumesToPool, PoolToVolumes>>);
+
+/// A snapshot that the pool role holds.
+pub(super) struct Thin {
+    pools: Rc<Wire<VolumesToPool, PoolToVolumes>>,
+    number: u32,
+    size_bytes: u64,
+    base: Option<(BaseLabel, u64)>,
+}
+
+impl ThinPools {
+    /// The role, once it is in its jail, and the protections that it did not get; `None` where the
+    /// daemon has no such role.
+    pub(super) fn meet() -> Result<Option<(Self, Vec<NotEnforced>)>, Fatal> {
+        let wire = Wire::inherited(Role::Volumes, Role::Pool)?;
+        match wire.receive() {
+            Err(Fatal::Gone(_)) => Ok(None),
+            received => match received?.message {
+                PoolToVolumes::Ready(missing) => Ok(Some((Self(Rc::new(wire)), missing))),
+                _ => Err(Fatal::Unexpected(Role::Pool.name())),
+            },
+        }
+    }
+
+    /// A snapshot of `source`, and its descriptor for the keyholder; `None` if the source is no
+    /// thin volume, or one that must be read as it is now.
+    pub(super) fn snapshot(
+        &self,
+        source: &OwnedFd,
+        of: &BaseOf,
+    ) -> Result<Option<(Thin, OwnedFd)>, Fatal> {
+        let Some(device) = number_of(source)? else {
+            return Ok(None);
+        };
+        let received = ask(&self.0, &VolumesToPool::Snapshot { device, of: *of })?;
+        match &received.message {
+            PoolToVolumes::Snapshot {
+                number,
+                size_bytes,
+                base,
+            } => {
+                let thin = Thin {
+                    pools: Rc::clone(&self.0),
+                    number: *number,
+                    size_bytes: *size_bytes,
+                    base: *base,
+                };
+                Ok(Some((thin, received.descriptor()?)))
+            }
+            PoolToVolumes::NoSnapshot { why } => {
+                if let Some(why) = why {
+                    tracing::warn!(%why, "a thin volume is read whole, and while it changes");
+                }
+                Ok(None)
+            }
+            _ => Err(Fatal::Unexpected(self.0.peer())),
+        }
+    }
+}
+
+impl Thin {
+    /// Its size, bytes.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    fn next_ranges(&self, kind: RangeKind) -> io::Result<Vec<(u64, u64)>> {
+        let number = self.number;
+        match ask(&self.pools, &VolumesToPool::NextRanges { number, kind })
+            .map_err(io::Error::other)?
+            .message
+        {
+            PoolToVolumes::Ranges(ranges) => Ok(ranges),
+            _ => Err(io::Error::other("the pool's metadata shows no ranges")),
+        }
+    }
+
+    fn done(&self, question: &VolumesToPool) -> Rotation {
+        let errno = match ask(&self.pools, question).map(|received| received.message) {
+            Ok(PoolToVolumes::Done { errno }) => errno,
+            _ => Errno::IO.raw_os_error(),
+        };
+        Rotation::Done(match errno {
+            0 => Ok(()),
+            errno => Err(Errno::from_raw_os_error(errno)),
+        })
+    }
+}
+
+impl Snapshot for Thin {
+    fn base(&self) -> Option<(BaseLabel, u64)> {
+        self.base
+    }
+
+    fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)> {
+        Ok((Method::ThinDelta, self.next_ranges(RangeKind::Changes)?))
+    }
+
+    fn next_holes(&mut self) -> io::Result<Vec<(u64, u64)>> {
+        self.next_ranges(RangeKind::Holes)
+    }
+
+    fn is_of_client(&self) -> bool {
+        false
+    }
+
+    fn drop_base(&self) -> Rotation {
+        self.done(&VolumesToPool::DropBase {
+            number: self.number,
+        })
+    }
+
+    fn rotate(&self, label: &BaseLabel) -> Rotation {
+        self.done(&VolumesToPool::Keep {
+            number: self.number,
+            label: *label,
+        })
+    }
+}
+
+impl Drop for Thin {
+    /// A snapshot that became a base is not known by its number any more. If the role is gone, it
+    /// has removed the snapshot.
+    fn drop(&mut self) {
+        let number = self.number;
+        let _ = self.pools.send(&VolumesToPool::Release { number }, &[]);
+    }
+}
+
+fn ask(
+    pools: &Wire<VolumesToPool, PoolToVolumes>,
+    question: &VolumesToPool,
+) -> Result<Received<PoolToVolumes>, Fatal> {
+    pools.send(question, &[])?;
+    pools.receive()
+}
+
+/// The kernel's number of a block device.
+fn number_of(source: &OwnedFd) -> Result<Option<DeviceNumber>, Fatal> {
+    let found = rustix::fs::fstat(source.as_fd())?;
+    let is_device = FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice;
+    Ok(is_device.then(|| DeviceNumber {
+        major: rustix::fs::major(found.st_rdev),
+        minor: rustix::fs::minor(found.st_rdev),
+    }))
+}
