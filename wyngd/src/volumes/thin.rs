@@ -6,7 +6,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use wyng_control::{BaseLabel, BaseOf, Method};
 
@@ -154,12 +154,40 @@ fn ask(
     pools.receive()
 }
 
-/// The kernel's number of a block device.
+/// The kernel's number of a block device that is open for reading. The pool role opens a snapshot
+/// with its own rights, so whoever may not read a volume gets none.
 fn number_of(source: &OwnedFd) -> Result<Option<DeviceNumber>, Fatal> {
     let found = rustix::fs::fstat(source.as_fd())?;
     let is_device = FileType::from_raw_mode(found.st_mode) == FileType::BlockDevice;
-    Ok(is_device.then(|| DeviceNumber {
+    Ok((is_device && can_be_read(source)?).then(|| DeviceNumber {
         major: rustix::fs::major(found.st_rdev),
         minor: rustix::fs::minor(found.st_rdev),
     }))
+}
+
+/// Whether a descriptor was opened for reading. One opened by its path alone needs no right to read.
+fn can_be_read(file: &OwnedFd) -> Result<bool, Errno> {
+    let flags = rustix::fs::fcntl_getfl(file)?;
+    Ok(!flags.contains(OFlags::PATH) && flags & OFlags::RWMODE != OFlags::WRONLY)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::Mode;
+
+    use super::*;
+
+    #[test]
+    fn a_descriptor_that_cannot_be_read_gives_no_right_to_a_snapshot() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let opened = |flags| rustix::fs::open(file.path(), flags, Mode::empty()).unwrap();
+        for (flags, is_readable) in [
+            (OFlags::RDONLY, true),
+            (OFlags::RDWR, true),
+            (OFlags::WRONLY, false),
+            (OFlags::PATH, false),
+        ] {
+            assert_eq!(can_be_read(&opened(flags)), Ok(is_readable), "{flags:?}");
+        }
+    }
 }
