@@ -17,11 +17,11 @@ const REAL_LVM: &str = "/usr/local/lib/real/lvm";
 const VOLUME: &str = "/dev/vg/src";
 
 /// A volume group with a pool and a volume `src`, on the whole scratch disk.
-struct Thin {
-    sandbox: Sandbox,
+pub(super) struct Thin {
+    pub(super) sandbox: Sandbox,
 }
 
-fn run(line: &str) -> String {
+pub(super) fn run(line: &str) -> String {
     let output = Command::new("/bin/sh").args(["-c", line]).output().unwrap();
     assert!(
         output.status.success(),
@@ -54,6 +54,18 @@ impl Thin {
         thin
     }
 
+    /// A pool of this size with blocks of this size, and no volume.
+    pub(super) fn with_blocks(pool: &str, block: &str) -> Self {
+        tidy();
+        run(&format!(
+            "pvcreate -q {DISK} && vgcreate -q vg {DISK} && \
+             lvcreate -q -L {pool} -c {block} --poolmetadatasize 64M -T vg/pool"
+        ));
+        Self {
+            sandbox: Sandbox::with_archive(&[]),
+        }
+    }
+
     fn make_pool(&self, pool: &str, volume: &str) {
         run(&format!(
             "pvcreate -q {DISK} && vgcreate -q vg {DISK} && \
@@ -63,7 +75,11 @@ impl Thin {
     }
 
     fn write(&self, at_mib: u64, mib: u64, seed: u64) {
-        let device = File::options().write(true).open(VOLUME).unwrap();
+        self.write_to(VOLUME, at_mib, mib, seed);
+    }
+
+    pub(super) fn write_to(&self, volume: &str, at_mib: u64, mib: u64, seed: u64) {
+        let device = File::options().write(true).open(volume).unwrap();
         let bytes = noise(usize::try_from(mib * MIB).unwrap(), seed);
         device.write_all_at(&bytes, at_mib * MIB).unwrap();
         device.sync_all().unwrap();

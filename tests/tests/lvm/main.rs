@@ -3,3 +3,4 @@
 //! after another, and nowhere else: each has the scratch disk for itself.
 
 mod backups;
+mod restores;
