@@ -3,9 +3,9 @@
 //! machines read. tests/data/thin has such files; `make test-vm` makes them, and leaves them in
 //! `target/vm/results`.
 //!
-//! The file is compressed with zstd. In it: the number of blocks; each with its number and its words
-//! of 64 bits, as differences from the word before, which are small in a tree of ascending keys; then
-//! lines of text, `OLD NEW`, each with the ranges in which two devices differ.
+//! The file is compressed with zstd. In it: the number of blocks; each with its number and its
+//! words of 64 bits, as differences from the word before, which are small in a tree of ascending
+//! keys; then lines of text, `OLD NEW`, each with the ranges in which two devices differ.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wyng_thin::{BLOCK_BYTES, Block, Metadata};
 
-use crate::vm::{SCRATCH_DISK, results, run};
+use crate::vm::{SCRATCH_DISK, clean_up, results, run};
 
 const METADATA_SECTORS: u64 = 32 << 11;
 const DATA_SECTORS: u64 = 32 << 21;
@@ -222,7 +222,7 @@ impl Drop for ThinPool {
         let volumes = self.volumes.iter().map(|id| self.volume(*id));
         let parts = ["pool", "data", "metadata"].map(|part| self.device(part));
         for device in volumes.chain(parts) {
-            run("dmsetup", &["remove", "--retry", &device]);
+            clean_up("dmsetup", &["remove", "--retry", &device]);
         }
     }
 }

@@ -10,8 +10,8 @@ use wyng_thin::Difference;
 /// Where two volumes differ: ranges of blocks, ascending and joined as far as one kind reaches.
 pub type Differences = Vec<(Range<u64>, Difference)>;
 
-/// What `thin_delta` says of two devices, in blocks below `end`. `held` reads the metadata snapshot of
-/// a pool in use.
+/// What `thin_delta` says of two devices, in blocks below `end`. `held` reads the metadata snapshot
+/// of a pool in use.
 pub fn thin_delta(metadata: &Path, devices: [u64; 2], end: u64, held: bool) -> Differences {
     let [old, new] = devices.map(|id| id.to_string());
     let output = Command::new("thin_delta")
@@ -28,8 +28,8 @@ pub fn thin_delta(metadata: &Path, devices: [u64; 2], end: u64, held: bool) -> D
     join(parse(&String::from_utf8(output.stdout).unwrap(), end))
 }
 
-/// The ranges in the output of `thin_delta`: `different` and `right_only` are mapped, `left_only` is
-/// unmapped.
+/// The ranges in the output of `thin_delta`: `different` and `right_only` are mapped, `left_only`
+/// is unmapped.
 fn parse(text: &str, end: u64) -> Differences {
     let line = |line: &str| {
         let difference = match line.split_whitespace().next() {

@@ -22,8 +22,8 @@ pub fn results() -> PathBuf {
     PathBuf::from(std::env::var_os("WYNG_TEST_RESULTS").unwrap())
 }
 
-/// Adds to the sums that `make test-vm` prints at its end: bytes that were read where this many were
-/// there to read.
+/// Adds to the sums that `make test-vm` prints at its end: bytes that were read where this many
+/// were there to read.
 pub fn has_read(bytes: u64, of_bytes: u64) {
     let file = OpenOptions::new()
         .append(true)
@@ -41,4 +41,17 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     String::from_utf8(output.stdout).unwrap()
+}
+
+/// Runs a program at the end of a test. After a failure of the test, which is what people should
+/// see, it may fail too.
+pub fn clean_up(program: &str, arguments: &[&str]) {
+    let succeeds = Command::new(program)
+        .args(arguments)
+        .status()
+        .is_ok_and(|status| status.success());
+    assert!(
+        succeeds || std::thread::panicking(),
+        "{program} {arguments:?}"
+    );
 }

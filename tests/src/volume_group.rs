@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! A volume group of LVM's with a thin pool, over the scratch disk of the VM.
 
-use crate::vm::{SCRATCH_DISK, results, run};
+use crate::vm::{SCRATCH_DISK, clean_up, results, run};
 
 /// See the first line of this file. It is removed at the end, with all that is in it.
 pub struct VolumeGroup {
@@ -57,8 +57,8 @@ impl VolumeGroup {
 
 impl Drop for VolumeGroup {
     fn drop(&mut self) {
-        run("vgremove", &["--quiet", "-f", self.name]);
-        run("pvremove", &["--quiet", SCRATCH_DISK]);
-        run("udevadm", &["settle"]);
+        clean_up("vgremove", &["--quiet", "-f", self.name]);
+        clean_up("pvremove", &["--quiet", SCRATCH_DISK]);
+        clean_up("udevadm", &["settle"]);
     }
 }

@@ -185,8 +185,8 @@ fn in_pools_of_the_kernel_a_walk_reads_what_the_two_trees_do_not_share() {
             let trees = pair.map(|id| tree(&image, id));
             let shared: BTreeSet<u64> = trees[0].intersection(&trees[1]).copied().collect();
             let (_, read) = walk(&image, *pair);
-            // Besides: the superblock and the tree of devices, and, for a tree of another height, the
-            // way down its left side.
+            // Besides: the superblock and the tree of devices, and, for a tree of another height,
+            // the way down its left side.
             let needless = read.intersection(&shared).count();
             assert!(
                 needless <= 8,

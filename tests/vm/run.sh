@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs a command in a VM (qemu without KVM) whose kernel has device-mapper and whose Debian has lvm2,
-# the tools of thin pools and udev. `tests/vm/run.sh` runs the tests in tests/tests/lvm, and
-# `tests/vm/run.sh COMMAND…` another command, with its output and exit status. The VM sees the
-# programs of target/debug, and the files of the repository that tests read, at their own paths. What
-# the command leaves in $WYNG_TEST_RESULTS is then in target/vm/results. It requires root to write
-# files of other owners; `make test-vm` builds the programs first.
+# Runs a command in a VM (qemu without KVM) whose kernel has device-mapper and whose Debian has
+# lvm2, the tools of thin pools and udev. `tests/vm/run.sh` runs the tests in tests/tests/lvm, with
+# WYNG_VM_TESTS=NAME only those with NAME in their name; `tests/vm/run.sh COMMAND…` runs another
+# command, with its output and exit status. The VM sees the programs of target/debug, and the files
+# of the repository that tests read, at their own paths. What the command leaves in
+# $WYNG_TEST_RESULTS is then in target/vm/results. It requires root to write files of other owners;
+# `make test-vm` builds the programs first.
 set -eu
 cd "$(dirname "$0")/../.."
 here=tests/vm
@@ -74,7 +75,8 @@ tests=none
 if [ $# = 0 ]; then
     tests=$(cargo test --locked --package wyng-tests --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
     tests=${tests#"$PWD/"}
-    set -- "$tests" --include-ignored --test-threads=1 --color never
+    # shellcheck disable=SC2086 # one word a filter
+    set -- "$tests" ${WYNG_VM_TESTS:-} --include-ignored --test-threads=1 --color never
 fi
 files_disk "$*"
 run=$(mktemp -d "$base/run.XXXXXX")
@@ -97,7 +99,7 @@ if [ -z "$status" ]; then
 fi
 rm -rf "$base/results" && mkdir -p "$base/results"
 tar -C "$base/results" -xf "$run/results"
-if [ "$tests" != none ] && [ "$status" = 0 ]; then
+if [ "$tests" != none ] && [ "$status" = 0 ] && [ -f "$base/results/walk" ]; then
     cat "$base/results/walk"
     passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$run/output")
     awk -v passed="$passed" '{ read += $1; of += $2 } END { printf "lvm: %d passed, read %d of %d bytes\n", passed, read, of }' "$base/results/read"
