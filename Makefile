@@ -8,7 +8,7 @@ HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd demo bench rust helper-rust oldest figures needs hooks clean
+.PHONY: all build check test test-user test-systemd test-vm demo bench rust helper-rust oldest figures needs hooks clean
 
 all: build
 
@@ -68,6 +68,11 @@ demo: rust
 test-systemd: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@tests/systemd/run.sh
+
+# Thin pools of a real kernel, with lvm and udev, in a VM: root, some minutes.
+test-vm: rust
+	$(CARGO) build --locked --bins --workspace
+	@tests/vm/run.sh
 
 # WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see bench/bench.py.
 bench: rust

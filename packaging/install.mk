@@ -47,6 +47,7 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -D -m 0644 systemd/wyng.sysusers $(DESTDIR)/usr/lib/sysusers.d/wyng.conf
 	install -D -m 0644 systemd/12-wyng-ignore-lvm-devices.rules $(DESTDIR)/usr/lib/udev/rules.d/12-wyng-ignore-lvm-devices.rules
 	install -D -m 0644 systemd/wyng.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/wyng.conf
+	install -D -m 0644 systemd/wyng.dracut.conf $(DESTDIR)/usr/lib/dracut/dracut.conf.d/90-wyng.conf
 	install -d -m 0755 $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d
 	$(PROGRAMS)/wyng-ctl man $(SHARE)/man/man1
 	mv $(SHARE)/man/man1/*.5 $(SHARE)/man/man5 && mv $(SHARE)/man/man1/*.8 $(SHARE)/man/man8

@@ -1,11 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-3.0-or-later
-# Runs a command in a VM (qemu without KVM) whose kernel has device-mapper and whose Debian has lvm2,
-# the tools of thin pools and udev. `tests/vm/run.sh` runs the tests in tests/tests/lvm, and
-# `tests/vm/run.sh COMMAND…` another command, with its output and exit status. The VM sees the
-# programs of target/debug, and the files of the repository that tests read, at their own paths. What
-# the command leaves in $WYNG_TEST_RESULTS is then in target/vm/results. It requires root to write
-# files of other owners; `make test-vm` builds the programs first.
+# Runs a command in a VM (qemu without KVM) whose kernel has device-mapper and whose Debian has
+# lvm2, the tools of thin pools and udev. `tests/vm/run.sh` runs the tests in tests/tests/lvm, with
+# WYNG_VM_TESTS=NAME only those with NAME in their name; `tests/vm/run.sh COMMAND…` runs another
+# command, with its output and exit status. The VM sees the programs of target/debug, and the files
+# of the repository that tests read, at their own paths. What the command leaves in
+# $WYNG_TEST_RESULTS is then in target/vm/results. It requires root to write files of other owners;
+# `make test-vm` builds the programs first.
 set -eu
 cd "$(dirname "$0")/../.."
 here=tests/vm
@@ -56,12 +57,12 @@ disk() { echo "-drive if=none,id=$1,format=raw,file=$2,$3 -device virtio-blk-pci
 
 boot() {
     # shellcheck disable=SC2046 # one word an option
-    timeout "$patience_secs" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 2048 -nodefaults -no-reboot -display none \
+    exec timeout --foreground "$patience_secs" qemu-system-x86_64 -machine q35,accel=tcg -cpu max -smp 2 -m 2048 -nodefaults -no-reboot -display none \
         -kernel "$kernel/vmlinuz" -initrd "$initramfs" \
         -append "console=ttyS0 quiet panic=-1 random.trust_cpu=on wyng.files=$PWD wyng.init=$PWD/$here/inside.sh" \
         $(disk root "$root_disk" snapshot=on) $(disk files "$files_disk" snapshot=on) \
         $(disk scratch "$run/scratch" cache=unsafe,discard=unmap) $(disk results "$run/results" cache=unsafe) -device virtio-rng-pci \
-        -serial "file:$run/console" -serial "file:$run/output" -serial "file:$run/status" || true
+        -serial "file:$run/console" -serial "file:$run/output" -serial "file:$run/status"
 }
 
 needs
@@ -72,21 +73,25 @@ debian
 root_disk
 tests=none
 if [ $# = 0 ]; then
-    tests=$(cargo test --locked --package wyng-tests --test lvm --no-run --message-format json 2>/dev/null | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
+    tests=$(cargo test --locked --package wyng-tests --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
     tests=${tests#"$PWD/"}
-    set -- "$tests" --include-ignored --test-threads=1
+    # shellcheck disable=SC2086 # one word a filter
+    set -- "$tests" ${WYNG_VM_TESTS:-} --include-ignored --test-threads=1 --color never
 fi
 files_disk "$*"
 run=$(mktemp -d "$base/run.XXXXXX")
-trap 'rm -rf "$run"' EXIT
+booted=""
+trap '[ -z "$booted" ] || kill "$booted" 2>/dev/null; rm -rf "$run"' EXIT
+trap 'exit 143' INT TERM
 truncate -s 64G "$run/scratch"
 truncate -s 256M "$run/results"
 : >"$run/output"
 boot &
 booted=$!
 tail -c +1 -f --pid="$booted" "$run/output"
-wait "$booted"
-status=$(cat "$run/status")
+wait "$booted" || true
+booted=""
+status=$(tr -dc 0-9 <"$run/status")
 if [ -z "$status" ]; then
     echo "the command did not end; the VM's console:" >&2
     tail -n 60 "$run/console" >&2
@@ -94,4 +99,9 @@ if [ -z "$status" ]; then
 fi
 rm -rf "$base/results" && mkdir -p "$base/results"
 tar -C "$base/results" -xf "$run/results"
+if [ "$tests" != none ] && [ "$status" = 0 ] && [ -f "$base/results/walk" ]; then
+    cat "$base/results/walk"
+    passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$run/output")
+    awk -v passed="$passed" '{ read += $1; of += $2 } END { printf "lvm: %d passed, read %d of %d bytes\n", passed, read, of }' "$base/results/read"
+fi
 exit "$status"

@@ -37,6 +37,9 @@ fn tidy() {
         "vgremove -q -f -f vg 2>/dev/null; pvremove -q -f -f /dev/vdc 2>/dev/null; wipefs -q -a /dev/vdc; true",
     );
     let _ = std::fs::remove_dir_all("/var/lib/wyng-pool");
+    if std::fs::remove_file(RULES).is_ok() {
+        run("udevadm control --reload");
+    }
 }
 
 impl Thin {
