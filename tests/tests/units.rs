@@ -15,7 +15,8 @@ use wyng_tests::service::until;
 
 /// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
 const EXPOSED_MOST: [(&str, u32); 8] = [
-    ("wyngd.service", 20),
+    // Without CAP_SYS_RESOURCE it would be 20, and lvm could be killed when memory runs out.
+    ("wyngd.service", 21),
     ("wyng-backup@.service", 10),
     ("wyng-verify@.service", 10),
     ("wyng-prune@.service", 10),

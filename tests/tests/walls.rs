@@ -107,6 +107,7 @@ const WALLS: [Wall; 13] = [
             "wyng-origin",
             "wyng-s3",
             "wyng-snapshot",
+            "wyng-thin",
             "wyng-wire",
         ],
         never: &[&["openssl-sys", "native-tls"]],

@@ -375,10 +375,11 @@ fn wait_for_any(children: &[(Role, Started)], stop: &SignalFd) -> Result<(), Fat
 
 /// Kills the roles that still run. Spawner and volumes see that control is gone, and first end far
 /// ends and disposables. Volumes of a private daemon is left alone after its time: no other process
-/// would kill the disposables that are left. The pool role is never killed, and lvm with it: it ends
-/// by itself when volumes is gone, however long that takes.
+/// would kill the disposables that are left. The pool role is never killed, and neither is lvm: it
+/// ends by itself when volumes is gone, however long that takes.
 fn end_all(children: Vec<(Role, Started)>, daemon: Daemon) -> Result<(), Fatal> {
     let mut failed = None;
+    let mut volumes_goes_on = false;
     let grace_ms = |role| match role {
         Role::Spawner => Some(SPAWNER_GRACE_MS),
         Role::Volumes if daemon == Daemon::Private => Some(PRIVATE_VOLUMES_GRACE_MS),
@@ -402,9 +403,11 @@ fn end_all(children: Vec<(Role, Started)>, daemon: Daemon) -> Result<(), Fatal> 
         } else if (role, daemon) != (Role::Volumes, Daemon::Private) {
             started.child.kill()?;
             started.child.wait()?;
+        } else {
+            volumes_goes_on = true;
         }
     }
-    for (role, mut started) in pool {
+    for (role, mut started) in pool.into_iter().filter(|_| !volumes_goes_on) {
         if !started.child.wait()?.success() {
             failed = Some(role.name());
         }

@@ -287,16 +287,7 @@ impl Volumes {
                 };
                 self.keyholder.send(&message, &[])
             }
-            KeyholderToVolumes::NextHoles { item } => {
-                let page = self
-                    .snapshots
-                    .get_mut(&item)
-                    .and_then(|snapshot| snapshot.next_holes().ok());
-                let message = page.map_or(VolumesToKeyholder::NoChanges { item }, |ranges| {
-                    VolumesToKeyholder::Holes { item, ranges }
-                });
-                self.keyholder.send(&message, &[])
-            }
+            KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
             KeyholderToVolumes::EndAll => {
                 self.snapshots.clear();
                 self.changed.clear();
@@ -314,6 +305,17 @@ impl Volumes {
                 }
             }
         }
+    }
+
+    fn send_holes(&mut self, item: u32) -> Result<(), Fatal> {
+        let page = self
+            .snapshots
+            .get_mut(&item)
+            .and_then(|snapshot| snapshot.next_holes().ok());
+        let message = page.map_or(VolumesToKeyholder::NoChanges { item }, |ranges| {
+            VolumesToKeyholder::Holes { item, ranges }
+        });
+        self.keyholder.send(&message, &[])
     }
 
     fn ask(&mut self, question: Asked, wanted: Wanted) -> Result<(), Fatal> {

@@ -152,3 +152,28 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
         Ok(result)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_must_come_to_its_end_outlives_signals_and_leaves_the_session() {
+        let mut command = Command::new("/bin/sh");
+        let script = "kill -TERM $$; kill -INT $$; kill -HUP $$; cat /proc/$$/stat; ls /proc/$$/fd";
+        command.args(["-c", script]).stdout(Stdio::piped());
+        let child = start_unkillable(command).unwrap();
+        let process = child.id().to_string();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{said}");
+        let (stat, descriptors) = said.split_once('\n').unwrap();
+        let session = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(3);
+        assert_eq!(session, Some(process.as_str()), "it leads a session");
+        let open: Vec<i32> = descriptors
+            .split_whitespace()
+            .map(|fd| fd.parse().unwrap())
+            .collect();
+        assert!(open.iter().all(|fd| *fd <= 2 || *fd >= 10), "{open:?}");
+    }
+}

@@ -244,7 +244,10 @@ fn what_was_written_discarded_and_grown_since_the_base_is_restored_exactly() {
 #[ignore = "runs in the VM of make test-vm"]
 fn each_archive_has_a_base_of_its_own() {
     let thin = Thin::new("1G", "64M");
-    thin.sandbox.create("other", &[]).success();
+    let store = format!("dir:{}", thin.sandbox.path("store of other").display());
+    let create = ["archive", "create", "other", "--store", &store];
+    let cheap = ["--kdf-memory", "64M", "--kdf-passes", "3"];
+    thin.sandbox.wyng(&[&create[..], &cheap].concat()).success();
     for (turn, method) in [(0, "full-scan"), (1, "thin-delta"), (2, "thin-delta")] {
         thin.write(turn * 4, 2, turn);
         for archive in ["home", "other"] {

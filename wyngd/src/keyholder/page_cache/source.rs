@@ -401,4 +401,17 @@ mod tests {
         }
         std::fs::remove_file(&path).unwrap();
     }
+
+    #[test]
+    fn data_lies_between_holes_and_holes_are_passed_over() {
+        let holes = [(0, 10), (20, 30), (40, 50)];
+        let at = |offset| data_between(&holes, offset, 50);
+        assert_eq!(at(0), Some((10, 20)));
+        assert_eq!(at(15), Some((15, 20)));
+        assert_eq!(at(20), Some((30, 40)));
+        assert_eq!(at(39), Some((39, 40)));
+        assert_eq!(at(40), None, "only a hole follows");
+        assert_eq!(data_between(&[], 7, 50), Some((7, 50)));
+        assert_eq!(data_between(&[(20, 30)], 25, 50), Some((30, 50)));
+    }
 }
