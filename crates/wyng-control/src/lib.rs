@@ -38,7 +38,7 @@ pub use command::{
     PruneRules, SessionChoice, UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
-    ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyReport, DayLine, DayState,
+    ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyLine, CopyReport, DayLine, DayState,
     DeletedReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, Phase,
     Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor, RestoreReport,
     SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind, ToClient,
@@ -55,10 +55,10 @@ pub use origin::{
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
-pub use trial::{StoreChecked, Trial, TrialResult};
+pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 9;
+pub const CONTROL_VERSION: u32 = 10;

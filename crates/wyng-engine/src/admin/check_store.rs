@@ -65,13 +65,14 @@ pub fn check_store<P: Parts>(
             trial: *trial,
         })
     };
-    let free_mib = world.store.take_free_mib();
+    let (free_mib, abilities) = (world.store.take_free_mib(), world.store.take_abilities());
     world.client.tell(ToClient::StoreChecked(StoreChecked {
         store_url: store,
         via: request.via.to_string(),
         free_bytes: free_mib.map(|mib| u64::from(mib) << 20),
         left_blob: left_blob.then(|| hex_of(doomed.name())),
         results,
+        abilities,
     }))?;
     failure.map_or(Ok(ExitStatus::Done), Err)
 }
@@ -96,7 +97,7 @@ struct Check<'a, S> {
 impl<S: Store> Check<'_, S> {
     /// Makes all trials. Returns whether the blob is left in the store.
     fn run(&mut self) -> Result<bool, Failure> {
-        let is_empty = match self.connect(Service::Push, OpenStore::Existing) {
+        let is_empty = match self.connect(Service::Push, OpenStore::Tried) {
             Err(Failure::StoreEmpty { .. } | Failure::StoreMissing { .. }) => {
                 self.connect(Service::Push, OpenStore::New)?;
                 true

@@ -225,6 +225,8 @@ fn make<P: Parts>(
         writer: to_hex(&world.random.draw::<16>()?),
         copy: false,
         promoting: false,
+        create_only: None,
+        durability: None,
     };
     let commit = first_commit(
         &mut world.random,

@@ -38,8 +38,9 @@ pub struct CopyRequest {
 /// command takes up a run that was cut.
 pub fn copy<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Result<(), Failure> {
     let copied = bring_up_to_date(world, request);
-    // The room in the copy's store is not that in the archive's own.
+    // What the copy's store has and can is not said of the archive's own.
     world.store.take_free_mib();
+    world.store.take_abilities();
     copied
 }
 

@@ -87,8 +87,11 @@ pub(super) fn adopt<P: Parts>(
     world.store.finish_fetch()?;
 
     let known = view.here.toml.take();
+    // What was tried at another address is not known of this one.
+    let abilities = known.as_ref().filter(|known| known.store == place.url);
+    let abilities = abilities.map(ArchiveToml::abilities).unwrap_or_default();
     let checks = known.as_ref().and_then(|known| known.verify_via.as_ref());
-    let toml = ArchiveToml {
+    let mut toml = ArchiveToml {
         store: place.url.clone(),
         via: place.via.clone(),
         verify_via: ArchiveToml::other_far_end(&place.via, verify_via.or(checks)),
@@ -98,7 +101,10 @@ pub(super) fn adopt<P: Parts>(
         },
         copy,
         promoting: promoting && !is_other_store,
+        create_only: None,
+        durability: None,
     };
+    toml.note_abilities(abilities);
     view.here
         .folder
         .write_store_credentials(&mut world.files, &place.url, &place.credentials)?;
