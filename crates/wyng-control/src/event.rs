@@ -771,6 +771,12 @@ pub struct CopyReport {
     pub sent_bytes: u64,
     /// Bytes that were read back.
     pub read_bytes: u64,
+    /// Number of blobs that the archive gave up and that were deleted from the copy.
+    pub deleted_objects: u64,
+    /// Number of such blobs that are still there.
+    pub waiting_objects: u64,
+    /// The copy's far end or store refuses to delete.
+    pub deletes_refused: bool,
     /// Number of problems, in the archive's own store or in the copy.
     pub problems: u64,
 }

@@ -863,6 +863,9 @@ What a person must know although the command did what it was asked to. With `--j
                 sent_objects: 8,
                 sent_bytes: 9,
                 read_bytes: 10,
+                deleted_objects: 11,
+                waiting_objects: 12,
+                deletes_refused: true,
                 problems: 0,
             }),
             ToClient::Compacted(CompactReport {

@@ -27,7 +27,7 @@ pub enum Kept {
 }
 
 /// The name of a blob that may be deleted: neither a commit, nor a slot that the head lists, nor a
-/// pack that anything needs. Only `space::guard` makes one, after its check, and `store check` for
+/// pack that anything needs. Only the guard of `space` makes one, after its check, and `store check` for
 /// the name that it draws, so that no DELETE can be signed for any other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doomed(BlobName);
