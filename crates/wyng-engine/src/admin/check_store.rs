@@ -10,7 +10,8 @@ use super::create::ask_credentials;
 use crate::outcome::is_refusal;
 use crate::store::put_blob;
 use crate::world::{
-    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store, World,
+    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store,
+    StoreCredentials, World,
 };
 
 /// Length of the blob that is put, bytes: that of a small commit.
@@ -37,7 +38,12 @@ pub fn check_store<P: Parts>(
     world: &mut World<P>,
     request: &CheckRequest,
 ) -> Result<ExitStatus, Failure> {
-    let credentials = ask_credentials(&mut world.secrets, request.credentials, &request.store)?;
+    let credentials = ask_credentials(
+        &mut world.secrets,
+        request.credentials,
+        &request.store,
+        &StoreCredentials::default(),
+    )?;
     let place = Place {
         credentials,
         ..Place::open(&request.store, &request.via)

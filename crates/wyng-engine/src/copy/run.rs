@@ -170,9 +170,11 @@ fn place_of<P: Parts>(
         .clone()
         .or_else(|| known.map(|known| known.via.clone()))
         .unwrap_or(Via::Local);
+    let url = &request.store;
+    let before = CopyNote::read_credentials(&mut world.files, &archive.folder, url)?;
     let credentials = match request.credentials {
-        true => ask_credentials(&mut world.secrets, true, &request.store)?,
-        false => CopyNote::read_credentials(&mut world.files, &archive.folder, &request.store)?,
+        true => ask_credentials(&mut world.secrets, true, url, &before)?,
+        false => before,
     };
     Ok(Place {
         credentials,

@@ -88,7 +88,7 @@ impl Bucket {
         };
         self.refuses_other_bytes(key, &body, given).await?;
         let placed = self.put_twice(key, body.clone(), Some(given)).await?;
-        self.refuses_to_copy(key, body, given).await?;
+        self.refuses_other_headers(key, &body, given).await?;
         Ok(placed)
     }
 
@@ -113,28 +113,33 @@ impl Bucket {
         }
     }
 
-    /// Sends the request once more with a header that is not signed, by which the object would be
-    /// copied onto itself.
-    async fn refuses_to_copy(
+    /// Sends the request once more with a header that is not signed: one by which the object would
+    /// be copied onto itself, then one by which it would be encrypted with a key that is missing.
+    async fn refuses_other_headers(
         &self,
         key: &str,
-        body: Bytes,
+        body: &Bytes,
         given: &Given,
     ) -> Result<(), StoreError> {
         let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
-        let ask = Ask {
-            unsigned: Some(("x-amz-copy-source", &source)),
-            ..put_request(key, body, Some(given))
-        };
-        let Ok(answer) = self.try_once(&ask).await else {
-            return Ok(());
-        };
-        let is_copied = answer.status.is_success();
-        // Some servers copy no object onto itself; that they say so means that they would copy.
-        if is_copied || self.refusal(STORING, answer).await.code == "InvalidRequest" {
-            return Err(StoreError::Lax {
-                accepted: "it heeds a header that is not signed",
-            });
+        let customer_key = "x-amz-server-side-encryption-customer-algorithm";
+        for header in [("x-amz-copy-source", &*source), (customer_key, "AES256")] {
+            let ask = Ask {
+                unsigned: Some(header),
+                ..put_request(key, body.clone(), Some(given))
+            };
+            let Ok(answer) = self.try_once(&ask).await else {
+                continue;
+            };
+            let is_done = answer.status.is_success();
+            // A server that complains about what the header asks for has read it: some copy no object
+            // onto itself, and none encrypts without a key.
+            let code = self.refusal(STORING, answer).await.code;
+            if is_done || matches!(&*code, "InvalidRequest" | "InvalidArgument") {
+                return Err(StoreError::Lax {
+                    accepted: "it heeds a header that is not signed",
+                });
+            }
         }
         Ok(())
     }
