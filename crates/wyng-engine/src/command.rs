@@ -55,14 +55,13 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         // The day's record is a hint for `history`, so its failure is not the command's.
         let _ = look::note_day(world, &archive);
     }
-    let (free_mib, abilities) = (world.store.take_free_mib(), world.store.take_abilities());
-    if let Some((archive, free_mib)) = named.as_deref().zip(free_mib) {
+    if let Some((archive, free_mib)) = named.as_deref().zip(world.store.take_free_mib()) {
         // The same of the store's free space, a hint for `status`.
         let _ = note_store_room(world, archive, free_mib);
     }
     if let Some(archive) = named.filter(|_| outcome.is_ok()) {
         // The same of what the store can do. After a failure the store may have been another one.
-        let _ = note_abilities(world, &archive, abilities);
+        let _ = note_abilities(world, &archive);
     }
     kept::observe_clock(world);
     outcome
@@ -87,11 +86,8 @@ fn note_store_room<P: Parts>(
 }
 
 /// Notes what the archive's far end stated about the store, and what a trial showed.
-fn note_abilities<P: Parts>(
-    world: &mut World<P>,
-    archive: &str,
-    abilities: Abilities,
-) -> Result<(), Failure> {
+fn note_abilities<P: Parts>(world: &mut World<P>, archive: &str) -> Result<(), Failure> {
+    let abilities = world.store.take_abilities();
     if world.files.only_looks() || abilities == Abilities::default() {
         return Ok(());
     }
@@ -222,6 +218,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 settings,
             };
             admin::create(world, &request)?;
+            let _ = note_abilities(world, &request.name); // a hint, as above
             look::show(world, &request.name)
         }
         Command::ArchiveOpen {
@@ -243,6 +240,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 before,
             };
             let opened = admin::open(world, &request)?;
+            let _ = note_abilities(world, &request.name); // the same
             let shown = look::show(world, &request.name)?;
             opened.failure().map_or(Ok(shown), Err)
         }

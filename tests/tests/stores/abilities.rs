@@ -104,8 +104,8 @@ fn a_folder_is_atomic_and_durable_and_webdav_is_neither() {
     };
     let sandbox = sandbox(&server);
     let url = server.url("store");
-    create(&sandbox, &url).success();
     let neither = [json!("checked"), json!("accepted")];
+    assert_eq!(abilities(&create(&sandbox, &url)), neither);
     assert_eq!(shown(&sandbox), neither);
     let text = text(&sandbox, &["status", "home"]);
     assert!(

@@ -12,5 +12,6 @@ mod faults;
 mod jails;
 mod links;
 mod listings;
+mod rooms;
 mod signatures;
 mod signed;
