@@ -244,6 +244,11 @@ impl Folder {
         stated_free_bytes(&text)
     }
 
+    /// Whether the folder of blobs on their way in is there.
+    pub(super) async fn has_incoming(&self, step: &'static str) -> bool {
+        matches!(self.list(step, INCOMING).await, Ok(Some(_)))
+    }
+
     /// What is directly in a folder; `None` if there is no such folder.
     pub(super) async fn list(
         &self,

@@ -88,6 +88,12 @@ impl Folder {
                             self.finish(answer).await;
                             Ok(incoming)
                         }
+                        // rclone's word for a new file in a folder that may only be read.
+                        404 if self.has_incoming(STORING).await => {
+                            self.finish(answer).await;
+                            let (step, errno) = (STORING, Errno::ACCESS);
+                            Err(StoreError::Refused { step, errno })
+                        }
                         _ => Err(self.refusal(STORING, answer).await),
                     };
                 }
