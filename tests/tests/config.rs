@@ -159,6 +159,52 @@ fn a_profile_of_several_archives_runs_for_each_and_one_that_is_away_holds_up_non
 }
 
 #[test]
+fn the_copies_of_a_profile_are_brought_up_to_date_and_one_that_is_away_holds_up_none() {
+    let (sandbox, config) = configured("");
+    let wyng = |words: &[&str]| sandbox.wyng(&[words, &["--config", &config]].concat());
+    let none = wyng(&["archive", "copy", "--profile", "nightly"]);
+    assert_eq!(none.expect(2).codes(), ["usage"]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let urls = ["usb", "disk"].map(|name| format!("dir:{}", sandbox.path(name).display()));
+    let text = text.replacen(
+        "[archives.home]",
+        &format!("[archives.home]\ncopies = {urls:?}"),
+        1,
+    );
+    sandbox.text("wyng.toml", &text);
+    let copied = |outcome: &Outcome| -> Vec<(String, u64)> {
+        let runs = outcome.json["runs"].as_array().unwrap().iter();
+        runs.map(|run| {
+            let store = run["store"].as_str().unwrap_or("none").to_owned();
+            (store, run["exit"].as_u64().unwrap())
+        })
+        .collect()
+    };
+    wyng(&["backup", "--profile", "nightly"]).success();
+    let both = wyng(&["archive", "copy", "--profile", "nightly"]);
+    let each = urls.clone().map(|url| (url, 0));
+    assert_eq!(copied(both.success()), each);
+    assert_eq!(copied(&wyng(&["archive", "copy", "home"])), each);
+    std::fs::rename(sandbox.path("usb"), sandbox.path("unplugged")).unwrap();
+    let one = wyng(&["archive", "copy", "--profile", "nightly"]);
+    assert_eq!(one.expect(6).codes(), ["copy-gone"]);
+    assert_eq!(copied(&one), [("none".into(), 6), each[1].clone()]);
+    // One that is named, and a command line that names too much.
+    let named = wyng(&["archive", "copy", "home", "--to", &urls[1]]);
+    assert_eq!(named.success().json["store"], urls[1]);
+    for words in [
+        &["archive", "copy"][..],
+        &["archive", "copy", "home", "--profile", "nightly"],
+        &["archive", "copy", "--profile", "nightly", "--to", &urls[1]],
+    ] {
+        assert_eq!(wyng(words).expect(2).codes(), ["usage"], "{words:?}");
+    }
+    let twice = text.replacen(&urls[0], &urls[1], 1);
+    sandbox.text("wyng.toml", &twice);
+    assert_eq!(wyng(&["config", "check"]).expect(2).codes(), ["config"]);
+}
+
+#[test]
 fn a_profile_backs_up_its_volumes_with_a_private_daemon_and_with_the_service() {
     let (mut sandbox, config) = configured("volumes = [\"work\"]\nlive = true\n");
     let backup = sandbox.wyng(&["backup", "--profile", "nightly", "--config", &config]);

@@ -2,19 +2,20 @@
 //! Deletions where little else works: in a full store, in an archive that nobody backs up to any
 //! more, and in a store that refuses to read and to delete for a month.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use wyng_archive::crypto::DataKey;
+use wyng_archive::crypto::{DataKey, slot_name};
+use wyng_archive::format::SlotKind;
 use wyng_control::{
-    ExitStatus, Failure, KeepRules, PruneRules, SessionChoice, ToClient, WaitReason,
+    CopyReport, ExitStatus, Failure, KeepRules, PruneRules, SessionChoice, ToClient, WaitReason,
 };
 use wyng_engine::cache::Location;
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{self, CompactRequest, UndeleteRequest};
-use wyng_engine::{look, observe_clock};
+use wyng_engine::{admin, copy, look, observe_clock};
 use wyng_tests::disk::SmallDisk;
-use wyng_tests::engine::{Reported, assert_whole, back_up, create_request, reported};
+use wyng_tests::engine::{Reported, adopt, assert_whole, back_up, create_request, reported};
 use wyng_tests::memory_world::{Durable, MemoryFiles, MemoryWorld};
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, noise};
@@ -270,6 +271,200 @@ fn a_retired_archive_is_emptied_by_prune_alone() {
         history.stored_bytes()
     );
     assert_whole(&history.durable, &[]);
+}
+
+/// Address of the copy.
+const USB: &str = "copy:usb";
+
+impl History {
+    /// Brings the copy up to date, this time later, in a world that `changes`.
+    fn copy(
+        &mut self,
+        secs: u64,
+        changes: impl Fn(&mut MemoryWorld),
+    ) -> (Result<(), Failure>, CopyReport, MemoryWorld) {
+        let mut world = self.after(secs);
+        changes(&mut world);
+        let request = copy::CopyRequest {
+            name: "home".into(),
+            store: USB.into(),
+            via: None,
+            credentials: false,
+            anew: false,
+        };
+        let ended = copy::copy(&mut world, &request);
+        self.leave(&world);
+        let mut reports = world.client.told.iter().filter_map(|event| match event {
+            ToClient::Copied(report) => Some(report.clone()),
+            _ => None,
+        });
+        let report = reports.next_back().unwrap();
+        (ended, report, world)
+    }
+
+    /// Names of blobs of the copy that the archive's own store does not have, except copies of
+    /// commits by which a run found out that they are two.
+    fn only_in_the_copy(&mut self) -> BTreeSet<[u8; 32]> {
+        let mut world = self.after(0);
+        let archive = world.open_archive("home").unwrap();
+        let mut names: BTreeSet<_> = self.durable.copies[USB].keys().copied().collect();
+        names.retain(|name| !self.durable.store.contains_key(name));
+        for generation in 1..=archive.head.generation {
+            for copy in 0..4 {
+                let name = archive.credential.commit_copy_name(generation, copy);
+                names.remove(&name.0);
+            }
+        }
+        names
+    }
+
+    /// Fails the test unless the copy opens elsewhere with every session.
+    fn assert_copy_is_whole(&self) {
+        let elsewhere = Durable {
+            store: self.durable.copies[USB].clone(),
+            ..Durable::default()
+        };
+        let mut world = MemoryWorld::new(elsewhere, self.now);
+        adopt(&mut world).unwrap();
+        assert_whole(&world.end(), &self.sessions);
+    }
+}
+
+#[test]
+fn what_the_archive_deleted_leaves_its_copy_after_a_hold_off_of_its_own() {
+    let mut history = History::new();
+    for _ in 0..4 {
+        history.back_up().unwrap();
+    }
+    history.copy(0, |_| {}).0.unwrap();
+    let mut since: BTreeMap<[u8; 32], u64> = BTreeMap::new();
+    let mut deleted = 0;
+    for day in 0..24 {
+        history.back_up().unwrap();
+        history.prune(2).unwrap();
+        let before = history.only_in_the_copy();
+        let now = history.now;
+        let (ended, report, world) = history.copy(0, |_| {});
+        ended.unwrap();
+        assert!(!report.deletes_refused);
+        let after = history.only_in_the_copy();
+        for name in &before {
+            let waited = now - *since.entry(*name).or_insert(now);
+            assert_eq!(after.contains(name), waited < 7 * DAY, "after {waited} s");
+        }
+        deleted += report.deleted_objects;
+        assert_eq!(report.deleted_objects, world.store.deletes.len() as u64);
+        assert!(report.waiting_objects >= after.len() as u64);
+        if day % 6 == 5 {
+            history.assert_copy_is_whole();
+        }
+    }
+    assert!(deleted > 10, "{deleted}");
+    history.assert_copy_is_whole();
+}
+
+#[test]
+fn a_copy_that_may_not_delete_keeps_everything_and_is_asked_again_a_day_later() {
+    let mut history = History::new();
+    for _ in 0..4 {
+        history.back_up().unwrap();
+    }
+    history.copy(0, |_| {}).0.unwrap();
+    for _ in 0..20 {
+        history.back_up().unwrap();
+        history.prune(2).unwrap();
+    }
+    // The hold-off of the copy begins.
+    let waiting = history.copy(0, |_| {}).1.waiting_objects;
+    assert!(waiting > 0);
+    for _ in 0..4 {
+        history.back_up().unwrap();
+        history.prune(2).unwrap();
+    }
+    let before = history.only_in_the_copy();
+    for refuses in [
+        |world: &mut MemoryWorld| world.store.refuses_deletes = true,
+        |world: &mut MemoryWorld| world.store.refused_services = vec![Service::Prune],
+    ] {
+        let (ended, report, world) = history.copy(2 * DAY, refuses);
+        ended.unwrap();
+        assert!(report.deletes_refused && report.waiting_objects >= waiting);
+        assert!(world.store.services.contains(&Service::Prune));
+        let (ended, report, world) = history.copy(HOUR, refuses);
+        ended.unwrap();
+        assert!(report.deletes_refused, "it is said again");
+        assert!(!world.store.services.contains(&Service::Prune));
+        assert!(before.is_subset(&history.only_in_the_copy()));
+    }
+    let (ended, report, _) = history.copy(2 * DAY, |_| {});
+    ended.unwrap();
+    assert!(report.deleted_objects > 0 && !report.deletes_refused);
+    history.assert_copy_is_whole();
+}
+
+#[test]
+fn nothing_leaves_a_copy_whose_newest_commit_cannot_be_read_back() {
+    let mut history = History::new();
+    for _ in 0..4 {
+        history.back_up().unwrap();
+    }
+    history.copy(0, |_| {}).0.unwrap();
+    for _ in 0..20 {
+        history.back_up().unwrap();
+        history.prune(2).unwrap();
+    }
+    assert!(history.copy(0, |_| {}).1.waiting_objects > 0);
+    for _ in 0..4 {
+        history.back_up().unwrap();
+        history.prune(2).unwrap();
+    }
+    // The last day on which nothing is due.
+    history
+        .copy(0, |world| {
+            world.store.refused_services = vec![Service::Prune]
+        })
+        .0
+        .unwrap();
+    history.now += 2 * DAY;
+    let mut world = history.after(0);
+    let archive = world.open_archive("home").unwrap();
+    let head = archive.credential.commit_name(archive.head.generation);
+    let copy = history.durable.copies.get_mut(USB).unwrap();
+    copy.get_mut(&head.0).unwrap()[100] ^= 1;
+    let before = history.only_in_the_copy();
+    let (ended, report, world) = history.copy(0, |_| {});
+    assert_eq!(ended, Err(Failure::ProblemsFound { count: 1 }));
+    assert_eq!((report.deleted_objects, report.problems), (0, 1));
+    assert!(world.store.deletes.is_empty());
+    assert_eq!(history.only_in_the_copy(), before);
+}
+
+#[test]
+fn a_slot_that_was_removed_leaves_the_copy_and_every_other_one_stays() {
+    let mut history = History::new();
+    history.back_up().unwrap();
+    let mut world = history.after(DAY);
+    let wish = admin::NewSlot::default();
+    admin::add(&mut world, "home", SlotKind::RecoveryKey, &wish).unwrap();
+    history.leave(&world);
+    history.copy(0, |_| {}).0.unwrap();
+    let [first, second] = [0, 1].map(|number| slot_name(number).0);
+    assert!(history.durable.copies[USB].contains_key(&second));
+    let mut world = history.after(DAY);
+    admin::remove(&mut world, "home", 1).unwrap();
+    history.leave(&world);
+    assert_eq!(history.copy(0, |_| {}).1.waiting_objects, 1);
+    for _ in 0..3 {
+        history.back_up().unwrap();
+        assert_eq!(history.copy(0, |_| {}).1.deleted_objects, 0);
+    }
+    let (ended, report, world) = history.copy(8 * DAY, |_| {});
+    ended.unwrap();
+    assert_eq!(report.deleted_objects, 1);
+    assert_eq!(world.store.deletes, [slot_name(1)]);
+    let copy = &history.durable.copies[USB];
+    assert!(copy.contains_key(&first) && !copy.contains_key(&second));
+    history.assert_copy_is_whole();
 }
 
 #[test]

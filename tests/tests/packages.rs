@@ -13,7 +13,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, create_home, noise};
 
 /// The package of the admin domain: each file except for manual pages and documents, with its mode.
-const DOM0: [(&str, u32); 37] = [
+const DOM0: [(&str, u32); 39] = [
     ("etc/qubes/policy.d/60-wyng.policy", 0o664),
     ("usr/bin/wyng-ctl", 0o755),
     ("usr/lib/dracut/dracut.conf.d/90-wyng.conf", 0o644),
@@ -27,6 +27,8 @@ const DOM0: [(&str, u32); 37] = [
     ("usr/lib/systemd/system/wyng-prune@.timer", 0o644),
     ("usr/lib/systemd/system/wyng-rehearse@.service", 0o644),
     ("usr/lib/systemd/system/wyng-rehearse@.timer", 0o644),
+    ("usr/lib/systemd/system/wyng-copy@.service", 0o644),
+    ("usr/lib/systemd/system/wyng-copy@.timer", 0o644),
     ("usr/lib/systemd/system/wyng-status.service", 0o644),
     ("usr/lib/systemd/system/wyng-status.timer", 0o644),
     ("usr/lib/systemd/system/wyng-verify@.service", 0o644),

@@ -4,6 +4,7 @@
 
 use std::process::Stdio;
 
+use wyng_tests::disk::LoopMount;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, Sandbox, create_home, noise, write_at};
 use wyng_tests::service::{Service, run_kill, until};
@@ -135,6 +136,34 @@ fn an_unknown_host_and_a_refused_key_are_named_with_what_to_do() {
     assert!(text.contains("sftp://root@127.0.0.1"), "{text}");
     // ssh's own words stay in the helper's journal.
     assert!(!outcome.stderr.contains("verification failed"));
+}
+
+#[test]
+fn a_full_disk_behind_sftp_is_named_and_the_same_backup_goes_on_after_room_was_made() {
+    let test = "a_full_disk_behind_sftp_is_named_and_the_same_backup_goes_on_after_room_was_made";
+    if !(require(Component::Sshd, test) && require(Component::Ext4, test)) {
+        return;
+    }
+    // A reserve of 64 MiB stays free.
+    let disk = LoopMount::mount("ext4", 120, "");
+    let (sandbox, sshd) = (
+        Sandbox::with_store_at(disk.path().join("store")),
+        Sshd::start(""),
+    );
+    create(&sandbox, &sshd).success();
+    let space = rustix::fs::statvfs(disk.path()).unwrap();
+    let free_bytes = usize::try_from(space.f_bavail * space.f_frsize).unwrap();
+    let ballast = disk.path().join("ballast");
+    std::fs::write(&ballast, noise(free_bytes - 66 * MIB, 3)).unwrap();
+    sandbox.image("disk.img", 8 * MIB, 1);
+    let backup = ["backup", "home", "disk.img"];
+    let full = sshd.wyng(&sandbox, &backup);
+    assert_eq!(full.expect(1).codes(), ["store-full"]);
+    let text = full.json["errors"][0]["text"].as_str().unwrap();
+    assert!(text.contains("sftp://"), "{text}");
+    std::fs::remove_file(&ballast).unwrap();
+    sshd.wyng(&sandbox, &backup).success();
+    sshd.wyng(&sandbox, &["verify", "home", "--deep"]).success();
 }
 
 fn next_of(outcome: &Outcome) -> &str {

@@ -14,13 +14,14 @@ use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::until;
 
 /// Maximum exposure of a unit, tenths, as `systemd-analyze security` counts it.
-const EXPOSED_MOST: [(&str, u32); 8] = [
+const EXPOSED_MOST: [(&str, u32); 9] = [
     // Without CAP_SYS_RESOURCE it would be 20, and lvm could be killed when memory runs out.
     ("wyngd.service", 21),
     ("wyng-backup@.service", 10),
     ("wyng-verify@.service", 10),
     ("wyng-prune@.service", 10),
     ("wyng-rehearse@.service", 10),
+    ("wyng-copy@.service", 10),
     ("wyng-status.service", 10),
     ("wyng-export.service", 10),
     ("wyng-notify@.service", 10),
@@ -560,9 +561,9 @@ fn a_timer_fires_although_the_wall_clock_stands_still_and_too_soon_is_left_out()
 }
 
 #[test]
-fn nothing_enables_a_rehearsal_or_a_prune_by_itself() {
+fn nothing_enables_a_rehearsal_a_prune_or_a_copy_by_itself() {
     let files = wyng_tests::sandbox::files_below(&shipped());
-    for unit in ["rehearse", "prune"] {
+    for unit in ["rehearse", "prune", "copy"] {
         let enablers = files.iter().filter(|file| {
             let name = file.file_name().unwrap().to_string_lossy();
             let text = std::fs::read_to_string(file).unwrap();
@@ -587,6 +588,7 @@ fn the_files_for_monitors_are_written_after_each_run_and_hourly_where_a_person_e
         "wyng-verify@",
         "wyng-prune@",
         "wyng-rehearse@",
+        "wyng-copy@",
     ] {
         let unit = text(&format!("{name}.service"));
         for word in ["OnSuccess", "OnFailure"] {
@@ -617,6 +619,7 @@ fn a_timer_makes_up_for_what_it_missed_and_wakes_nobody() {
         "wyng-verify@.timer",
         "wyng-prune@.timer",
         "wyng-rehearse@.timer",
+        "wyng-copy@.timer",
         "wyng-status.timer",
     ] {
         let timer = text(name);

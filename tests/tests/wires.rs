@@ -306,6 +306,7 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
             service,
             destination: "dir:/x".into(),
             create: false,
+            tries: false,
             signature: None,
         }],
     );
@@ -333,6 +334,7 @@ fn what_is_declared_and_cannot_be_done_ends_no_role() {
                 service: Service::Fetch,
                 destination,
                 create: false,
+                tries: false,
                 signature: None,
             },
         );

@@ -20,6 +20,8 @@ pub(crate) struct StoreCredentials {
     pub(crate) files: Credentials,
     /// This machine signs each request with them; otherwise the far end gets them.
     pub(crate) signed: bool,
+    /// The far end gets them although this machine signed before.
+    pub(crate) unsigned: bool,
 }
 
 /// Why there are no credentials.
@@ -50,6 +52,9 @@ pub(crate) fn as_pipe(credentials: &StoreCredentials) -> Result<OwnedFd, NoCrede
     let mut text = Zeroizing::new(Vec::with_capacity(4 * MAX_BYTES));
     if credentials.signed {
         text.extend_from_slice(b"signed\n");
+    }
+    if credentials.unsigned {
+        text.extend_from_slice(b"unsigned\n");
     }
     match &credentials.files {
         Credentials::All(file) => append(&mut text, file)?,

@@ -122,6 +122,10 @@ const PAGES: [Page; 38] = [
                 "archive copy home --to dir:/mnt/usb/wyng",
             ),
             (
+                "to every copy that the configuration names, as a timer does",
+                "archive copy --profile nightly",
+            ),
+            (
                 "to a bucket, through a disposable",
                 "archive copy home --to s3://disks/copy --via qrexec:@dispvm:wyng-net --credentials /etc/wyng/s3.credentials",
             ),

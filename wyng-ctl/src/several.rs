@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! A command with a profile of several archives: the same command for each of them in turn. An
-//! archive that cannot be reached holds up none.
+//! A command with a profile of several archives, or `archive copy` to several copies: the same
+//! command for each of them in turn. A store that cannot be reached holds up none.
 
 use serde_json::{Value, json};
 use wyng_control::ExitStatus;
@@ -11,8 +11,8 @@ use crate::output::Output;
 use crate::plain::plain;
 use crate::settings;
 
-/// Which status says most where archives ended differently, most telling first. A run that has to be
-/// repeated because a store was out of reach says so only if nothing worse happened.
+/// Which status says most where archives ended differently, most telling first. A run that has to
+/// be repeated because a store was out of reach says so only if nothing worse happened.
 const MOST_TELLING: [ExitStatus; 8] = [
     ExitStatus::Interrupted,
     ExitStatus::Damage,
@@ -26,24 +26,26 @@ const MOST_TELLING: [ExitStatus; 8] = [
 
 /// Runs a command: once, or for each archive of its profile. `again` parses the command line.
 pub(crate) fn run(cli: Cli, again: impl Fn() -> Result<Cli, ExitStatus>) -> ExitStatus {
-    let archives = archives_of(&cli);
-    if archives.len() < 2 {
+    // A configuration with a mistake is reported by the command itself.
+    let turns = match cli.may_have_turns() {
+        true => cli.turns(&settings::read(&cli.options).unwrap_or_default()),
+        false => Vec::new(),
+    };
+    if turns.len() < 2 {
         return conversation::run(cli);
     }
     let (in_json, quiet) = (cli.options.json, cli.options.quiet);
     let mut output = Output::new(false);
     let (mut exits, mut objects) = (Vec::new(), Vec::new());
-    for (place, archive) in archives.into_iter().enumerate() {
+    for (place, turn) in turns.into_iter().enumerate() {
         let mut cli = match again() {
             Ok(cli) => cli,
             Err(exit) => return exit,
         };
         if !in_json && !quiet {
-            output.line(&format!("{}:", plain(&archive)));
+            output.line(&format!("{}:", plain(&turn.archive)));
         }
-        if let Some(named) = cli.archive_place() {
-            *named = Some(archive);
-        }
+        cli.take_turn(turn);
         if place > 0 {
             cli.power_suffices();
         }
@@ -63,20 +65,6 @@ pub(crate) fn run(cli: Cli, again: impl Fn() -> Result<Cli, ExitStatus>) -> Exit
         Some(_) if exit == ExitStatus::Done => ExitStatus::Failed,
         _ => exit,
     }
-}
-
-/// The archives for which the command is to be run; none where it runs as it is. A configuration
-/// with a mistake is reported by the command itself.
-fn archives_of(cli: &Cli) -> Vec<String> {
-    let Some(profile) = cli.profile_alone() else {
-        return Vec::new();
-    };
-    let config = settings::read(&cli.options).unwrap_or_default();
-    config
-        .profiles
-        .get(profile)
-        .map(|profile| profile.archives.clone())
-        .unwrap_or_default()
 }
 
 /// The exit status of all runs.

@@ -24,8 +24,8 @@ use std::time::Duration;
 use rustix::pipe::fcntl_setpipe_size;
 use tracing::{error, info};
 use wyng_wire::{
-    Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon, ToHelper, ToHelperRules,
-    WATCHDOG_SECS,
+    CreateOnly, Durability, Hello, KEEP_ALIVE_SECS, OpenStatus, Opened, Service, ToDaemon,
+    ToHelper, ToHelperRules, WATCHDOG_SECS,
 };
 use zeroize::Zeroizing;
 
@@ -44,10 +44,7 @@ use store::{Address, Fetch, Given, Prune, Push};
 const PIPE_BYTES: usize = 1024 * 1024;
 
 /// The answer to an address that the helper does not understand.
-const BAD_DESTINATION: Opened = Opened {
-    status: OpenStatus::BadDestination,
-    free_mib: None,
-};
+const BAD_DESTINATION: Opened = Opened::of(OpenStatus::BadDestination);
 
 /// Serves one call on standard input and output. The only argument is the service.
 pub fn run(arguments: impl Iterator<Item = OsString>) -> Exit {
@@ -106,16 +103,26 @@ fn call(service: Service) -> Result<(), CallError> {
             // Not every service may ask for it in the second jail.
             let free_mib = store.free_mib();
             jail::after_open(service, store.root());
-            call.serve(store, scheme, free_mib)
+            let opened = Opened {
+                free_mib,
+                ..open(CreateOnly::Atomic, Durability::Durable)
+            };
+            call.serve(store, scheme, opened)
         }
         Address::S3(address) => {
             let unopened = s3::Unopened::new(address, credentials, destination.given)
                 .map_err(|status| call.refuse_because(status))?;
             drop(destination.bytes);
             jail::before_the_network(service, unopened.port());
-            let store = S3::open(unopened, service, destination.create)
+            let (create, tries) = (destination.create, destination.tries);
+            let store = S3::open(unopened, service, create, tries)
                 .map_err(|status| call.refuse_because(status))?;
-            call.serve(store, scheme, None)
+            // Its first answer shows what it refuses, if it is tried.
+            call.serve(
+                store,
+                scheme,
+                open(CreateOnly::Unknown, Durability::Durable),
+            )
         }
         Address::Webdav(address) => {
             let unopened = webdav::Unopened::new(address, credentials)
@@ -124,16 +131,33 @@ fn call(service: Service) -> Result<(), CallError> {
             jail::before_the_network(service, unopened.port());
             let store = Webdav::open(unopened, service, destination.create)
                 .map_err(|status| call.refuse_because(status))?;
-            call.serve(store, scheme, None)
+            // No server says whether a MOVE looks first, nor when a file is on its disk.
+            call.serve(
+                store,
+                scheme,
+                open(CreateOnly::Checked, Durability::Accepted),
+            )
         }
         Address::Sftp(address) => {
             let unopened = sftp::Unopened::new(&address).map_err(|opened| call.refuse(opened))?;
             drop(destination.bytes);
             jail::after_connecting();
-            let store = Sftp::open(unopened, service, destination.create, &address)
+            let (create, tries) = (destination.create, destination.tries);
+            let store = Sftp::open(unopened, service, create, tries, &address)
                 .map_err(|opened| call.refuse(opened))?;
-            call.serve(store, scheme, None)
+            let opened = open(store.create_only(), store.durability(service));
+            call.serve(store, scheme, opened)
         }
+    }
+}
+
+/// The answer of an open store.
+const fn open(create_only: CreateOnly, durability: Durability) -> Opened {
+    Opened {
+        status: OpenStatus::Ok,
+        create_only,
+        durability,
+        free_mib: None,
     }
 }
 
@@ -156,10 +180,7 @@ impl Call {
 
     /// The same, without the free space of the store.
     fn refuse_because(&self, status: OpenStatus) -> CallError {
-        self.refuse(Opened {
-            status,
-            free_mib: None,
-        })
+        self.refuse(Opened::of(status))
     }
 
     /// Serves an open store.
@@ -167,13 +188,10 @@ impl Call {
         mut self,
         store: S,
         scheme: &'static str,
-        free_mib: Option<u32>,
+        opened: Opened,
     ) -> Result<(), CallError> {
         info!(service = self.service.verb(), scheme, "store opened");
-        self.output.send(&ToDaemon::Opened(Opened {
-            status: OpenStatus::Ok,
-            free_mib,
-        }))?;
+        self.output.send(&ToDaemon::Opened(opened))?;
         // Only behind the second jail, so that this thread is in it too.
         output::keep_alive(&self.output, Duration::from_secs(KEEP_ALIVE_SECS))?;
         let (input, output) = (&mut self.input, &*self.output);
@@ -194,6 +212,8 @@ fn widen(input: &Input, output: &Output) {
 /// What OPEN says. Its bytes may hold credentials, and are wiped when they are dropped.
 struct Destination {
     create: bool,
+    /// The first PUT also tries what the store refuses.
+    tries: bool,
     /// The signature of the first request, in a call whose requests come signed.
     given: Option<Given>,
     bytes: Zeroizing<Vec<u8>>,
@@ -206,6 +226,7 @@ fn expect_open(input: &mut Input, rules: &mut ToHelperRules) -> Result<Destinati
             ToHelper::Open(open) => {
                 break Destination {
                     create: open.create,
+                    tries: open.tries,
                     given: open.signed.as_ref().map(Given::from),
                     bytes: Zeroizing::new(open.destination.to_vec()),
                 };

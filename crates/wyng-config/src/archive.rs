@@ -27,6 +27,8 @@ pub struct Archive {
     pub via: Via,
     /// How the far end is reached through which what was pushed is checked; `None`: `via`.
     pub verify_via: Option<Via>,
+    /// Addresses of the copies that `archive copy` keeps up to date where none is named.
+    pub copies: Vec<String>,
     /// Which sessions of a volume a prune keeps.
     pub keep: KeepRules,
     /// Rules of volumes with rules of their own, by the volumes' names.
@@ -150,6 +152,8 @@ pub(crate) struct WrittenArchive {
     via: Option<Spanned<String>>,
     verify_via: Option<Spanned<String>>,
     #[serde(default)]
+    copies: Vec<Spanned<String>>,
+    #[serde(default)]
     keep: WrittenKeep,
     #[serde(default)]
     keep_volumes: BTreeMap<String, WrittenKeep>,
@@ -190,20 +194,37 @@ impl WrittenWarn {
     }
 }
 
+/// Notes what is wrong with the address of a store.
+fn check_address(address: &Spanned<String>, found: &mut Found) {
+    match check_store_address(address.as_ref()) {
+        Ok(()) => {}
+        Err(StoreMistake::NoStore) => found.note(
+            address,
+            format!("{:?} is no store", address.as_ref()),
+            &format!("Write one of {STORES_ALLOWED}."),
+        ),
+        Err(StoreMistake::Secret) => found.note(
+            address,
+            "the address of a store holds a password".into(),
+            "Remove it from the address, and name a file that has it: credentials = \"FILE\".",
+        ),
+    }
+}
+
 impl WrittenArchive {
     pub(crate) fn check(self, found: &mut Found) -> Archive {
-        match check_store_address(self.store.as_ref()) {
-            Ok(()) => {}
-            Err(StoreMistake::NoStore) => found.note(
-                &self.store,
-                format!("{:?} is no store", self.store.as_ref()),
-                &format!("Write one of {STORES_ALLOWED}."),
-            ),
-            Err(StoreMistake::Secret) => found.note(
-                &self.store,
-                "the address of a store holds a password".into(),
-                "Remove it from the address, and name a file that has it: credentials = \"FILE\".",
-            ),
+        check_address(&self.store, found);
+        let mut copies: Vec<String> = Vec::new();
+        for copy in self.copies {
+            check_address(&copy, found);
+            if copy.as_ref() == self.store.as_ref() || copies.contains(copy.as_ref()) {
+                found.note(
+                    &copy,
+                    format!("{:?} is named twice", copy.as_ref()),
+                    "Name each copy once; the archive's own store is none.",
+                );
+            }
+            copies.push(copy.into_inner());
         }
         let mut far_end = |written: Option<Spanned<String>>| {
             let via = written?;
@@ -252,6 +273,7 @@ impl WrittenArchive {
             store: self.store.into_inner(),
             via: via.unwrap_or(Via::Local),
             verify_via,
+            copies,
             warn: self.warn.check(found),
         }
     }

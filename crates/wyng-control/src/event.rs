@@ -7,7 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::command::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
-use crate::trial::StoreChecked;
+use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;
 
 /// From the daemon to `wyng-ctl`.
@@ -304,6 +304,10 @@ pub struct ArchiveSummary {
     pub via: String,
     /// The far end through which what was pushed is checked, if it is another one.
     pub verify_via: Option<String>,
+    /// What is known of its store.
+    pub abilities: Abilities,
+    /// Its copies that this machine has made, by address.
+    pub copies: Vec<CopyLine>,
     /// Generation of the newest commit that this machine knows; 0 if it knows none.
     pub generation: u64,
     /// Time of that commit, seconds since 1970 UTC.
@@ -345,6 +349,25 @@ pub struct ArchiveSummary {
     pub hold_off_secs: u64,
     /// Minimum age of a session that a prune removes, seconds.
     pub minimum_age_secs: u64,
+}
+
+/// A copy of an archive, as this machine knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct CopyLine {
+    /// Its address, without credentials.
+    pub store_url: String,
+    /// The far end.
+    pub via: String,
+    /// The newest generation of which the copy is whole and was read back; 0: none.
+    pub generation: u64,
+    /// Number of commits of the archive that it does not have.
+    pub behind: u64,
+    /// When that generation was reached, seconds since 1970 UTC; 0: never.
+    pub copied_time: i64,
+    /// Length of the packs of the archive that were read back from the copy, bytes.
+    pub proven_bytes: u64,
+    /// Length of all packs that the archive needs, bytes.
+    pub total_bytes: u64,
 }
 
 /// Proven share of an archive: packs that were read back whole and intact, at least a day after
@@ -748,6 +771,12 @@ pub struct CopyReport {
     pub sent_bytes: u64,
     /// Bytes that were read back.
     pub read_bytes: u64,
+    /// Number of blobs that the archive gave up and that were deleted from the copy.
+    pub deleted_objects: u64,
+    /// Number of such blobs that are still there.
+    pub waiting_objects: u64,
+    /// The copy's far end or store refuses to delete.
+    pub deletes_refused: bool,
     /// Number of problems, in the archive's own store or in the copy.
     pub problems: u64,
 }

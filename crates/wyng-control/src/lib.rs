@@ -38,7 +38,7 @@ pub use command::{
     PruneRules, SessionChoice, UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
-    ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyReport, DayLine, DayState,
+    ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyLine, CopyReport, DayLine, DayState,
     DeletedReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, Phase,
     Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor, RestoreReport,
     SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind, ToClient,
@@ -55,7 +55,7 @@ pub use origin::{
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
-pub use trial::{StoreChecked, Trial, TrialResult};
+pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
 

@@ -16,6 +16,100 @@ pub struct StoreChecked {
     pub left_blob: Option<String>,
     /// The trials in the order in which they were made.
     pub results: Vec<(Trial, TrialResult)>,
+    /// What the store can do beyond them.
+    pub abilities: Abilities,
+}
+
+/// What far ends stated about a store, and what a trial of it showed. All of it is only a claim, and
+/// loosens no check. `None`: not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Abilities {
+    /// What keeps two blobs from one name.
+    pub create_only: Option<CreateOnly>,
+    /// What a receipt means.
+    pub durability: Option<Durability>,
+}
+
+impl Abilities {
+    /// These, and what only the earlier ones know.
+    #[must_use]
+    pub fn or(self, earlier: Self) -> Self {
+        Self {
+            create_only: self.create_only.or(earlier.create_only),
+            durability: self.durability.or(earlier.durability),
+        }
+    }
+}
+
+/// What keeps two blobs from one name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum CreateOnly {
+    /// The store takes one of two blobs that come at the same moment.
+    Atomic,
+    /// The name is checked first and taken afterwards: two writers that act at the same moment can
+    /// replace each other's blob.
+    Checked,
+}
+
+impl CreateOnly {
+    /// The word in JSON and in files.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Atomic => "atomic",
+            Self::Checked => "checked",
+        }
+    }
+
+    /// The value of a word.
+    pub fn of_key(key: &str) -> Option<Self> {
+        [Self::Atomic, Self::Checked]
+            .into_iter()
+            .find(|value| value.key() == key)
+    }
+
+    /// Words for a person; `None`: nobody has tried it.
+    pub const fn words(value: Option<Self>) -> &'static str {
+        match value {
+            Some(Self::Atomic) => "atomic",
+            Some(Self::Checked) => "checked, not atomic",
+            None => "not tried",
+        }
+    }
+}
+
+/// What a receipt means after a power cut of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum Durability {
+    /// What has a receipt is there.
+    Durable,
+    /// What was accepted last may be gone.
+    Accepted,
+}
+
+impl Durability {
+    /// The word in JSON and in files.
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Durable => "durable",
+            Self::Accepted => "accepted",
+        }
+    }
+
+    /// The value of a word.
+    pub fn of_key(key: &str) -> Option<Self> {
+        [Self::Durable, Self::Accepted]
+            .into_iter()
+            .find(|value| value.key() == key)
+    }
+
+    /// Words for a person; `None`: no far end has said.
+    pub const fn words(value: Option<Self>) -> &'static str {
+        match value {
+            Some(Self::Durable) => "durable",
+            Some(Self::Accepted) => "accepted, not durable",
+            None => "not known",
+        }
+    }
 }
 
 /// Something that an archive asks of its store.

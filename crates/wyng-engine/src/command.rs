@@ -4,7 +4,7 @@
 
 use wyng_archive::format::{SlotKind, SlotLabel};
 use wyng_archive::plan::kept_clock::KeptClock;
-use wyng_control::{BackupSource, Command, ExitStatus, Failure, ToClient};
+use wyng_control::{Abilities, BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
 use super::{admin, backup, copy, kept, look, prune, restore, space, verify};
@@ -44,6 +44,7 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
     let named = command.archive().map(str::to_owned);
     // What a command without an archive heard is nobody's.
     world.store.take_free_mib();
+    world.store.take_abilities();
     let outcome = report_clock(world, &command, clock).and_then(|()| carry_out(world, command));
     let exit = outcome.as_ref().map_or_else(Failure::exit, |exit| *exit);
     let counts = matches!(
@@ -54,9 +55,13 @@ fn execute<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatu
         // The day's record is a hint for `history`, so its failure is not the command's.
         let _ = look::note_day(world, &archive);
     }
-    if let Some((archive, free_mib)) = named.zip(world.store.take_free_mib()) {
+    if let Some((archive, free_mib)) = named.as_deref().zip(world.store.take_free_mib()) {
         // The same of the store's free space, a hint for `status`.
-        let _ = note_store_room(world, &archive, free_mib);
+        let _ = note_store_room(world, archive, free_mib);
+    }
+    if let Some(archive) = named.filter(|_| outcome.is_ok()) {
+        // The same of what the store can do. After a failure the store may have been another one.
+        let _ = note_abilities(world, &archive);
     }
     kept::observe_clock(world);
     outcome
@@ -78,6 +83,22 @@ fn note_store_room<P: Parts>(
         wall_secs,
     }
     .write(&mut world.files, &folder)
+}
+
+/// Notes what the archive's far end stated about the store, and what a trial showed.
+fn note_abilities<P: Parts>(world: &mut World<P>, archive: &str) -> Result<(), Failure> {
+    let abilities = world.store.take_abilities();
+    if world.files.only_looks() || abilities == Abilities::default() {
+        return Ok(());
+    }
+    let folder = ArchiveFolder::find(&mut world.files, archive)?;
+    let mut toml = folder.read_toml(&mut world.files)?;
+    let (known, now) = (toml.abilities(), abilities.or(toml.abilities()));
+    if known == now {
+        return Ok(());
+    }
+    toml.note_abilities(now);
+    folder.write_toml(&mut world.files, &toml)
 }
 
 /// Reports a jump of the wall clock in commands that a person reads and in backups, which are dated
@@ -197,6 +218,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 settings,
             };
             admin::create(world, &request)?;
+            let _ = note_abilities(world, &request.name); // a hint, as above
             look::show(world, &request.name)
         }
         Command::ArchiveOpen {
@@ -218,6 +240,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 before,
             };
             let opened = admin::open(world, &request)?;
+            let _ = note_abilities(world, &request.name); // the same
             let shown = look::show(world, &request.name)?;
             opened.failure().map_or(Ok(shown), Err)
         }

@@ -42,8 +42,8 @@ pub use service::Service;
 pub use signed::{KEY_ID_MAX, Signed, TOKEN_MAX};
 pub use tally::Tally;
 pub use to_daemon::{
-    BlobBytes, BytesStatus, Entry, ListEnd, ListStatus, OpenStatus, Opened, Receipt, ReceiptStatus,
-    StatStatus, Stated, ToDaemon,
+    BlobBytes, BytesStatus, CreateOnly, Durability, Entry, ListEnd, ListStatus, OpenStatus, Opened,
+    Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon,
 };
 pub use to_helper::{Delete, Get, List, Open, Page, Put, Stat, ToHelper};
 

@@ -115,7 +115,9 @@ impl ToHelperRules {
             return false;
         }
         match (self.service, self.phase, frame) {
-            (service, Opening, ToHelper::Open(open)) => service == Push || !open.create,
+            (service, Opening, ToHelper::Open(open)) => {
+                service == Push || !(open.create || open.tries)
+            }
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))
@@ -266,6 +268,8 @@ fn belongs(status: ReceiptStatus, service: Service) -> bool {
         | ReceiptStatus::ExistsDifferent
         | ReceiptStatus::ExistsUnknown
         | ReceiptStatus::Full
-        | ReceiptStatus::Lax => service == Service::Push,
+        | ReceiptStatus::Lax
+        | ReceiptStatus::StoredOnce
+        | ReceiptStatus::StoredTwice => service == Service::Push,
     }
 }

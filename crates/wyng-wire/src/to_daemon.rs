@@ -49,6 +49,31 @@ byte_enum! {
 }
 
 byte_enum! {
+    /// What keeps two blobs from one name, as far as the helper knows it when the store is open.
+    CreateOnly {
+        /// The helper does not know.
+        Unknown = 0,
+        /// The store takes one of two blobs that come at the same moment.
+        Atomic = 1,
+        /// The name is checked first and taken afterwards, so that two writers that act at the
+        /// same moment can replace each other's blob.
+        Checked = 2,
+    }
+}
+
+byte_enum! {
+    /// What a receipt means after a power cut of the store.
+    Durability {
+        /// The helper does not know.
+        Unknown = 0,
+        /// What has a receipt is there.
+        Durable = 1,
+        /// The store has no way to say that a blob is durable: what it accepted last may be gone.
+        Accepted = 2,
+    }
+}
+
+byte_enum! {
     /// The outcome of a PUT or a DELETE.
     ReceiptStatus {
         /// The blob is new and durable. The only cumulative status of a PUT.
@@ -73,9 +98,15 @@ byte_enum! {
         /// The store rejects the signature's time. An earlier try of the same request,
         /// whose answer was lost, may have had its effect. The call continues.
         Expired = 10,
-        /// The store also does what was not signed. Only for the first PUT of a call that makes a
-        /// store, which tries it.
+        /// The store also does what was not signed. Only for the first PUT of a call that tries the
+        /// store.
         Lax = 11,
+        /// The blob is new and durable. It was sent twice at the same moment, and the store refused
+        /// one of the two. Only for the first PUT of a call that tries the store.
+        StoredOnce = 12,
+        /// The blob is new and durable. It was sent twice at the same moment, and the store took
+        /// both. Only for the first PUT of a call that tries the store.
+        StoredTwice = 13,
     }
 }
 
@@ -89,7 +120,12 @@ impl ReceiptStatus {
     pub const fn is_done(self) -> bool {
         matches!(
             self,
-            Self::Stored | Self::ExistsSame | Self::Deleted | Self::Absent
+            Self::Stored
+                | Self::StoredOnce
+                | Self::StoredTwice
+                | Self::ExistsSame
+                | Self::Deleted
+                | Self::Absent
         )
     }
 }
@@ -194,13 +230,51 @@ impl OpenStatus {
     }
 }
 
-/// `status:u8 zero[3] free:u32`.
+/// `status:u8 create_only:u8 durability:u8 zero free:u32`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opened {
     /// The outcome of OPEN.
     pub status: OpenStatus,
+    /// What keeps two blobs from one name. `Unknown` unless the store is open.
+    pub create_only: CreateOnly,
+    /// What a receipt means. `Unknown` unless the store is open.
+    pub durability: Durability,
     /// The store's free space, MiB, if it is known. Only with `Ok` and `Full`.
     pub free_mib: Option<u32>,
+}
+
+impl Opened {
+    /// This outcome, with nothing known of the store.
+    pub const fn of(status: OpenStatus) -> Self {
+        Self {
+            status,
+            create_only: CreateOnly::Unknown,
+            durability: Durability::Unknown,
+            free_mib: None,
+        }
+    }
+
+    fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
+        let opened = Self {
+            status: status(fields.u8()?, OpenStatus::from_byte)?,
+            create_only: status(fields.u8()?, CreateOnly::from_byte)?,
+            durability: status(fields.u8()?, Durability::from_byte)?,
+            free_mib: None,
+        };
+        fields.zeros::<1>()?;
+        if !opened.is_consistent() {
+            return Err(DecodeError::OutOfBounds);
+        }
+        let free_mib = free(fields, opened.status.states_room())?;
+        Ok(Self { free_mib, ..opened })
+    }
+
+    /// Nothing is known of a store that is not open.
+    fn is_consistent(&self) -> bool {
+        let knows_nothing =
+            self.create_only == CreateOnly::Unknown && self.durability == Durability::Unknown;
+        self.status == OpenStatus::Ok || knows_nothing
+    }
 }
 
 /// `number:u64 status:u8 zero[3] free:u32`. Receipts come in ascending order of their numbers.
@@ -289,18 +363,13 @@ impl ToDaemon {
     pub fn decode(frame: &[u8]) -> Result<Self, DecodeError> {
         let (kind, mut fields) = Fields::behind_header(frame)?;
         let decoded = match kind {
-            OPENED => {
-                let status = status(fields.u8()?, OpenStatus::from_byte)?;
-                Self::Opened(Opened {
-                    status,
-                    free_mib: free(&mut fields, status.states_room())?,
-                })
-            }
+            OPENED => Self::Opened(Opened::decode(&mut fields)?),
             RECEIPT => {
                 let (number, status) = (
                     fields.number()?,
                     status(fields.u8()?, ReceiptStatus::from_byte)?,
                 );
+                fields.zeros::<3>()?;
                 Self::Receipt(Receipt {
                     number,
                     status,
@@ -339,8 +408,16 @@ impl ToDaemon {
     pub fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         match self {
             Self::Opened(opened) => {
+                in_bounds(opened.is_consistent())?;
                 let free = free_bytes(opened.free_mib, opened.status.states_room())?;
-                fields::encode(out, OPENED, &[&[opened.status.byte(), 0, 0, 0], &free])
+                let Opened {
+                    status,
+                    create_only,
+                    durability,
+                    ..
+                } = opened;
+                let states = [status.byte(), create_only.byte(), durability.byte(), 0];
+                fields::encode(out, OPENED, &[&states, &free])
             }
             Self::Receipt(receipt) => {
                 in_bounds(receipt.number >= 1)?;
@@ -421,9 +498,8 @@ fn status<T>(byte: u8, from_byte: impl Fn(u8) -> Option<T>) -> Result<T, DecodeE
 /// On the wire: the free space is not known.
 const NOT_KNOWN: u32 = u32::MAX;
 
-/// Reads three zeros and the free space, if the status is one with which a store states it.
+/// Reads the free space, if the status is one with which a store states it.
 fn free(fields: &mut Fields<'_>, is_stated: bool) -> Result<Option<u32>, DecodeError> {
-    fields.zeros::<3>()?;
     if !is_stated {
         return fields.zeros::<4>().map(|()| None);
     }

@@ -33,6 +33,7 @@ const LIST_BYTES: usize = 8;
 /// Flags of OPEN.
 const CREATE: u8 = 1;
 const REQUESTS_ARE_SIGNED: u8 = 2;
+const TRIES: u8 = 4;
 
 /// A frame from the daemon to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,9 @@ pub struct Open<'a> {
     /// Flag 1: the store is new. The last folder of its path is made if it is missing, and must be
     /// empty. Without the flag nothing is made.
     pub create: bool,
+    /// Flag 4: the first PUT of the call also tries what the store refuses, where that does no harm
+    /// to the blob.
+    pub tries: bool,
     /// Flag 2: every request of the call is signed by the daemon. The signature is that of the
     /// first request, which looks whether the store is there and holds anything.
     pub signed: Option<Signed<'a>>,
@@ -75,6 +79,7 @@ impl fmt::Debug for Open<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Open")
             .field("create", &self.create)
+            .field("tries", &self.tries)
             .field("signed", &self.signed)
             .finish_non_exhaustive()
     }
@@ -313,7 +318,7 @@ fn encode_signed<'b, const N: usize>(
 impl<'a> Open<'a> {
     fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
         let flags = fields.u8()?;
-        if flags & !(CREATE | REQUESTS_ARE_SIGNED) != 0 {
+        if flags & !(CREATE | REQUESTS_ARE_SIGNED | TRIES) != 0 {
             return Err(DecodeError::UnknownFlag(flags));
         }
         fields.zeros::<1>()?;
@@ -330,6 +335,7 @@ impl<'a> Open<'a> {
         }
         Ok(Self {
             create: flags & CREATE != 0,
+            tries: flags & TRIES != 0,
             signed,
             destination,
         })
@@ -338,8 +344,9 @@ impl<'a> Open<'a> {
     fn encode<'b>(&self, out: &'b mut [u8]) -> Result<&'b [u8], EncodeError> {
         in_bounds((1..=DESTINATION_MAX).contains(&self.destination.len()))?;
         let create = if self.create { CREATE } else { 0 };
+        let flags = create | if self.tries { TRIES } else { 0 };
         let Some(signed) = &self.signed else {
-            return fields::encode(out, OPEN, &[&[create], &[0; 7], self.destination]);
+            return fields::encode(out, OPEN, &[&[flags], &[0; 7], self.destination]);
         };
         let fixed = signed.encode_fixed()?;
         let end: [&[u8]; 3] = [&fixed, signed.key_id.as_bytes(), signed.token.as_bytes()];
@@ -347,7 +354,7 @@ impl<'a> Open<'a> {
         let length = u16::try_from(length).map_err(|_| EncodeError::OutOfBounds)?;
         let [low, high] = length.to_le_bytes();
         let [fixed, key_id, token] = end;
-        let flags = [create | REQUESTS_ARE_SIGNED, 0, low, high, 0, 0, 0, 0];
+        let flags = [flags | REQUESTS_ARE_SIGNED, 0, low, high, 0, 0, 0, 0];
         fields::encode(out, OPEN, &[&flags, self.destination, fixed, key_id, token])
     }
 }

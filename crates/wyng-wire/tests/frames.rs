@@ -6,11 +6,11 @@
 
 use proptest::prelude::*;
 use wyng_wire::{
-    BODY_MAX, BlobBytes, BlobName, BytesStatus, DESTINATION_MAX, DecodeError, Delete, EncodeError,
-    Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError, KEY_ID_MAX, List, ListEnd,
-    ListStatus, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Page, Put, Receipt, ReceiptStatus,
-    SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated, TO_DAEMON_MAX, TO_HELPER_MAX, TOKEN_MAX,
-    Tally, ToDaemon, ToHelper,
+    BODY_MAX, BlobBytes, BlobName, BytesStatus, CreateOnly, DESTINATION_MAX, DecodeError, Delete,
+    Durability, EncodeError, Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError,
+    KEY_ID_MAX, List, ListEnd, ListStatus, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Page, Put,
+    Receipt, ReceiptStatus, SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated, TO_DAEMON_MAX,
+    TO_HELPER_MAX, TOKEN_MAX, Tally, ToDaemon, ToHelper,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -133,10 +133,7 @@ fn free() -> impl Strategy<Value = Option<u32>> {
 }
 
 fn opened(status: OpenStatus) -> ToDaemon {
-    ToDaemon::Opened(Opened {
-        status,
-        free_mib: None,
-    })
+    ToDaemon::Opened(Opened::of(status))
 }
 
 fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
@@ -150,12 +147,28 @@ fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
 fn to_daemon() -> impl Strategy<Value = ToDaemon> {
     let number = 1..=u64::MAX;
     prop_oneof![
-        (prop::sample::select(OpenStatus::ALL), free()).prop_map(|(status, free_mib)| {
-            ToDaemon::Opened(Opened {
-                status,
-                free_mib: free_mib.filter(|_| matches!(status, OpenStatus::Ok | OpenStatus::Full)),
-            })
-        }),
+        (
+            prop::sample::select(OpenStatus::ALL),
+            prop::sample::select(CreateOnly::ALL),
+            prop::sample::select(Durability::ALL),
+            free()
+        )
+            .prop_map(|(status, create_only, durability, free_mib)| {
+                let refused = Opened::of(status);
+                ToDaemon::Opened(match status {
+                    OpenStatus::Ok => Opened {
+                        status,
+                        create_only,
+                        durability,
+                        free_mib,
+                    },
+                    OpenStatus::Full => Opened {
+                        free_mib,
+                        ..refused
+                    },
+                    _ => refused,
+                })
+            }),
         (
             number.clone(),
             prop::sample::select(ReceiptStatus::ALL),
@@ -279,10 +292,11 @@ proptest! {
     #[test]
     fn every_open_comes_back_as_it_went(
         create: bool,
+        tries: bool,
         signed in maybe_signed(),
         destination in prop::collection::vec(any::<u8>(), 1..=DESTINATION_MAX),
     ) {
-        let frame = ToHelper::Open(Open { create, signed, destination: &destination });
+        let frame = ToHelper::Open(Open { create, tries, signed, destination: &destination });
         let bytes = bytes_to_helper(frame);
         prop_assert_eq!(helper_reads(&bytes), Ok(frame));
     }
@@ -391,6 +405,7 @@ fn the_layouts_are_those_of_the_specification() {
     assert_eq!(list, expected);
     let open = bytes_to_helper(ToHelper::Open(Open {
         create: true,
+        tries: false,
         signed: Some(SIGNED),
         destination: b"s3://b",
     }));
@@ -418,10 +433,14 @@ fn the_layouts_are_those_of_the_specification() {
             0x82, 0, 0, 0, 16, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 2, 1, 0, 0
         ]
     );
-    let full = bytes_to_daemon(ToDaemon::Opened(Opened {
-        status: OpenStatus::Full,
-        free_mib: None,
+    let open = bytes_to_daemon(ToDaemon::Opened(Opened {
+        status: OpenStatus::Ok,
+        create_only: CreateOnly::Checked,
+        durability: Durability::Durable,
+        free_mib: Some(3),
     }));
+    assert_eq!(open, [0x81, 0, 0, 0, 8, 0, 0, 0, 0, 2, 1, 0, 3, 0, 0, 0]);
+    let full = bytes_to_daemon(opened(OpenStatus::Full));
     assert_eq!(
         full,
         [
@@ -455,11 +474,15 @@ fn a_push_answers_with_at_most_64_bytes_and_64_a_receipt() {
 }
 
 #[test]
-fn free_space_is_stated_by_an_open_or_full_store_and_by_no_other() {
+fn free_space_is_stated_by_an_open_or_full_store_and_abilities_by_an_open_one() {
     for frame in [
         ToDaemon::Opened(Opened {
-            status: OpenStatus::Empty,
             free_mib: Some(1),
+            ..Opened::of(OpenStatus::Empty)
+        }),
+        ToDaemon::Opened(Opened {
+            create_only: CreateOnly::Atomic,
+            ..Opened::of(OpenStatus::Full)
         }),
         ToDaemon::Receipt(Receipt {
             number: 1,
@@ -522,6 +545,7 @@ fn an_oversized_open_is_refused_by_its_header() {
     let long = vec![b'x'; DESTINATION_MAX + 1];
     let open = ToHelper::Open(Open {
         create: false,
+        tries: false,
         signed: None,
         destination: &long,
     });
@@ -580,6 +604,7 @@ fn every_reserved_byte_must_be_zero() {
     };
     let open = Open {
         create: true,
+        tries: false,
         signed: None,
         destination: b"dir:/x",
     };
@@ -628,7 +653,14 @@ fn every_reserved_byte_must_be_zero() {
         }
     }
     let opened_bytes = bytes_to_daemon(opened(OpenStatus::Empty));
-    for place in [1, 2, 3, 9, 10, 11, 12, 13, 14, 15] {
+    // What is known of a store is known of one that is open.
+    for place in [9, 10] {
+        let mut changed = opened_bytes.clone();
+        changed[place] = 1;
+        let refused = ToDaemon::decode(&changed);
+        assert_eq!(refused, Err(DecodeError::OutOfBounds), "byte {place}");
+    }
+    for place in [1, 2, 3, 11, 12, 13, 14, 15] {
         let mut changed = opened_bytes.clone();
         changed[place] = 1;
         assert_eq!(
@@ -685,11 +717,17 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         ToDaemon::decode(&receipt),
         Err(DecodeError::UnknownStatus(0))
     );
-    receipt[16] = 12;
+    receipt[16] = 14;
     assert_eq!(
         ToDaemon::decode(&receipt),
-        Err(DecodeError::UnknownStatus(12))
+        Err(DecodeError::UnknownStatus(14))
     );
+    for place in [9, 10] {
+        let mut open = bytes_to_daemon(opened(OpenStatus::Ok));
+        open[place] = 3;
+        let refused = ToDaemon::decode(&open);
+        assert_eq!(refused, Err(DecodeError::UnknownStatus(3)), "byte {place}");
+    }
 }
 
 #[test]
@@ -755,13 +793,16 @@ fn a_signature_beyond_its_bounds_is_refused_and_its_parts_are_not_printed() {
 fn an_open_whose_flag_and_signature_differ_is_refused() {
     let mut open = bytes_to_helper(ToHelper::Open(Open {
         create: false,
+        tries: false,
         signed: Some(SIGNED),
         destination: b"s3://b",
     }));
     open[8] = 0;
     assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
     open[8] = 4;
-    assert_eq!(ToHelper::decode(&open), Err(DecodeError::UnknownFlag(4)));
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
+    open[8] = 8;
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::UnknownFlag(8)));
     (open[8], open[10]) = (2, 0);
     assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
     (open[10], open[11]) = (92, 0);
@@ -821,6 +862,7 @@ fn a_buffer_that_is_too_short_is_an_error_and_not_a_short_frame() {
 fn the_address_of_a_store_is_not_printed() {
     let open = ToHelper::Open(Open {
         create: false,
+        tries: false,
         signed: None,
         destination: b"dir:/secret",
     });

@@ -12,6 +12,7 @@ use wyng_wire::{
 const NAME: BlobName = BlobName([7; 32]);
 const OPEN: ToHelper<'static> = ToHelper::Open(Open {
     create: false,
+    tries: false,
     signed: None,
     destination: b"dir:/x",
 });
@@ -69,10 +70,7 @@ fn receipt(number: u64, status: ReceiptStatus) -> ToDaemon {
 }
 
 fn opened(status: OpenStatus) -> ToDaemon {
-    ToDaemon::Opened(Opened {
-        status,
-        free_mib: None,
-    })
+    ToDaemon::Opened(Opened::of(status))
 }
 
 fn bytes(request: u64, status: BytesStatus) -> ToDaemon {
@@ -178,6 +176,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
     };
     let open = ToHelper::Open(Open {
         create: false,
+        tries: false,
         signed: Some(signed),
         destination: b"s3://b",
     });
@@ -211,22 +210,22 @@ fn a_second_open_is_refused() {
 }
 
 #[test]
-fn only_push_may_create_a_store() {
-    let create = ToHelper::Open(Open {
-        create: true,
-        signed: None,
-        destination: b"dir:/x",
-    });
-    for (service, expected) in [
-        (Service::Push, Ok(())),
-        (Service::Prune, Err(OutOfPhase::Frame)),
-        (Service::Fetch, Err(OutOfPhase::Frame)),
-    ] {
-        assert_eq!(
-            ToHelperRules::new(service).accept(&create),
-            expected,
-            "{service:?}"
-        );
+fn only_push_may_create_or_try_a_store() {
+    for (create, tries) in [(true, false), (false, true), (true, true)] {
+        let open = ToHelper::Open(Open {
+            create,
+            tries,
+            signed: None,
+            destination: b"dir:/x",
+        });
+        for (service, expected) in [
+            (Service::Push, Ok(())),
+            (Service::Prune, Err(OutOfPhase::Frame)),
+            (Service::Fetch, Err(OutOfPhase::Frame)),
+        ] {
+            let accepted = ToHelperRules::new(service).accept(&open);
+            assert_eq!(accepted, expected, "{service:?}");
+        }
     }
 }
 

@@ -140,8 +140,7 @@ impl Call {
             ToHelper::Open(open) => {
                 let address = std::str::from_utf8(open.destination).unwrap();
                 self.store = address.strip_prefix("dir:").unwrap().into();
-                let (status, free_mib) = (OpenStatus::Ok, None);
-                answer(&ToDaemon::Opened(Opened { status, free_mib }));
+                answer(&ToDaemon::Opened(Opened::of(OpenStatus::Ok)));
             }
             ToHelper::Put(put) => self.put(put),
             ToHelper::Delete(delete) => self.delete(delete),

@@ -245,7 +245,7 @@ impl Store for MemoryStore {
             (OpenStore::New, false) => Err(Failure::StoreNotEmpty {
                 store: "memory".into(),
             }),
-            (OpenStore::Existing, true) => Err(Failure::StoreEmpty {
+            (OpenStore::Existing | OpenStore::Tried, true) => Err(Failure::StoreEmpty {
                 store: "memory".into(),
             }),
             _ => Ok(()),

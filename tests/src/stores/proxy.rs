@@ -55,6 +55,8 @@ pub enum Action {
     CutRequest(usize),
     /// Passes back the first bytes of the answer only, and closes both connections.
     CutAnswer(usize),
+    /// Passes back the first bytes of the answer only, and keeps the connection open.
+    StallAnswer(usize),
     /// Answers itself; the server never gets the request.
     Answer(String),
     /// Passes it on, and answers something else than the server.
@@ -172,6 +174,12 @@ fn serve(
             Action::CutAnswer(length) => {
                 let _ = (&client).write_all(&answer[..length.min(answer.len())]);
                 return client.shutdown(Shutdown::Both);
+            }
+            Action::StallAnswer(length) => {
+                let _ = (&client).write_all(&answer[..length.min(answer.len())]);
+                loop {
+                    std::thread::park();
+                }
             }
             Action::AnswerAfter(other) => answer = other.into(),
             Action::Replace(text, other) => {

@@ -70,18 +70,20 @@ impl Kind {
 
     fn command(self, folder: &Path, port: u16) -> Command {
         let mut command = Command::new(self.program());
+        // Where the data lies elsewhere, it is a link, which some servers do not follow.
+        let data = std::fs::canonicalize(folder.join("data")).unwrap();
         match self {
             Self::S3 => {
                 command.args(["--access-key", USER, "--secret-key", SECRET]);
                 command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
-                command.arg(folder.join("data"));
+                command.arg(data);
             }
             Self::Wsgidav => {
                 let config = serde_json::json!({
                     "host": "127.0.0.1",
                     "port": port,
                     "server": "cheroot",
-                    "provider_mapping": { "/": folder.join("data") },
+                    "provider_mapping": { "/": data },
                     "simple_dc": { "user_mapping": { "*": { USER: { "password": SECRET } } } },
                     "http_authenticator": {
                         "accept_basic": true, "accept_digest": false, "default_to_digest": false
@@ -97,7 +99,7 @@ impl Kind {
                 command.args(["--dir-cache-time", "0s", "--poll-interval", "0s"]);
                 command.args(["--addr", &format!("127.0.0.1:{port}")]);
                 command.arg("--config").arg(folder.join("rclone.conf"));
-                command.arg(folder.join("data"));
+                command.arg(data);
             }
         }
         command
@@ -109,6 +111,19 @@ impl Server {
     /// the test is skipped.
     pub fn start(kind: Kind, test: &str) -> Option<Self> {
         Self::start_with(kind, test, |_| Vec::new())
+    }
+
+    /// The same over a folder that exists, with further options of its program.
+    pub fn start_over(kind: Kind, data: &Path, options: &[&str], test: &str) -> Option<Self> {
+        Self::start_with(kind, test, |folder| {
+            std::os::unix::fs::symlink(data, folder.join("data")).unwrap();
+            options.iter().map(Into::into).collect()
+        })
+    }
+
+    /// The folder that it serves.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     /// `rclone serve webdav` with TLS, whose certificate for `localhost` no authority has signed.

@@ -10,8 +10,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open,
-    OpenStatus, Put, ReceiptStatus, Service, Stat, StatStatus, Tally, ToDaemon, ToDaemonRules,
-    ToHelper,
+    OpenStatus, Opened, Put, ReceiptStatus, Service, Stat, StatStatus, Tally, ToDaemon,
+    ToDaemonRules, ToHelper,
 };
 
 /// The store that OPEN asks for.
@@ -181,11 +181,17 @@ impl Call {
     pub(crate) fn ask_to_open(&mut self, address: &[u8], store: Store) -> OpenStatus {
         self.send(&ToHelper::Open(Open {
             create: store == Store::New,
+            tries: false,
             signed: None,
             destination: address,
         }));
+        self.read_opened().status
+    }
+
+    /// The answer to OPEN.
+    pub(crate) fn read_opened(&mut self) -> Opened {
         match self.read() {
-            (ToDaemon::Opened(opened), None) => opened.status,
+            (ToDaemon::Opened(opened), None) => opened,
             other => panic!("{other:?}"),
         }
     }

@@ -56,6 +56,7 @@ fn a_second_open_is_refused() {
     let mut call = Call::open(Service::Push, store.path());
     call.send(&ToHelper::Open(wyng_wire::Open {
         create: false,
+        tries: false,
         signed: None,
         destination: &address(store.path()),
     }));

@@ -146,6 +146,7 @@ fn only_push_may_create() {
         let mut call = Call::start(service);
         call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open {
             create: true,
+            tries: false,
             signed: None,
             destination: &address(&parent.path().join("new")),
         }));

@@ -14,7 +14,8 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::noise;
 use wyng_tests::service::until;
 use wyng_wire::{
-    BlobName, BytesStatus, OpenStatus, ReceiptStatus, Service, StatStatus, ToDaemon, ToHelper,
+    BlobName, BytesStatus, CreateOnly, Durability, Open, OpenStatus, ReceiptStatus, Service,
+    StatStatus, ToDaemon, ToHelper,
 };
 
 use super::call::{Call, Reserve, Store, command, files, name, path_of, plant, store};
@@ -215,6 +216,55 @@ fn an_sftp_folder_is_made_opened_or_refused_as_a_folder_of_this_machine() {
         status(Service::Push, "new", Store::New),
         OpenStatus::NotEmpty
     );
+}
+
+/// What a helper knows of an open store.
+fn known(ssh: &Ssh, service: Service, folder: &Path, create: bool, tries: bool) -> [u8; 2] {
+    let mut call = Call::start_command(ssh.command(service), service);
+    call.send(&ToHelper::Open(Open {
+        create,
+        tries,
+        signed: None,
+        destination: &address(folder),
+    }));
+    let opened = call.read_opened();
+    assert_eq!(opened.status, OpenStatus::Ok, "{}", call.said());
+    [opened.create_only.byte(), opened.durability.byte()]
+}
+
+#[test]
+fn the_helper_states_what_keeps_names_apart_and_whether_folders_are_synced() {
+    if !is_there("the_helper_states_what_keeps_names_apart_and_whether_folders_are_synced") {
+        return;
+    }
+    let (unknown, durable) = (CreateOnly::Unknown.byte(), Durability::Durable.byte());
+    let (atomic, checked) = (CreateOnly::Atomic.byte(), CreateOnly::Checked.byte());
+    let accepted = Durability::Accepted.byte();
+    let parent = tempfile::tempdir().unwrap();
+    let whole = Ssh::server("");
+    let folder = parent.path().join("whole");
+    let made = known(&whole, Service::Push, &folder, true, true);
+    assert_eq!(made, [atomic, durable]);
+    let store = store();
+    let at = |service, tries| known(&whole, service, store.path(), false, tries);
+    assert_eq!(at(Service::Push, false), [unknown, durable]);
+    assert_eq!(at(Service::Push, true), [atomic, durable]);
+    assert_eq!(at(Service::Fetch, false), [unknown, durable]);
+    assert_eq!(files(store.path()).len(), 1, "a try leaves nothing");
+    let renames = Ssh::server("-P hardlink");
+    let tried = known(&renames, Service::Push, store.path(), false, true);
+    assert_eq!(tried, [checked, durable]);
+    let bare = Ssh::server("-P hardlink,fsync");
+    let made = known(
+        &bare,
+        Service::Push,
+        &parent.path().join("bare"),
+        true,
+        true,
+    );
+    assert_eq!(made, [checked, accepted]);
+    let read = known(&bare, Service::Fetch, store.path(), false, false);
+    assert_eq!(read, [checked, accepted]);
 }
 
 #[test]

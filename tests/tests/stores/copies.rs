@@ -45,6 +45,19 @@ fn folder_url(path: &Path) -> String {
     format!("dir:{}", path.display())
 }
 
+/// The only copy that an archive is reported to have.
+fn known_copy(sandbox: &Sandbox) -> serde_json::Value {
+    let of = |words: &[&str]| {
+        let shown = sandbox.wyng(words);
+        let copies = shown.success().json["archives"][0]["copies"].clone();
+        assert_eq!(copies.as_array().unwrap().len(), 1, "{copies}");
+        copies[0].clone()
+    };
+    let shown = of(&["archive", "show", "home"]);
+    assert_eq!(of(&["status", "home"]), shown);
+    shown
+}
+
 #[test]
 fn a_copy_in_another_folder_follows_the_archive_and_opens_like_it() {
     let sandbox = with_session();
@@ -55,7 +68,24 @@ fn a_copy_in_another_folder_follows_the_archive_and_opens_like_it() {
     assert_eq!(number(&first, "sent_bytes"), number(&first, "read_bytes"));
 
     write_at(&sandbox.path("disk.img"), 1_000_000, &noise(300_000, 7));
+    let known = known_copy(&sandbox);
+    assert_eq!(known["store"], url);
+    assert_eq!(known["generation"], first.json["generation"]);
+    assert_eq!(
+        (&known["behind"], &known["proven_share"]),
+        (&0.into(), &1.0.into())
+    );
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let known = known_copy(&sandbox);
+    assert!(
+        known["copied"].is_string() && known["behind"].as_u64() > Some(0),
+        "{known}"
+    );
+    assert!(
+        known["proven_share"]
+            .as_f64()
+            .is_some_and(|share| 0.5 < share && share < 1.0)
+    );
     let second = copy(&sandbox, &url);
     assert!(number(second.success(), "generation") > number(&first, "generation"));
     let sent_bytes = number(&second, "sent_bytes");

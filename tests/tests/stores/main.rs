@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Stores behind the network: the real helper against real servers on loopback.
 
+mod abilities;
 mod archives;
 mod blobs;
 #[path = "../pipe/call.rs"]
@@ -11,5 +12,6 @@ mod faults;
 mod jails;
 mod links;
 mod listings;
+mod rooms;
 mod signatures;
 mod signed;

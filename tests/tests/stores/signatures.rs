@@ -72,6 +72,7 @@ impl Keys {
         let look = self.sign(&Action::Look);
         call.send(&ToHelper::Open(Open {
             create: false,
+            tries: false,
             signed: Some(look.on_the_pipe()),
             destination: self.url.as_bytes(),
         }));

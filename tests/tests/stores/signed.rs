@@ -136,20 +136,75 @@ fn credentials_that_went_to_the_far_end_can_be_replaced_by_signatures() {
         return;
     };
     let sandbox = sandbox(&server);
+    let proxy = Proxy::start(server.port(), |_| Action::Pass);
     let words = "archive create home --credentials credentials --kdf-memory 64M --kdf-passes 3";
-    let url = server.url("store");
+    let url = server.url_through(proxy.port(), "store");
     let words: Vec<&str> = words.split(' ').chain(["--store", &url]).collect();
     sandbox.wyng(&words).success();
-    let sent = std::fs::read(pipe(&sandbox)).unwrap();
-    assert!(finds(&sent, SECRET.as_bytes()), "the recorder works");
+    let image = sandbox.image("disk.img", 100_000, 1);
+    let mut seed = 1;
+    // Whether the secret went to a helper since the last question.
+    let mut is_handed_over = |sandbox: &Sandbox| {
+        seed += 1;
+        write_at(&image, 0, &noise(50_000, seed));
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+        let sent = std::fs::read(pipe(sandbox)).unwrap();
+        std::fs::remove_file(pipe(sandbox)).unwrap();
+        finds(&sent, SECRET.as_bytes())
+    };
+    assert!(is_handed_over(&sandbox), "the recorder works");
+    let open = ["archive", "open", "home", "--credentials", "credentials"];
+    let signed = [&open[..], &["--signed"]].concat();
+    // The server of the tests heeds headers that are not signed: nothing is changed over.
+    assert_eq!(sandbox.wyng(&signed).expect(1).codes(), ["store-lax"]);
+    assert!(is_handed_over(&sandbox));
+    proxy.set_strict_rule(|_| Action::Pass);
+    sandbox.wyng(&signed).success();
     std::fs::remove_file(pipe(&sandbox)).unwrap();
-    let words = "archive open home --credentials credentials --signed";
-    let words: Vec<&str> = words.split(' ').collect();
-    sandbox.wyng(&words).success();
-    sandbox.image("disk.img", 100_000, 1);
-    sandbox.wyng(&["backup", "home", "disk.img"]).success();
-    let sent = std::fs::read(pipe(&sandbox)).unwrap();
-    assert!(!finds(&sent, SECRET.as_bytes()));
+    assert!(!is_handed_over(&sandbox));
+
+    // New credentials change nothing of that, unless it is said.
+    sandbox.wyng(&open).success();
+    assert!(!is_handed_over(&sandbox));
+    sandbox
+        .wyng(&[&open[..], &["--no-signed"]].concat())
+        .success();
+    assert!(is_handed_over(&sandbox));
+    let deep = sandbox.wyng(&["verify", "home", "--deep"]);
+    assert_eq!(deep.success().json["problems"], serde_json::json!([]));
+    assert_eq!(deep.json["foreign_objects"], 0);
+
+    // A key that may not store anything can do no harm either.
+    proxy.set_strict_rule(|seen| match seen.is("PUT") {
+        true => Action::Answer("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n".into()),
+        false => Action::Pass,
+    });
+    sandbox.wyng(&signed).success();
+}
+
+#[test]
+fn a_service_that_heeds_a_key_to_encrypt_with_that_was_not_signed_is_refused() {
+    let test = "a_service_that_heeds_a_key_to_encrypt_with_that_was_not_signed_is_refused";
+    let Some(server) = Server::start(Kind::S3, test) else {
+        return;
+    };
+    let heeds = "<Error><Code>InvalidArgument</Code></Error>";
+    let heeds = format!(
+        "HTTP/1.1 400 Bad Request\r\ncontent-length: {}\r\n\r\n{heeds}",
+        heeds.len()
+    );
+    let proxy = Proxy::start(server.port(), move |seen| {
+        let head = seen.head.to_ascii_lowercase();
+        if head.contains("x-amz-server-side-encryption-customer-algorithm") {
+            return Action::Answer(heeds.clone());
+        }
+        seen.has_unsigned_headers().unwrap_or(Action::Pass)
+    });
+    let refused = create(
+        &sandbox(&server),
+        &server.url_through(proxy.port(), "store"),
+    );
+    assert_eq!(refused.expect(1).codes(), ["store-lax"]);
 }
 
 #[test]

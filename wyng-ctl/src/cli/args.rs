@@ -270,6 +270,9 @@ pub(crate) struct ReachArgs {
     /// Sign each request here instead of handing the credentials to the far end; for s3://
     #[arg(long, requires = "credentials")]
     pub(super) signed: bool,
+    /// Hand the credentials to the far end, although requests to this store were signed here before
+    #[arg(long, requires = "credentials", conflicts_with = "signed")]
+    pub(super) no_signed: bool,
     /// The same, or those of the configuration.
     #[arg(skip)]
     pub(super) store_credentials: Option<StoreCredentials>,
@@ -395,11 +398,15 @@ pub(crate) struct OpenArgs {
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
     /// Name of the archive on this machine
-    pub(super) name: String,
+    #[arg(required_unless_present = "profile", conflicts_with = "profile")]
+    pub(super) name: Option<String>,
     /// Address of the copy: dir:/path, s3://bucket/prefix, webdavs://host/path,
-    /// sftp://user@host/path
+    /// sftp://user@host/path [default: the configured copies, one after the other]
     #[arg(long, value_name = "URL")]
-    pub(super) to: String,
+    pub(super) to: Option<String>,
+    /// Bring the configured copies of the archives of this profile up to date
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
+    pub(super) profile: Option<String>,
     /// Make the copy again in an empty place, because the one that was there is lost for good
     #[arg(long)]
     pub(super) anew: bool,

@@ -91,7 +91,7 @@ impl Cli {
                 Some(&create.name)
             }
             Verb::Archive(ArchiveVerb::Open(open)) => Some(&open.name),
-            Verb::Archive(ArchiveVerb::Copy(copy)) => Some(&copy.name),
+            Verb::Archive(ArchiveVerb::Copy(copy)) => copy.name.as_deref(),
             Verb::Session(SessionVerb::Remove { archive, .. })
             | Verb::Volume(VolumeVerb::Remove { archive, .. })
             | Verb::Pin(PinArgs { archive, .. })

@@ -222,8 +222,8 @@ impl ArchiveVerb {
                 before: open.before,
             },
             Self::Copy(copy) => Command::ArchiveCopy {
-                archive: copy.name.clone(),
-                store_url: copy.to.clone(),
+                archive: named(&copy.name),
+                store_url: named(&copy.to),
                 via: copy.reach.far_end.clone(),
                 credentials: copy.reach.store_credentials.is_some(),
                 anew: copy.anew,

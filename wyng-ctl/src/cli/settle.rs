@@ -8,8 +8,8 @@ use wyng_config::{Archive, Config, Credentials, Profile};
 use wyng_control::{CompareWith, Via};
 
 use super::args::{
-    ArchiveVerb, BackupArgs, Cli, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs, QubesVerb,
-    ReachArgs, RestoreArgs, StoreArgs, StoreVerb, Verb,
+    ArchiveVerb, BackupArgs, Cli, CopyArgs, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs,
+    QubesVerb, ReachArgs, RestoreArgs, StoreArgs, StoreVerb, Verb,
 };
 use super::parse::parse_far_end;
 use crate::credentials::StoreCredentials;
@@ -184,17 +184,18 @@ impl Cli {
 }
 
 /// The credentials of the command line, else those of the configuration. Whether requests are
-/// signed is a matter of the configuration in both cases.
+/// signed is a matter of the configuration in both cases, unless the command line says it.
 fn credentials(
     named: Option<PathBuf>,
-    signed: bool,
+    signed: Option<bool>,
     known: Option<&Archive>,
 ) -> Option<StoreCredentials> {
     let configured = || known.and_then(|known| known.credentials.clone());
     let files = named.map(|file| Credentials::All(file.to_string_lossy().into_owned()));
     Some(StoreCredentials {
         files: files.or_else(configured)?,
-        signed: signed || known.is_some_and(|known| known.signed),
+        signed: signed.unwrap_or_else(|| known.is_some_and(|known| known.signed)),
+        unsigned: signed == Some(false),
     })
 }
 
@@ -281,13 +282,102 @@ fn fill_in_archive(verb: &mut ArchiveVerb, config: &Config) -> Result<(), Messag
         ArchiveVerb::Create(create) => fill_in_create(create, config)?,
         ArchiveVerb::Open(open) => open.place.fill_in(config.archives.get(&open.name))?,
         ArchiveVerb::Copy(copy) => {
-            let mut known = config.archives.values();
-            let known = known.find(|known| known.store == copy.to);
-            copy.reach.fill_in(known, None)?;
+            copy.fill_in(config)?;
         }
         _ => {}
     }
     Ok(())
+}
+
+impl CopyArgs {
+    /// The configured copies that the command is about, each with its archive; none where the
+    /// command line names one.
+    fn configured(&self, config: &Config) -> Result<Vec<(String, String)>, Message> {
+        if self.to.is_some() {
+            return Ok(Vec::new());
+        }
+        let archives = match find_profile(self.profile.as_deref(), None, config)? {
+            Some((profile, _)) => profile.archives.clone(),
+            None => self.name.iter().cloned().collect(),
+        };
+        let copies = archives.into_iter().flat_map(|archive| {
+            let known = config.archives.get(&archive);
+            let copies = known.map(|known| known.copies.clone()).unwrap_or_default();
+            copies.into_iter().map(move |copy| (archive.clone(), copy))
+        });
+        Ok(copies.collect())
+    }
+
+    /// The copy of the command line, or else the first of the configured ones: whoever runs a
+    /// command with several names each of them (see `several.rs`).
+    fn fill_in(&mut self, config: &Config) -> Result<(), Message> {
+        if self.to.is_none() {
+            let first = self.configured(config)?.into_iter().next();
+            let (archive, copy) = first.ok_or_else(|| {
+                Message::usage(
+                    "no copy is named, and the configuration has none",
+                    "Add --to URL, or copies = [\"URL\"] to [archives.NAME] in the configuration.",
+                )
+            })?;
+            (self.name, self.to) = (Some(archive), Some(copy));
+        }
+        let mut known = config.archives.values();
+        let known = known.find(|known| Some(&known.store) == self.to.as_ref());
+        self.reach.fill_in(known, None)
+    }
+}
+
+impl Cli {
+    /// Whether the command is run for each archive or copy of the configuration.
+    pub(crate) fn may_have_turns(&self) -> bool {
+        let copies =
+            matches!(&self.verb, Verb::Archive(ArchiveVerb::Copy(copy)) if copy.to.is_none());
+        copies || self.profile_alone().is_some()
+    }
+
+    /// The archives or copies for which the command is run, one after the other; none where it runs
+    /// as it is.
+    pub(crate) fn turns(&self, config: &Config) -> Vec<Turn> {
+        if let Verb::Archive(ArchiveVerb::Copy(copy)) = &self.verb {
+            let copies = copy.configured(config).unwrap_or_default();
+            return copies
+                .into_iter()
+                .map(|(archive, copy)| Turn {
+                    archive,
+                    copy: Some(copy),
+                })
+                .collect();
+        }
+        let profile = self
+            .profile_alone()
+            .and_then(|profile| config.profiles.get(profile));
+        let archives = profile.map(|profile| profile.archives.clone());
+        archives
+            .unwrap_or_default()
+            .into_iter()
+            .map(|archive| Turn {
+                archive,
+                copy: None,
+            })
+            .collect()
+    }
+
+    /// Has the command run for one of its turns.
+    pub(crate) fn take_turn(&mut self, turn: Turn) {
+        if let Verb::Archive(ArchiveVerb::Copy(copy)) = &mut self.verb {
+            (copy.name, copy.to, copy.profile) = (Some(turn.archive), turn.copy, None);
+        } else if let Some(named) = self.archive_place() {
+            *named = Some(turn.archive);
+        }
+    }
+}
+
+/// One of several archives or copies for which a command is run.
+pub(crate) struct Turn {
+    /// The archive.
+    pub(crate) archive: String,
+    /// The address of its copy, in `archive copy`.
+    pub(crate) copy: Option<String>,
 }
 
 fn fill_in_create(create: &mut CreateArgs, config: &Config) -> Result<(), Message> {
@@ -306,7 +396,12 @@ impl ReachArgs {
     /// Fills gaps from the configuration: the far end of `known`, the credentials of `owner`.
     fn fill_in(&mut self, known: Option<&Archive>, owner: Option<&Archive>) -> Result<(), Message> {
         self.far_end = far_end(&self.via, known.map(|known| &known.via))?;
-        self.store_credentials = credentials(self.credentials.take(), self.signed, owner);
+        let signed = match (self.signed, self.no_signed) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => None,
+        };
+        self.store_credentials = credentials(self.credentials.take(), signed, owner);
         Ok(())
     }
 }

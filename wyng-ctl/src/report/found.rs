@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::pruned::Pruned;
 use super::rows::{
-    AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow, ProblemRow, ProfileRow,
-    Range, RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine, SpaceRow, UnenforcedRow,
-    VerifiedRow, VolumeSizesRow,
+    AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow,
+    ProblemRow, ProfileRow, Range, RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine,
+    SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
 use super::space::{Compact, Copied, Undelete, WaitsRow};
@@ -754,6 +754,8 @@ pub(super) struct StoreCheck {
     free_bytes: Option<u64>,
     left_blob: Option<String>,
     trials: Vec<TrialRow>,
+    #[serde(flatten)]
+    abilities: Option<AbilitiesRow>,
 }
 
 /// Something that an archive asks of its store, and whether it works.
@@ -776,6 +778,7 @@ impl StoreCheck {
                 free_bytes: checked.free_bytes,
                 left_blob: checked.left_blob.clone(),
                 trials: trials.collect(),
+                abilities: Some(AbilitiesRow::of(checked.abilities)),
             };
         }
     }

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use wyng_config::Config;
 use wyng_control::{
-    ArchiveSummary, ExitStatus, JudgedSession, KeySlot, Problem, ProofSummary, RestoreReport,
-    SessionLine, SlotKind, SpaceReport, StoreChecked, ToClient, Trial, TrialResult, Unenforced,
-    VerifyReport, VolumeLine, VolumeReport,
+    Abilities, ArchiveSummary, CopyLine, CreateOnly, Durability, ExitStatus, JudgedSession,
+    KeySlot, Problem, ProofSummary, RestoreReport, SessionLine, SlotKind, SpaceReport,
+    StoreChecked, ToClient, Trial, TrialResult, Unenforced, VerifyReport, VolumeLine, VolumeReport,
 };
 
 use super::advice::Advice;
@@ -450,6 +450,13 @@ impl Human {
                 duration(i64::try_from(archive.minimum_age_secs).unwrap_or(i64::MAX)),
             ));
         }
+        if self.kind != Kind::Status || self.verbose || lacks_ability(archive.abilities) {
+            lines.push(format!("  {}", able(archive.abilities)));
+        }
+        lines.extend(archive.copies.iter().map(|copy| {
+            let ago = self.clock.ago(copy.copied_time);
+            format!("  {}", copy_line(copy, &ago))
+        }));
         let shown = !self.quiet || self.kind == Kind::ArchiveShow;
         lines
             .iter()
@@ -990,6 +997,42 @@ fn proven(proof: &ProofSummary) -> String {
     }
     words
 }
+
+/// What is known of a store, in words.
+fn able(abilities: Abilities) -> String {
+    format!(
+        "create-only in the store: {}; its receipts: {}",
+        CreateOnly::words(abilities.create_only),
+        Durability::words(abilities.durability),
+    )
+}
+
+/// Whether a person should know what the store cannot do.
+fn lacks_ability(abilities: Abilities) -> bool {
+    abilities.create_only == Some(CreateOnly::Checked)
+        || abilities.durability == Some(Durability::Accepted)
+}
+
+/// The line of a copy that this machine knows.
+fn copy_line(copy: &CopyLine, ago: &str) -> String {
+    let store = plain(&copy.store_url);
+    if copy.generation == 0 {
+        return format!("copy {store}: not complete; run `archive copy`");
+    }
+    let behind = match copy.behind {
+        0 => "up to date".to_owned(),
+        count => format!("{} behind", counted(count, "commit")),
+    };
+    let proven = match copy.total_bytes {
+        0 => String::new(),
+        total => format!(", {} proven", show_share(copy.proven_bytes, total)),
+    };
+    format!(
+        "copy {store}: {behind}, at generation {} since {ago}{proven}",
+        copy.generation
+    )
+}
+
 /// The trials of a store, a line each, and what follows from a refusal.
 fn store_checked(checked: &StoreChecked) -> Vec<String> {
     let mut lines = vec![match checked.free_bytes {
@@ -1013,6 +1056,7 @@ fn store_checked(checked: &StoreChecked) -> Vec<String> {
         };
         format!("  {:26} {result}", trial.words())
     }));
+    lines.push(format!("  {}", able(checked.abilities)));
     lines.extend(
         checked
             .left_blob

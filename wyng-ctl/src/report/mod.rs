@@ -428,11 +428,12 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        ArchiveAges, ArchiveSummary, CompactReport, CopyReport, DayLine, DayState, DeletedReport,
-        DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, ObjectClass,
-        Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine,
-        SessionSizes, SlotKind, SpaceReport, StoreChecked, Trial, TrialResult, UndeleteReport,
-        Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits,
+        Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
+        DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason,
+        KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
+        RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
+        StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
+        VolumeReport, VolumeSizes, WaitReason, Waits,
     };
 
     use super::*;
@@ -647,6 +648,19 @@ What a person must know although the command did what it was asked to. With `--j
             store_url: "dir:/srv/wyng".into(),
             via: "local".into(),
             verify_via: Some("ssh:other".into()),
+            abilities: Abilities {
+                create_only: Some(CreateOnly::Checked),
+                durability: None,
+            },
+            copies: vec![CopyLine {
+                store_url: "dir:/mnt/usb/wyng".into(),
+                via: "local".into(),
+                generation: 5,
+                behind: 2,
+                copied_time: 1_795_416_190,
+                proven_bytes: 1_500_000,
+                total_bytes: 3_000_000,
+            }],
             generation: 7,
             committed_time: 1_795_416_190,
             keys_proven_time: 0,
@@ -849,6 +863,9 @@ What a person must know although the command did what it was asked to. With `--j
                 sent_objects: 8,
                 sent_bytes: 9,
                 read_bytes: 10,
+                deleted_objects: 11,
+                waiting_objects: 12,
+                deletes_refused: true,
                 problems: 0,
             }),
             ToClient::Compacted(CompactReport {
@@ -899,6 +916,10 @@ What a person must know although the command did what it was asked to. With `--j
                     (Trial::Put, TrialResult::Works),
                     (Trial::Delete, TrialResult::Refused),
                 ],
+                abilities: Abilities {
+                    create_only: Some(CreateOnly::Atomic),
+                    durability: Some(Durability::Durable),
+                },
             }),
             ToClient::RecoverySheet(RecoverySheet {
                 name: "home".into(),

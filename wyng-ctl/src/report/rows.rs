@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
-    ArchiveAges, ArchiveSummary, DayLine, DiffReport, KeySlot, Method, MonitorReport, ObjectClass,
-    Problem, ProofSummary, RecoverySheet, RestoreReport, SessionLine, SessionSizes, SlotKind,
-    SpaceReport, Unenforced, VerifyReport, VolumeReport, VolumeSizes,
+    Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
+    KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
+    RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
+    VolumeReport, VolumeSizes,
 };
 
 use crate::history::day_name;
@@ -28,6 +29,10 @@ pub(super) struct ArchiveFields {
     store_url: String,
     via: String,
     verify_via: Option<String>,
+    #[serde(flatten, serialize_with = "abilities")]
+    abilities: Abilities,
+    #[serde(serialize_with = "copies")]
+    copies: Vec<CopyLine>,
     generation: u64,
     #[serde(rename = "committed", serialize_with = "time")]
     committed_time: i64,
@@ -58,6 +63,35 @@ pub(super) struct ArchiveFields {
     hold_off_runs: u32,
     hold_off_secs: u64,
     minimum_age_secs: u64,
+}
+
+/// What is known of a store.
+#[derive(Serialize)]
+pub(super) struct AbilitiesRow {
+    create_only: Option<&'static str>,
+    durability: Option<&'static str>,
+}
+
+impl AbilitiesRow {
+    /// The words of what is known.
+    pub(super) fn of(abilities: Abilities) -> Self {
+        Self {
+            create_only: abilities.create_only.map(CreateOnly::key),
+            durability: abilities.durability.map(Durability::key),
+        }
+    }
+}
+
+/// A copy of an archive.
+#[derive(Serialize)]
+struct CopyRow<'a> {
+    store: &'a str,
+    via: &'a str,
+    generation: u64,
+    behind: u64,
+    #[serde(serialize_with = "time_or_never")]
+    copied: i64,
+    proven_share: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -465,6 +499,21 @@ fn proof<S: Serializer>(proof: &ProofSummary, to: S) -> Result<S::Ok, S::Error> 
         oldest_unproven_secs: proof.oldest_unproven_secs,
     }
     .serialize(to)
+}
+
+fn abilities<S: Serializer>(abilities: &Abilities, to: S) -> Result<S::Ok, S::Error> {
+    AbilitiesRow::of(*abilities).serialize(to)
+}
+
+fn copies<S: Serializer>(copies: &[CopyLine], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_seq(copies.iter().map(|copy| CopyRow {
+        store: &copy.store_url,
+        via: &copy.via,
+        generation: copy.generation,
+        behind: copy.behind,
+        copied: copy.copied_time,
+        proven_share: share(copy.proven_bytes, copy.total_bytes),
+    }))
 }
 
 /// A part of a whole, rounded down to 0.0001, so that 1 is the whole; `None` of nothing.

@@ -107,6 +107,9 @@ struct CopiedFields {
     sent_objects: u64,
     sent_bytes: u64,
     read_bytes: u64,
+    deleted_objects: u64,
+    waiting_objects: u64,
+    deletes_refused: bool,
 }
 
 #[derive(Serialize)]
@@ -142,7 +145,23 @@ pub(super) fn copied(report: &CopyReport) -> String {
         (_, 0) => "is not complete".into(),
         (_, generation) => format!("is whole up to generation {generation}"),
     };
-    format!("{} {state}: {sent}{read}", plain(&report.store))
+    let mut line = format!("{} {state}: {sent}{read}", plain(&report.store));
+    if report.deleted_objects > 0 {
+        let deleted = counted(report.deleted_objects, "blob");
+        line.push_str(&format!("; {deleted} that the archive gave up deleted"));
+    }
+    match report.waiting_objects {
+        0 => {}
+        count if report.deletes_refused => line.push_str(&format!(
+            "; {} that the archive gave up stay: nothing may be deleted there",
+            counted(count, "blob")
+        )),
+        count => line.push_str(&format!(
+            "; {} that the archive gave up wait for their deletion",
+            counted(count, "blob")
+        )),
+    }
+    line
 }
 
 /// `undelete`.

@@ -3,10 +3,11 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 /// Maximum length of a part, bytes.
 const PART_BYTES: usize = 256 * 1024;
@@ -17,6 +18,8 @@ pub(crate) struct Sent {
     /// Dropped when a quarter of the body is left.
     turn: Option<OwnedSemaphorePermit>,
     quarter_bytes: usize,
+    /// Until when the last byte is held back.
+    end: Option<Pin<Box<Sleep>>>,
 }
 
 impl Sent {
@@ -26,6 +29,15 @@ impl Sent {
             quarter_bytes: bytes.len() / 4,
             left: bytes,
             turn: None,
+            end: None,
+        }
+    }
+
+    /// The same, whose last byte is not sent before a moment. Only within the runtime.
+    pub(crate) fn until(bytes: Bytes, end: Instant) -> Self {
+        Self {
+            end: Some(Box::pin(sleep_until(end))),
+            ..Self::new(bytes)
         }
     }
 
@@ -42,9 +54,17 @@ impl Body for Sent {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let part_bytes = self.left.len().min(PART_BYTES);
+        let mut part_bytes = self.left.len().min(PART_BYTES);
+        if let Some(end) = &mut self.end {
+            if part_bytes > 1 {
+                part_bytes = part_bytes.saturating_sub(1);
+            } else {
+                ready!(end.as_mut().poll(context));
+                self.end = None;
+            }
+        }
         let part = self.left.split_to(part_bytes);
         if self.left.len() <= self.quarter_bytes {
             self.turn = None;
@@ -69,6 +89,24 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+
+    #[test]
+    fn a_last_byte_that_is_held_back_comes_at_its_moment() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let end = Instant::now() + std::time::Duration::from_millis(50);
+            let mut body = Sent::until(Bytes::from_static(b"1234"), end);
+            let part = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(&*part, b"123");
+            let part = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(&*part, b"4");
+            assert!(Instant::now() >= end);
+            assert!(body.frame().await.is_none());
+        });
+    }
 
     #[test]
     fn the_next_body_may_go_when_a_quarter_of_this_one_is_left() {

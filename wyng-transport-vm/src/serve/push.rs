@@ -245,6 +245,8 @@ fn put_status(problem: &StoreError) -> ReceiptStatus {
 fn status_of_placed(placed: Placed) -> ReceiptStatus {
     match placed {
         Placed::New => ReceiptStatus::Stored,
+        Placed::Once => ReceiptStatus::StoredOnce,
+        Placed::Twice => ReceiptStatus::StoredTwice,
         Placed::Same => ReceiptStatus::ExistsSame,
         Placed::Different => ReceiptStatus::ExistsDifferent,
         Placed::Unknown => ReceiptStatus::ExistsUnknown,

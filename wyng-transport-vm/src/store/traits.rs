@@ -16,6 +16,10 @@ use crate::piece::Piece;
 pub(crate) enum Placed {
     /// The blob is new and durable.
     New,
+    /// The same, and it was sent twice at the same moment: the store refused one of the two.
+    Once,
+    /// The same, and the store took both.
+    Twice,
     /// The name held the same bytes already; they are durable.
     Same,
     /// The name holds something else.

@@ -135,11 +135,16 @@ impl Door {
                 .is_none_or(|via| is_known(&|known| known.verify_via.as_ref() == Some(via)))
     }
 
-    /// Whether any archive of the configuration has this store, by this far end if one is named.
+    /// Whether any archive of the configuration has this store, by this far end if one is named, or
+    /// has it as a copy, by the far end that is known.
     fn has_store(&self, store_url: &str, via: Option<&Via>) -> bool {
         let is_place =
             |known: &Archive| known.store == store_url && via.is_none_or(|via| *via == known.via);
-        self.archives.values().any(is_place)
+        let is_copy =
+            |known: &Archive| via.is_none() && known.copies.iter().any(|copy| copy == store_url);
+        self.archives
+            .values()
+            .any(|known| is_place(known) || is_copy(known))
     }
 
     /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
@@ -400,6 +405,7 @@ mod tests {
             signed: false,
             via: Via::Ssh("backup".into()),
             verify_via: Some(Via::Ssh("other".into())),
+            copies: vec!["dir:/mnt/usb".into()],
             keep: KeepRules::default(),
             keep_volumes: BTreeMap::new(),
             minimum_age_secs: 0,
@@ -529,6 +535,13 @@ mod tests {
             as_timer("nightly", &["b", "a"]),
             remove(true),
             pin(true),
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/mnt/usb".into(),
+                via: None,
+                credentials: false,
+                anew: false,
+            },
         ];
         let by_hand = |trust_clock, unattended| Command::Prune {
             archive: "home".into(),
@@ -611,6 +624,13 @@ mod tests {
             Command::ArchiveTakeOver {
                 archive: "home".into(),
                 promote: false,
+            },
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/mnt/usb".into(),
+                via: Some(Via::Ssh("backup".into())),
+                credentials: false,
+                anew: false,
             },
             Command::ArchiveCopy {
                 archive: "home".into(),

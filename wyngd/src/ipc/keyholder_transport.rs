@@ -3,7 +3,7 @@
 //! beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::Found;
+use wyng_control::{Abilities, Found};
 use wyng_wire::Signed;
 
 use super::jail::NotEnforced;
@@ -59,6 +59,8 @@ pub enum KeyholderToTransport {
         destination: String,
         /// The store's last folder is to be made.
         create: bool,
+        /// The first PUT also tries what the store refuses.
+        tries: bool,
         /// The first look at the store, in a call whose requests are signed.
         signature: Option<Signature>,
     },
@@ -133,6 +135,8 @@ pub enum TransportToKeyholder {
     Opened {
         /// Free space that the far end states, MiB; `None`: not known.
         free_mib: Option<u32>,
+        /// What it states about the store.
+        abilities: Abilities,
     },
     /// PUTs `first` to `last` have this answer.
     Receipt {
@@ -199,6 +203,10 @@ pub enum Listed {
 pub enum PutAnswer {
     /// The blob is durable, and new.
     Stored,
+    /// The same; it was sent twice at the same moment, and the store refused one of the two.
+    StoredOnce,
+    /// The same; it was sent twice at the same moment, and the store took both.
+    StoredTwice,
     /// The blob is durable, and was there with the same bytes.
     ExistsSame,
     /// The name is taken by other bytes.

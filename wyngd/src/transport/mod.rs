@@ -188,6 +188,7 @@ fn take(
         service,
         destination,
         create,
+        tries,
         signature,
     } = message
     {
@@ -201,6 +202,7 @@ fn take(
             .ok_or(Fatal::Unexpected("keyholder"))?;
         let request = Open {
             create,
+            tries,
             signed: signature.as_ref().map(Signature::on_the_pipe),
             destination: destination.as_bytes(),
         };

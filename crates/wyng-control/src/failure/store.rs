@@ -45,7 +45,7 @@ macro_rules! store_failures {
         what: ("the store {store} denies access"),
         safe: STORED_STAYS,
         next: "Check its permissions, or its credentials (`wyng-ctl archive open ARCHIVE \
-               --credentials FILE` replaces them, with --signed where requests are signed), for a \
+               --credentials FILE` replaces them), for a \
                folder the helper's limits (ulimit -f), \
                and for sftp:// that the account accepts the helper's key; then run the same \
                command again.",
@@ -108,7 +108,7 @@ macro_rules! store_failures {
     StoreLax { store: String } = {
         code: "store-lax", exit: Failed,
         what: ("the store {store} accepts bytes or headers that were not signed"),
-        safe: Safe::Always("No archive was made."),
+        safe: Safe::Always("No archive was made, and no new credentials are used."),
         next: "Signed requests do not bind the network qube there: use another service, or leave \
                out --signed and give push, fetch and prune a key each (docs/stores.md).",
     }

@@ -10,7 +10,8 @@ use super::create::ask_credentials;
 use crate::outcome::is_refusal;
 use crate::store::put_blob;
 use crate::world::{
-    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store, World,
+    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store,
+    StoreCredentials, World,
 };
 
 /// Length of the blob that is put, bytes: that of a small commit.
@@ -37,7 +38,12 @@ pub fn check_store<P: Parts>(
     world: &mut World<P>,
     request: &CheckRequest,
 ) -> Result<ExitStatus, Failure> {
-    let credentials = ask_credentials(&mut world.secrets, request.credentials, &request.store)?;
+    let credentials = ask_credentials(
+        &mut world.secrets,
+        request.credentials,
+        &request.store,
+        &StoreCredentials::default(),
+    )?;
     let place = Place {
         credentials,
         ..Place::open(&request.store, &request.via)
@@ -65,13 +71,14 @@ pub fn check_store<P: Parts>(
             trial: *trial,
         })
     };
-    let free_mib = world.store.take_free_mib();
+    let (free_mib, abilities) = (world.store.take_free_mib(), world.store.take_abilities());
     world.client.tell(ToClient::StoreChecked(StoreChecked {
         store_url: store,
         via: request.via.to_string(),
         free_bytes: free_mib.map(|mib| u64::from(mib) << 20),
         left_blob: left_blob.then(|| hex_of(doomed.name())),
         results,
+        abilities,
     }))?;
     failure.map_or(Ok(ExitStatus::Done), Err)
 }
@@ -96,7 +103,7 @@ struct Check<'a, S> {
 impl<S: Store> Check<'_, S> {
     /// Makes all trials. Returns whether the blob is left in the store.
     fn run(&mut self) -> Result<bool, Failure> {
-        let is_empty = match self.connect(Service::Push, OpenStore::Existing) {
+        let is_empty = match self.connect(Service::Push, OpenStore::Tried) {
             Err(Failure::StoreEmpty { .. } | Failure::StoreMissing { .. }) => {
                 self.connect(Service::Push, OpenStore::New)?;
                 true

@@ -88,7 +88,12 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
         };
     }
     let place = Place {
-        credentials: ask_credentials(&mut world.secrets, request.credentials, &request.store)?,
+        credentials: ask_credentials(
+            &mut world.secrets,
+            request.credentials,
+            &request.store,
+            &StoreCredentials::default(),
+        )?,
         ..Place::open(&request.store, &request.via)
     };
     let password =
@@ -225,6 +230,8 @@ fn make<P: Parts>(
         writer: to_hex(&world.random.draw::<16>()?),
         copy: false,
         promoting: false,
+        create_only: None,
+        durability: None,
     };
     let commit = first_commit(
         &mut world.random,
@@ -357,18 +364,19 @@ fn first_commit(
     })
 }
 
-/// Asks the client for a store's credentials, if it has any.
+/// Asks the client for a store's credentials, if it has any, in place of the ones before.
 pub(crate) fn ask_credentials(
     secrets: &mut impl Secrets,
     has_any: bool,
     url: &str,
+    before: &StoreCredentials,
 ) -> Result<StoreCredentials, Failure> {
     if !has_any {
         return Ok(StoreCredentials::default());
     }
     match secrets.passphrase(Asked::StoreCredentials) {
         Err(Failure::NoPassphrase) => Err(Failure::NoCredentials),
-        text => StoreCredentials::parse(text?, url),
+        text => StoreCredentials::parse_after(before, text?, url),
     }
 }
 

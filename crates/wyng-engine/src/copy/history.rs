@@ -108,12 +108,7 @@ impl SentHistory {
         (class, name): (Class, BlobName),
         bytes: &[u8],
     ) -> Result<(), Failure> {
-        self.unread.push(Small {
-            class,
-            name,
-            hash: *blake3::hash(bytes).as_bytes(),
-            length_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
-        });
+        self.unread.push(Small::of(class, name, bytes));
         if between.target.has(&name) {
             return Ok(());
         }

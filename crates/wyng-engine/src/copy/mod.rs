@@ -8,6 +8,7 @@
 
 mod distinct;
 mod history;
+mod leaving;
 mod needed;
 mod packs;
 mod read_back;

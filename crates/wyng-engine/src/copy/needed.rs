@@ -19,6 +19,8 @@ pub(super) struct Needed {
     /// The packs that the head uses, by ascending number: those that are live, and what is left of
     /// those that are lost.
     pub packs: Vec<PackEntry>,
+    /// Names of the packs that the head is deleting.
+    pub going: HashSet<BlobName>,
     /// Every name under which the archive has or had something, as far as this machine knows, and
     /// those of the next commits.
     pub known: HashSet<BlobName>,
@@ -36,10 +38,14 @@ impl Needed {
             let name = |copy| archive.credential.commit_copy_name(generation, copy);
             known.extend((0..COPIES_ABSENT).map(name));
         }
+        let is_going = |pack: &&PackEntry| matches!(pack.state, PackState::Going(_));
+        let going = packs.values().filter(is_going).map(|pack| pack.name);
+        let going = going.collect();
         let is_used = |pack: &PackEntry| matches!(pack.state, PackState::Live | PackState::Lost);
         Ok(Self {
             generation,
             packs: packs.into_values().filter(is_used).collect(),
+            going,
             known,
         })
     }

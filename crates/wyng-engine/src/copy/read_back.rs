@@ -30,6 +30,18 @@ pub(super) struct Small {
     pub length_bytes: u32,
 }
 
+impl Small {
+    /// A blob of these bytes.
+    pub(super) fn of(class: Class, name: BlobName, bytes: &[u8]) -> Self {
+        Self {
+            class,
+            name,
+            hash: *blake3::hash(bytes).as_bytes(),
+            length_bytes: u32::try_from(bytes.len()).unwrap_or(u32::MAX),
+        }
+    }
+}
+
 /// What was read back.
 #[derive(Default)]
 pub(super) struct Read {

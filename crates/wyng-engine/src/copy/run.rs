@@ -10,6 +10,7 @@ use wyng_wire::{BlobName, Service};
 
 use super::distinct::{Distinct, compare, probe};
 use super::history::{Between, SentHistory, send_history};
+use super::leaving::{Left, let_go};
 use super::needed::Needed;
 use super::packs::{Sent, send_packs};
 use super::read_back::{Read, read_packs, read_small};
@@ -38,8 +39,9 @@ pub struct CopyRequest {
 /// command takes up a run that was cut.
 pub fn copy<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Result<(), Failure> {
     let copied = bring_up_to_date(world, request);
-    // The room in the copy's store is not that in the archive's own.
+    // What the copy's store has and can is not said of the archive's own.
     world.store.take_free_mib();
+    world.store.take_abilities();
     copied
 }
 
@@ -72,7 +74,7 @@ fn bring_up_to_date<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Re
         &target,
         lacking.names.into_iter(),
     )?;
-    let open = match target {
+    let open = match &target {
         Target::New => OpenStore::New,
         Target::Shown(_) => OpenStore::Existing,
     };
@@ -114,37 +116,40 @@ fn bring_up_to_date<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Re
         read.bytes = read.bytes.saturating_add(small.bytes);
         read.problems = read.problems.saturating_add(small.problems);
     }
-    finish(
-        world,
-        &archive,
-        (&needed, &mut note),
-        (&sent, &history, &read),
-    )
-}
-
-/// Notes what was reached, and reports it.
-fn finish<P: Parts>(
-    world: &mut World<P>,
-    archive: &Archive,
-    (needed, note): (&Needed, &mut CopyNote),
-    (sent, history, read): (&Sent, &SentHistory, &Read),
-) -> Result<(), Failure> {
-    let problems = [sent.problems, history.problems, read.problems]
-        .into_iter()
-        .fold(0, u64::saturating_add);
-    note.read.retain(|name| needed.known.contains(name));
+    let mut problems = sent.problems.saturating_add(history.problems);
+    problems = problems.saturating_add(read.problems);
+    let mut left = Left::default();
     if problems == 0 {
         note.received = true;
         note.generation = needed.generation;
         note.wall_secs = world.clock.wall_secs();
+        note.write(&mut world.files, &archive.folder)?;
+        left = let_go(world, &mut archive, &place, (&needed, &target), &mut note)?;
+        problems = left.problems;
     }
+    let leaving = &note.leaving;
+    note.read
+        .retain(|name| needed.known.contains(name) || leaving.contains_key(name));
     note.write(&mut world.files, &archive.folder)?;
+    report(world, &note, (&sent, &history, &read), (&left, problems))
+}
+
+/// Reports what was reached.
+fn report<P: Parts>(
+    world: &mut World<P>,
+    note: &CopyNote,
+    (sent, history, read): (&Sent, &SentHistory, &Read),
+    (left, problems): (&Left, u64),
+) -> Result<(), Failure> {
     world.client.tell(ToClient::Copied(CopyReport {
         store: without_credentials(&note.store),
         generation: note.generation,
         sent_objects: (sent.packs.len() as u64).saturating_add(history.blobs),
         sent_bytes: sent.bytes.saturating_add(history.bytes),
         read_bytes: read.bytes,
+        deleted_objects: left.deleted,
+        waiting_objects: left.waiting,
+        deletes_refused: left.refused,
         problems,
     }))?;
     match problems {
@@ -165,9 +170,11 @@ fn place_of<P: Parts>(
         .clone()
         .or_else(|| known.map(|known| known.via.clone()))
         .unwrap_or(Via::Local);
+    let url = &request.store;
+    let before = CopyNote::read_credentials(&mut world.files, &archive.folder, url)?;
     let credentials = match request.credentials {
-        true => ask_credentials(&mut world.secrets, true, &request.store)?,
-        false => CopyNote::read_credentials(&mut world.files, &archive.folder, &request.store)?,
+        true => ask_credentials(&mut world.secrets, true, url, &before)?,
+        false => before,
     };
     Ok(Place {
         credentials,

@@ -31,7 +31,7 @@ pub(super) enum Target {
 /// A copy as it is shown.
 #[derive(Default)]
 pub(super) struct Shown {
-    /// Lengths of the blobs that are the archive's by their names, bytes.
+    /// Lengths of the blobs that are the archive's by their names, or that this machine copied, bytes.
     pub listed: HashMap<BlobName, u64>,
     /// The newest commit that authenticates, unless this machine has read it back before.
     pub newest: Option<SoundCommit>,
@@ -41,6 +41,17 @@ impl Target {
     /// Whether a blob is listed.
     pub(super) fn has(&self, name: &BlobName) -> bool {
         matches!(self, Self::Shown(shown) if shown.listed.contains_key(name))
+    }
+
+    /// The names of all blobs that are listed.
+    pub(super) fn names(&self) -> impl Iterator<Item = BlobName> {
+        let shown = match self {
+            Self::New => None,
+            Self::Shown(shown) => Some(shown),
+        };
+        shown
+            .into_iter()
+            .flat_map(|shown| shown.listed.keys().copied())
     }
 
     /// Whether a blob of this length is listed.
@@ -71,7 +82,7 @@ pub(super) fn look(
     }
     let (mut shown, mut unknown) = (Shown::default(), 0u64);
     let is_complete = store.list(&mut |name, length_bytes| {
-        if needed.known.contains(&name) {
+        if needed.known.contains(&name) || note.is_some_and(|note| note.knows(&name)) {
             shown.listed.insert(name, length_bytes);
         } else {
             unknown = unknown.saturating_add(1);

@@ -9,15 +9,15 @@ use wyng_archive::plan::age::{Age, Moment};
 use wyng_archive::plan::proof::Share;
 use wyng_config::without_credentials;
 use wyng_control::{
-    ArchiveAges, ArchiveSummary, ExitStatus, Failure, ProofSummary, RecoverySheet, SessionChoice,
-    SessionLine, ToClient, Via, VolumeLine, VolumePlace, Warning,
+    ArchiveAges, ArchiveSummary, CopyLine, ExitStatus, Failure, ProofSummary, RecoverySheet,
+    SessionChoice, SessionLine, ToClient, Via, VolumeLine, VolumePlace, Warning,
 };
 
 use super::space::{IDS_A_PART, sizes, space};
-use crate::archive::Archive;
+use crate::archive::{Archive, Packs};
 use crate::kept::{local_clock, moment_now, moment_of_session};
 use crate::space::{look_for_waits, tell_waits};
-use crate::state::{ArchiveFolder, Origins, StoreRoom, to_hex};
+use crate::state::{ArchiveFolder, CopyNote, Origins, StoreRoom, to_hex};
 use crate::store::{is_damaged, packs_of};
 use crate::verify::{Proven, is_acknowledged, known_damage, proven, report_acknowledged};
 use crate::world::{Client, Files, Parts, World};
@@ -35,6 +35,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
     let now = moment_now(&mut world.files, &mut world.clock, &mut archive)?;
     let Proven { share, verified } = proven(&mut world.files, &archive, &packs, now)?;
     let keys_proven = archive.ledger.keys_proven;
+    let copies = copies_of(&mut world.files, &archive, &packs)?;
     world
         .client
         .tell(ToClient::Archive(Box::new(ArchiveSummary {
@@ -43,6 +44,8 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             store_url: without_credentials(&archive.toml.store),
             via: archive.toml.via.to_string(),
             verify_via: archive.toml.verify_via.as_ref().map(Via::to_string),
+            abilities: archive.toml.abilities(),
+            copies,
             generation: archive.head.generation,
             committed_time: archive.head.time,
             keys_proven_time: keys_proven.map_or(0, |then| then.wall_secs),
@@ -63,6 +66,41 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             minimum_age_secs: settings.minimum_age_secs,
         })))?;
     Ok(ExitStatus::Done)
+}
+
+/// The archive's copies, as this machine knows them.
+fn copies_of(
+    files: &mut impl Files,
+    archive: &Archive,
+    packs: &Packs,
+) -> Result<Vec<CopyLine>, Failure> {
+    let head = archive.head.generation;
+    let line = |note: &CopyNote| {
+        let (mut proven_bytes, mut total_bytes) = (0_u64, 0_u64);
+        for pack in packs
+            .values()
+            .filter(|pack| pack.state.given_up().is_none())
+        {
+            let length = u64::from(pack.length_bytes);
+            total_bytes = total_bytes.saturating_add(length);
+            if note.read.contains(&pack.name) {
+                proven_bytes = proven_bytes.saturating_add(length);
+            }
+        }
+        CopyLine {
+            store_url: without_credentials(&note.store),
+            via: note.via.to_string(),
+            generation: note.generation,
+            behind: head.saturating_sub(note.generation),
+            copied_time: note.wall_secs,
+            proven_bytes,
+            total_bytes,
+        }
+    };
+    let notes = CopyNote::all(files, &archive.folder)?;
+    // The copy that this machine reads is the store itself.
+    let others = notes.iter().filter(|note| note.store != archive.toml.store);
+    Ok(others.map(line).collect())
 }
 
 fn proof_summary(share: &Share) -> ProofSummary {

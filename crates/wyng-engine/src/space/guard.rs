@@ -21,27 +21,29 @@ const COMMITS_AHEAD: u64 = 64;
 
 /// A blob that is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Candidate {
+pub(crate) enum Candidate {
     /// A pack that the head marks as going.
     Pack(BlobName),
     /// A key slot by its number.
     Slot(u8),
     /// A blob that this machine pushed and that no commit has.
     Orphan(BlobName),
+    /// A blob of a copy that the archive gave up: the head marks it as going, or knows it no more.
+    OfCopy(BlobName),
 }
 
 impl Candidate {
     /// The name of the blob.
-    pub(super) fn name(self) -> BlobName {
+    pub(crate) fn name(self) -> BlobName {
         match self {
-            Self::Pack(name) | Self::Orphan(name) => name,
+            Self::Pack(name) | Self::Orphan(name) | Self::OfCopy(name) => name,
             Self::Slot(number) => slot_name(number),
         }
     }
 }
 
 /// The blobs that may be deleted.
-pub(super) struct Guard {
+pub(crate) struct Guard {
     going: HashSet<[u8; 32]>,
     /// Names of everything else that a commit has or may have.
     needed: HashSet<[u8; 32]>,
@@ -50,7 +52,7 @@ pub(super) struct Guard {
 impl Guard {
     /// Reads the needs of the committed head. Fails while a commit is pending, because that commit
     /// may need more.
-    pub(super) fn of(files: &mut impl Files, archive: &mut Archive) -> Result<Self, Failure> {
+    pub(crate) fn of(files: &mut impl Files, archive: &mut Archive) -> Result<Self, Failure> {
         if archive.ledger.pending().is_some() {
             return Err(internal("a deletion beside a pending commit"));
         }
@@ -85,10 +87,15 @@ impl Guard {
     }
 
     /// Refuses a blob that the archive needs: that would be a defect of this program.
-    pub(super) fn check(&self, candidate: Candidate) -> Result<Doomed, Failure> {
+    pub(crate) fn check(&self, candidate: Candidate) -> Result<Doomed, Failure> {
         let name = candidate.name();
         let is_going = self.going.contains(&name.0);
-        if self.needed.contains(&name.0) || (is_going != matches!(candidate, Candidate::Pack(_))) {
+        let is_fit = match candidate {
+            Candidate::Pack(_) => is_going,
+            Candidate::Slot(_) | Candidate::Orphan(_) => !is_going,
+            Candidate::OfCopy(_) => true,
+        };
+        if self.needed.contains(&name.0) || !is_fit {
             return Err(internal("the deletion of a blob that the archive needs"));
         }
         Ok(Doomed::by_the_guard(name))

@@ -214,7 +214,7 @@ pub(crate) struct ToProve {
 }
 
 /// Whether a refusal is so recent that the request is not repeated.
-pub(super) fn is_recent(refused_secs: Option<u64>, now_kept_secs: u64) -> bool {
+pub(crate) fn is_recent(refused_secs: Option<u64>, now_kept_secs: u64) -> bool {
     // A refusal ahead of now is from a clock that was lost: it holds nothing up.
     let passed = refused_secs.and_then(|refused| now_kept_secs.checked_sub(refused));
     passed.is_some_and(|passed| passed < REFUSED_PAUSE_SECS)

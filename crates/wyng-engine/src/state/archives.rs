@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use wyng_archive::crypto::{ArchiveId, Credential};
 use wyng_archive::format::{SLOT_BYTES, Slot};
-use wyng_control::{Failure, Via, is_archive_name};
+use wyng_control::{Abilities, CreateOnly, Durability, Failure, Via, is_archive_name};
 use zeroize::Zeroizing;
 
 use crate::world::{Files, StoreCredentials};
@@ -63,6 +63,12 @@ pub struct ArchiveToml {
     /// The copy is being promoted: what is pending or journaled lies in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoting: bool,
+    /// What keeps two blobs of the store from one name: the word of a [`CreateOnly`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub create_only: Option<String>,
+    /// What a receipt of the store means: the word of a [`Durability`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub durability: Option<String>,
 }
 
 /// A [`Via`] as the words that `archive.toml` has for it.
@@ -107,6 +113,20 @@ impl ArchiveToml {
     /// The far end `verify_via`, unless it is the one that pushes.
     pub fn other_far_end(via: &Via, verify_via: Option<&Via>) -> Option<Via> {
         verify_via.filter(|checks| *checks != via).cloned()
+    }
+
+    /// What is known of the store.
+    pub fn abilities(&self) -> Abilities {
+        Abilities {
+            create_only: self.create_only.as_deref().and_then(CreateOnly::of_key),
+            durability: self.durability.as_deref().and_then(Durability::of_key),
+        }
+    }
+
+    /// Notes what is known of the store.
+    pub fn note_abilities(&mut self, abilities: Abilities) {
+        self.create_only = abilities.create_only.map(|value| value.key().to_owned());
+        self.durability = abilities.durability.map(|value| value.key().to_owned());
     }
 
     /// The far end through which what was pushed is checked.

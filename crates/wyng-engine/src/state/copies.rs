@@ -2,8 +2,9 @@
 //! What this machine knows of the copies of an archive: a file for each address that was copied to.
 //! Of a copy itself nothing is known but what was read back from it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use wyng_archive::format::Stamp;
 use wyng_control::{Failure, Via};
 use wyng_wire::BlobName;
 
@@ -14,8 +15,16 @@ const FOLDER: &str = "copies";
 const CREDENTIALS: &str = ".credentials";
 /// Of a file's name; the file itself holds the whole address.
 const NAME_BYTES: usize = 16;
-/// Length of the numbers before the two strings: flags, generation, wall time, two lengths.
-const HEAD_BYTES: usize = 1 + 8 + 8 + 2 + 2;
+/// The layout of the file.
+const LAYOUT: u8 = 2;
+/// Length of the numbers before the two strings: layout, flags, generation, wall time, when deletes
+/// were refused, number of blobs that leave, two lengths.
+const HEAD_BYTES: usize = 1 + 1 + 8 + 8 + 8 + 4 + 2 + 2;
+/// Length of a blob that leaves: its name, and since when it waits.
+const LEAVING_BYTES: usize = 32 + 8 + 8;
+
+/// In the place of a time: there was none.
+const NEVER: u64 = u64::MAX;
 
 /// One copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +41,11 @@ pub struct CopyNote {
     pub wall_secs: i64,
     /// Names of the blobs that were read back whole and right.
     pub read: HashSet<BlobName>,
+    /// Names of the blobs of the copy that the archive gave up, and since when each waits for its
+    /// deletion.
+    pub leaving: BTreeMap<BlobName, Stamp>,
+    /// When the copy's far end or store last refused to delete, seconds of the kept clock.
+    pub refused_secs: Option<u64>,
 }
 
 impl CopyNote {
@@ -44,7 +58,14 @@ impl CopyNote {
             generation: 0,
             wall_secs: 0,
             read: HashSet::new(),
+            leaving: BTreeMap::new(),
+            refused_secs: None,
         }
+    }
+
+    /// Whether this machine copied a blob of this name.
+    pub fn knows(&self, name: &BlobName) -> bool {
+        self.read.contains(name) || self.leaving.contains_key(name)
     }
 
     /// What is known of the copy at `url`. A damaged file is no file: all is then read back again.
@@ -113,15 +134,24 @@ impl CopyNote {
 
     fn encode(&self) -> Vec<u8> {
         let (store, via) = (self.store.as_bytes(), self.via.to_string());
-        let mut bytes = vec![u8::from(self.received)];
+        let mut bytes = vec![LAYOUT, u8::from(self.received)];
         bytes.extend_from_slice(&self.generation.to_le_bytes());
         bytes.extend_from_slice(&self.wall_secs.to_le_bytes());
+        let refused_secs = self.refused_secs.unwrap_or(NEVER);
+        bytes.extend_from_slice(&refused_secs.to_le_bytes());
+        let leaving = u32::try_from(self.leaving.len()).unwrap_or(u32::MAX);
+        bytes.extend_from_slice(&leaving.to_le_bytes());
         for text in [store, via.as_bytes()] {
             let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
             bytes.extend_from_slice(&length.to_le_bytes());
         }
         for text in [store, via.as_bytes()] {
             bytes.extend_from_slice(text);
+        }
+        for (name, since) in &self.leaving {
+            bytes.extend_from_slice(&name.0);
+            bytes.extend_from_slice(&since.run.to_le_bytes());
+            bytes.extend_from_slice(&since.kept_secs.to_le_bytes());
         }
         let mut names: Vec<&BlobName> = self.read.iter().collect();
         names.sort_unstable();
@@ -141,13 +171,20 @@ fn decode(bytes: &[u8]) -> Option<CopyNote> {
         return None;
     }
     let (head, rest) = covered.split_at_checked(HEAD_BYTES)?;
+    let (layout, head) = head.split_first()?;
+    (*layout == LAYOUT).then_some(())?;
     let (received, head) = head.split_first()?;
     let (generation, head) = head.split_first_chunk::<8>()?;
     let (wall_secs, head) = head.split_first_chunk::<8>()?;
+    let (refused_secs, head) = head.split_first_chunk::<8>()?;
+    let (leaving, head) = head.split_first_chunk::<4>()?;
     let (store_length, head) = head.split_first_chunk::<2>()?;
     let (via_length, _) = head.split_first_chunk::<2>()?;
     let (store, rest) = rest.split_at_checked(u16::from_le_bytes(*store_length).into())?;
-    let (via, names) = rest.split_at_checked(u16::from_le_bytes(*via_length).into())?;
+    let (via, rest) = rest.split_at_checked(u16::from_le_bytes(*via_length).into())?;
+    let leaving = usize::try_from(u32::from_le_bytes(*leaving)).ok()?;
+    let (leaving, names) = rest.split_at_checked(leaving.checked_mul(LEAVING_BYTES)?)?;
+    let (leaving, _) = leaving.as_chunks::<LEAVING_BYTES>();
     let (names, left) = names.as_chunks::<32>();
     left.is_empty().then_some(())?;
     Some(CopyNote {
@@ -157,7 +194,20 @@ fn decode(bytes: &[u8]) -> Option<CopyNote> {
         generation: u64::from_le_bytes(*generation),
         wall_secs: i64::from_le_bytes(*wall_secs),
         read: names.iter().map(|name| BlobName(*name)).collect(),
+        leaving: leaving.iter().map(decode_leaving).collect::<Option<_>>()?,
+        refused_secs: Some(u64::from_le_bytes(*refused_secs)).filter(|secs| *secs != NEVER),
     })
+}
+
+/// A blob that leaves, and since when it waits.
+fn decode_leaving(bytes: &[u8; LEAVING_BYTES]) -> Option<(BlobName, Stamp)> {
+    let (name, rest) = bytes.split_first_chunk::<32>()?;
+    let (run, kept_secs) = rest.split_first_chunk::<8>()?;
+    let since = Stamp {
+        run: u64::from_le_bytes(*run),
+        kept_secs: u64::from_le_bytes(*kept_secs.first_chunk::<8>()?),
+    };
+    Some((BlobName(*name), since))
 }
 
 /// An address without the slashes at its end, which name the same folder.
@@ -198,6 +248,14 @@ mod tests {
             generation: 7,
             wall_secs: -3,
             read: HashSet::from([BlobName([1; 32]), BlobName([2; 32])]),
+            leaving: BTreeMap::from([(
+                BlobName([3; 32]),
+                Stamp {
+                    run: 4,
+                    kept_secs: 5,
+                },
+            )]),
+            refused_secs: Some(6),
             ..CopyNote::new("dir:/mnt/usb/wyng", Via::Ssh("nas".into()))
         };
         let bytes = note.encode();

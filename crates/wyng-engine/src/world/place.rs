@@ -53,6 +53,9 @@ impl Place {
 /// end.
 const SIGNED: &str = "signed";
 
+/// The line that has the far end get the credentials although requests were signed before.
+const UNSIGNED: &str = "unsigned";
+
 /// Lines `key = value`, which only the far end understands. Lines behind `[push]`, `[fetch]` or
 /// `[prune]` are for that service alone. With the line `signed` before all of them, they are the
 /// access keys with which this machine signs. Empty: the store asks for nothing.
@@ -107,6 +110,33 @@ impl StoreCredentials {
         } else {
             Err(Failure::BadCredentials)
         }
+    }
+
+    /// The same for a store whose requests are signed on this machine today: they stay signed,
+    /// unless the text says otherwise in its first line.
+    ///
+    /// # Errors
+    /// Those of [`StoreCredentials::parse`].
+    pub fn parse_after(
+        before: &Self,
+        text: Zeroizing<Vec<u8>>,
+        url: &str,
+    ) -> Result<Self, Failure> {
+        let own = text.strip_prefix(UNSIGNED.as_bytes());
+        if let Some(own) = own.and_then(|own| own.strip_prefix(b"\n")) {
+            return Self::parse(Zeroizing::new(own.to_vec()), url);
+        }
+        let read = Self::parse(Zeroizing::new(text.to_vec()), url)?;
+        if read.are_signing() || !before.are_signing() {
+            return Ok(read);
+        }
+        // At once as long as it gets, as above.
+        let length = text.len().saturating_add(SIGNED.len()).saturating_add(1);
+        let mut signed = Zeroizing::new(Vec::with_capacity(length));
+        signed.extend_from_slice(SIGNED.as_bytes());
+        signed.push(b'\n');
+        signed.extend_from_slice(&text);
+        Self::parse(signed, url)
     }
 
     /// The whole text.
@@ -188,6 +218,28 @@ mod tests {
 
     fn parse(text: &str) -> Result<StoreCredentials, Failure> {
         StoreCredentials::parse(Zeroizing::new(text.into()), URL)
+    }
+
+    #[test]
+    fn what_was_signed_stays_signed_unless_it_is_said_otherwise() {
+        let after = |before: &str, text: &str| {
+            let before = parse(before).ok().unwrap();
+            StoreCredentials::parse_after(&before, Zeroizing::new(text.into()), URL)
+                .map(|read| (read.are_signing(), read.text().to_owned()))
+        };
+        let kept = after("signed\nkey = a\n", "key = b\n");
+        assert_eq!(kept, Ok((true, "signed\nkey = b\n".into())));
+        let dropped = after("signed\nkey = a\n", "unsigned\nkey = b\n");
+        assert_eq!(dropped, Ok((false, "key = b\n".into())));
+        assert_eq!(
+            after("key = a\n", "key = b\n"),
+            Ok((false, "key = b\n".into()))
+        );
+        let begun = after("key = a\n", "signed\nkey = b\n");
+        assert_eq!(begun, Ok((true, "signed\nkey = b\n".into())));
+        // With a name in the VM nothing can be signed here.
+        let refused = after("signed\nkey = a\n", "vm:nas");
+        assert_eq!(refused, Err(Failure::BadCredentials));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! The store, by way of a far end: at most one push, one prune and one fetch at a time.
 
 use wyng_archive::Fault;
-use wyng_control::Failure;
+use wyng_control::{Abilities, Failure};
 use wyng_wire::{BlobName, Service};
 
 pub use wyng_control::Found;
@@ -27,7 +27,7 @@ pub enum Kept {
 }
 
 /// The name of a blob that may be deleted: neither a commit, nor a slot that the head lists, nor a
-/// pack that anything needs. Only `space::guard` makes one, after its check, and `store check` for
+/// pack that anything needs. Only the guard of `space` makes one, after its check, and `store check` for
 /// the name that it draws, so that no DELETE can be signed for any other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doomed(BlobName);
@@ -100,7 +100,9 @@ pub enum OpenStore {
     /// One that exists.
     #[default]
     Existing,
-    /// A new one: its last folder is made, and must be empty.
+    /// One that exists, and whose first PUT also tries what the store refuses.
+    Tried,
+    /// A new one: its last folder is made, and must be empty. It is tried too.
     New,
 }
 
@@ -181,6 +183,11 @@ pub trait Store {
     /// a claim.
     fn take_free_mib(&mut self) -> Option<u32> {
         None
+    }
+    /// What far ends stated about the store since the last call, and what trials showed. It is only
+    /// a claim.
+    fn take_abilities(&mut self) -> Abilities {
+        Abilities::default()
     }
     /// Peak of the memory of the role that carries blobs, with the blobs on their way, bytes; 0:
     /// not measured.

@@ -61,8 +61,8 @@ impl Directory {
                     .map(|space| space.free_mib())
             };
             Opened {
-                status,
                 free_mib: (status == OpenStatus::Full).then(known).flatten(),
+                ..Opened::of(status)
             }
         })
     }

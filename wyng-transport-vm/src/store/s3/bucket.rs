@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use rustix::io::Errno;
+use tokio::time::Instant;
 use tracing::warn;
 use wyng_s3::{AccessKey, S3Address, Signature, Stamp};
 
@@ -26,8 +27,8 @@ pub(super) struct Bucket {
     pub(super) http: Arc<Http>,
     pub(super) address: S3Address,
     pub(super) key: Option<AccessKey>,
-    /// The next PUT also tries whether the server keeps to what is signed.
-    pub(super) probes: AtomicBool,
+    /// The next PUT also tries what the server refuses.
+    pub(super) tries: AtomicBool,
 }
 
 /// A request to the bucket.
@@ -48,6 +49,8 @@ pub(super) struct Ask<'a> {
     pub(super) unsigned: Option<(&'a str, &'a str)>,
     /// A status, beside those that always do, that may pass.
     pub(super) passing: Option<StatusCode>,
+    /// The last byte of the body is held back until then.
+    pub(super) until: Option<Instant>,
 }
 
 impl<'a> Ask<'a> {
@@ -64,6 +67,7 @@ impl<'a> Ask<'a> {
             signature: None,
             unsigned: None,
             passing: None,
+            until: None,
         }
     }
 }
@@ -124,7 +128,12 @@ impl Bucket {
             if let Some((name, value)) = ask.unsigned {
                 request = request.header(name, value);
             }
-            request.body(Sent::new(ask.body.clone())).ok()
+            let body = ask.body.clone();
+            let body = match ask.until {
+                Some(end) => Sent::until(body, end),
+                None => Sent::new(body),
+            };
+            request.body(body).ok()
         };
         self.http.send(&request, ask.body.len()).await
     }

@@ -96,6 +96,7 @@ impl S3 {
         unopened: Unopened,
         service: Service,
         create: bool,
+        tries: bool,
     ) -> Result<Self, OpenStatus> {
         let Unopened {
             address,
@@ -111,7 +112,7 @@ impl S3 {
         let bucket = Arc::new(Bucket {
             http: network.http(),
             address,
-            probes: AtomicBool::new(create && key.is_none()),
+            tries: AtomicBool::new(tries),
             key,
         });
         let holds = network

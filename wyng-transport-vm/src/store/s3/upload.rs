@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use rustix::io::Errno;
+use tokio::time::Instant;
 use wyng_wire::BlobName;
 
 use super::S3;
@@ -18,6 +20,12 @@ use crate::store::{Given, NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreEr
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
+/// How long the last bytes of two equal requests are held back, so that the server has begun both.
+const HELD_BACK: Duration = Duration::from_secs(1);
+/// Maximum length of a blob that is sent twice for a trial, bytes.
+const TWICE_MAX_BYTES: usize = 64 * 1024;
+/// Maximum length of the answer to a PUT, bytes.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 impl Push for S3 {
     type Upload = Buffered;
@@ -56,11 +64,10 @@ impl S3 {
         Buffered::new(self.network.handle(), length_bytes, move |body| {
             handle.spawn(async move {
                 let _turn = turn;
-                match &given {
-                    Some(given) if bucket.probes.swap(false, Ordering::SeqCst) => {
-                        bucket.put_and_probe(&key, body, given).await
-                    }
-                    given => bucket.put(&key, body, given.as_ref()).await,
+                if bucket.tries.swap(false, Ordering::SeqCst) {
+                    bucket.put_and_try(&key, body, given.as_ref()).await
+                } else {
+                    bucket.put(&key, body, given.as_ref()).await
                 }
             })
         })
@@ -68,43 +75,125 @@ impl S3 {
 }
 
 impl Bucket {
-    /// Puts a blob, and tries what a machine could do that keeps the request: other bytes before, and
-    /// a copy of the object onto itself behind it. A server that takes either cannot be given
-    /// requests of this kind.
-    async fn put_and_probe(
+    /// Puts a blob, and tries what the server refuses: one of two requests at the same moment and,
+    /// where requests come signed, what a machine could do that keeps such a request.
+    async fn put_and_try(
+        self: &Arc<Self>,
+        key: &str,
+        body: Bytes,
+        given: Option<&Given>,
+    ) -> Result<Placed, StoreError> {
+        let Some(given) = given else {
+            return self.put_twice(key, body, None).await;
+        };
+        self.refuses_other_bytes(key, &body, given).await?;
+        let placed = self.put_twice(key, body.clone(), Some(given)).await?;
+        self.refuses_other_headers(key, &body, given).await?;
+        Ok(placed)
+    }
+
+    /// Sends other bytes than those whose hash is signed.
+    async fn refuses_other_bytes(
+        &self,
+        key: &str,
+        body: &Bytes,
+        given: &Given,
+    ) -> Result<(), StoreError> {
+        let mut other = body.to_vec();
+        let Some(last) = other.last_mut() else {
+            return Ok(());
+        };
+        *last ^= 1;
+        let ask = put_request(key, other.into(), Some(given));
+        match self.try_once(&ask).await {
+            Ok(answer) if answer.status.is_success() => Err(StoreError::Lax {
+                accepted: "it takes other bytes",
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends the request once more with a header that is not signed: one by which the object would
+    /// be copied onto itself, then one by which it would be encrypted with a key that is missing.
+    async fn refuses_other_headers(
+        &self,
+        key: &str,
+        body: &Bytes,
+        given: &Given,
+    ) -> Result<(), StoreError> {
+        let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
+        let customer_key = "x-amz-server-side-encryption-customer-algorithm";
+        for header in [("x-amz-copy-source", &*source), (customer_key, "AES256")] {
+            let ask = Ask {
+                unsigned: Some(header),
+                ..put_request(key, body.clone(), Some(given))
+            };
+            let Ok(answer) = self.try_once(&ask).await else {
+                continue;
+            };
+            let is_done = answer.status.is_success();
+            // A server that complains about what the header asks for has read it: some copy no object
+            // onto itself, and none encrypts without a key.
+            let code = self.refusal(STORING, answer).await.code;
+            if is_done || matches!(&*code, "InvalidRequest" | "InvalidArgument") {
+                return Err(StoreError::Lax {
+                    accepted: "it heeds a header that is not signed",
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a blob by two equal requests whose last bytes are sent at the same moment. A server that
+    /// looks whether a key is free when a request begins, or that ignores the condition, takes both.
+    async fn put_twice(
+        self: &Arc<Self>,
+        key: &str,
+        body: Bytes,
+        given: Option<&Given>,
+    ) -> Result<Placed, StoreError> {
+        if body.len() > TWICE_MAX_BYTES {
+            return self.put(key, body, given).await;
+        }
+        let end = Instant::now() + HELD_BACK;
+        let (bucket, own) = (
+            Arc::clone(self),
+            (key.to_owned(), body.clone(), given.cloned()),
+        );
+        let other = tokio::spawn(async move {
+            let (key, body, given) = own;
+            bucket.put_at(&key, body, given.as_ref(), end).await
+        });
+        let one = self.put_at(key, body.clone(), given, end).await;
+        match (one, other.await.ok().flatten()) {
+            (Some(true), Some(true)) => Ok(Placed::Twice),
+            (Some(true), Some(false)) | (Some(false), Some(true)) => Ok(Placed::Once),
+            // Whatever happened to them, one more request shows what the key holds.
+            _ => self.put(key, body, given).await,
+        }
+    }
+
+    /// Puts a blob by one request whose last byte is sent at a moment. Returns whether the server
+    /// took it; `None`: it said neither that, nor that the key is taken.
+    async fn put_at(
         &self,
         key: &str,
         body: Bytes,
-        given: &Given,
-    ) -> Result<Placed, StoreError> {
-        let mut other = body.to_vec();
-        if let Some(last) = other.last_mut() {
-            *last ^= 1;
-            let ask = signed_put(key, other.into(), given);
-            if self
-                .try_once(&ask)
-                .await
-                .is_ok_and(|answer| answer.status.is_success())
-            {
-                let accepted = "it takes other bytes";
-                return Err(StoreError::Lax { accepted });
-            }
-        }
-        let placed = self.put(key, body.clone(), Some(given)).await?;
-        let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
+        given: Option<&Given>,
+        end: Instant,
+    ) -> Option<bool> {
         let ask = Ask {
-            unsigned: Some(("x-amz-copy-source", &source)),
-            ..signed_put(key, body, given)
+            until: Some(end),
+            ..put_request(key, body, given)
         };
-        if let Ok(answer) = self.try_once(&ask).await {
-            let is_copied = answer.status.is_success();
-            // Some servers copy no object onto itself; that they say so means that they would copy.
-            if is_copied || self.refusal(STORING, answer).await.code == "InvalidRequest" {
-                let accepted = "it heeds a header that is not signed";
-                return Err(StoreError::Lax { accepted });
-            }
-        }
-        Ok(placed)
+        let answer = self.try_once(&ask).await.ok()?;
+        let is_taken = match answer.status.as_u16() {
+            200 | 201 | 204 => Some(true),
+            409 | 412 => Some(false),
+            _ => None,
+        };
+        let _ = self.http.read_whole(answer, ANSWER_MAX_BYTES).await;
+        is_taken
     }
 
     async fn put(
@@ -113,13 +202,7 @@ impl Bucket {
         body: Bytes,
         given: Option<&Given>,
     ) -> Result<Placed, StoreError> {
-        let ask = match given {
-            Some(given) => signed_put(key, body.clone(), given),
-            None => Ask {
-                sha256: wyng_s3::sha256(&body),
-                ..put_request(key, body.clone())
-            },
-        };
+        let ask = put_request(key, body.clone(), given);
         let mut patience = Patience::to(STORING);
         loop {
             let (answer, _) = self.ask(&ask).await?;
@@ -186,22 +269,15 @@ impl Bucket {
     }
 }
 
-/// The request that stores a body; its hash is still to be filled in.
-fn put_request(key: &str, body: Bytes) -> Ask<'_> {
+/// The request that stores a body, perhaps as the daemon signed it.
+fn put_request<'a>(key: &'a str, body: Bytes, given: Option<&'a Given>) -> Ask<'a> {
     Ask {
         headers: &[("if-none-match", "*")],
+        sha256: given.map_or_else(|| wyng_s3::sha256(&body), |given| given.body_sha256),
+        signature: given.map(|given| &given.signature),
         body,
         // Another write of the same key is under way.
         passing: Some(StatusCode::CONFLICT),
         ..Ask::new(STORING, "PUT", key)
-    }
-}
-
-/// The same as the daemon signed it.
-fn signed_put<'a>(key: &'a str, body: Bytes, given: &'a Given) -> Ask<'a> {
-    Ask {
-        sha256: given.body_sha256,
-        signature: Some(&given.signature),
-        ..put_request(key, body)
     }
 }

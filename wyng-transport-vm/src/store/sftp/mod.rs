@@ -23,7 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
 
 use tracing::{info, warn};
-use wyng_wire::{BlobName, OpenStatus, Opened, RESERVE_BYTES, Service};
+use wyng_wire::{BlobName, CreateOnly, Durability, OpenStatus, Opened, RESERVE_BYTES, Service};
 
 use super::address::SftpAddress;
 use super::turns::Turns;
@@ -52,6 +52,8 @@ pub(crate) struct Sftp {
     queue: Queue,
     /// How blobs get their names.
     naming: Arc<Mutex<Naming>>,
+    /// A file got its name in this call, as blobs do.
+    has_named: bool,
     uploads: Arc<Uploads>,
     turns: Turns,
 }
@@ -65,24 +67,17 @@ impl Unopened {
     /// Starts ssh, which needs what the jail takes away.
     pub(crate) fn new(address: &SftpAddress) -> Result<Self, Opened> {
         if !ssh::is_harmless(address) {
-            return Err(refused(OpenStatus::BadDestination));
+            return Err(Opened::of(OpenStatus::BadDestination));
         }
         let connection = ssh::connect(address)
             .and_then(Connection::over)
             .map_err(|problem| {
                 warn!("ssh cannot be started: {problem}");
-                refused(OpenStatus::Unreachable)
+                Opened::of(OpenStatus::Unreachable)
             })?;
         Ok(Self {
             connection: Arc::new(connection),
         })
-    }
-}
-
-fn refused(status: OpenStatus) -> Opened {
-    Opened {
-        status,
-        free_mib: None,
     }
 }
 
@@ -93,14 +88,21 @@ impl Sftp {
         unopened: Unopened,
         service: Service,
         create: bool,
+        tries: bool,
         address: &SftpAddress,
     ) -> Result<Self, Opened> {
         let Unopened { connection } = unopened;
         let server = Server::greet(&connection).map_err(|lost| {
             warn!("there is no SFTP server: {lost}");
-            refused(status_of_words(&connection.last_words()))
+            Opened::of(status_of_words(&connection.last_words()))
         })?;
-        Self::open_at(server, service, create, address.path.as_os_str().as_bytes())
+        let path = address.path.as_os_str().as_bytes();
+        let mut store = Self::open_at(server, service, create, path)?;
+        if tries && !create {
+            let tried = store.places.try_to_be_exclusive(&store.naming);
+            store.has_named = tried.map_err(open_fault)?;
+        }
+        Ok(store)
     }
 
     fn open_at(
@@ -136,14 +138,14 @@ impl Sftp {
         let space = server.space(&or_slash(root)).map_err(open_fault)?;
         let writes = service != Service::Fetch;
         if writes && space.is_some_and(|space| space.read_only) {
-            return Err(opened(OpenStatus::ReadOnly));
+            return Err(Opened::of(OpenStatus::ReadOnly));
         }
         let least = RESERVE_BYTES.saturating_add(FIRST_BACKUP_BYTES);
         if let Some(space) = space.filter(|space| space.limited && space.free_bytes < least) {
             if create {
                 return Err(Opened {
-                    status: OpenStatus::Full,
                     free_mib: Some(free_mib(space.free_bytes)),
+                    ..Opened::of(OpenStatus::Full)
                 });
             }
         }
@@ -164,6 +166,7 @@ impl Sftp {
             opened: OpenBlobs::default(),
             queue: Queue::default(),
             naming: Arc::new(Mutex::new(naming)),
+            has_named: create,
             uploads: Arc::default(),
             turns: Turns::default(),
         };
@@ -178,7 +181,7 @@ impl Sftp {
         if create {
             let tried = store.places.try_to_be_exclusive(&store.naming);
             if !tried.map_err(open_fault)? {
-                return Err(opened(OpenStatus::Unsuitable));
+                return Err(Opened::of(OpenStatus::Unsuitable));
             }
         }
         store.places.server.connection.be_patient();
@@ -190,6 +193,32 @@ impl Sftp {
             "connected"
         );
         Ok(store)
+    }
+}
+
+impl Sftp {
+    /// What keeps two blobs from one name. Whether a file system has hard links shows only when a
+    /// blob gets its name, as it does when a store is made.
+    pub(crate) fn create_only(&self) -> CreateOnly {
+        match *places::known(&self.naming) {
+            Naming::HardLink if self.has_named => CreateOnly::Atomic,
+            Naming::HardLink => CreateOnly::Unknown,
+            // OpenSSH looks before it renames.
+            Naming::RenameUntried | Naming::Rename => CreateOnly::Checked,
+        }
+    }
+
+    /// What a receipt means. An account that only reads may be denied to sync what it could not
+    /// have written.
+    pub(crate) fn durability(&self, service: Service) -> Durability {
+        let places = &self.places;
+        match places.syncs_folders {
+            true => Durability::Durable,
+            false if service == Service::Fetch && places.server.extensions.fsync => {
+                Durability::Unknown
+            }
+            false => Durability::Accepted,
+        }
     }
 }
 
@@ -264,7 +293,7 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<
     let found = server.ask(packet::STAT, &root).map_err(open_fault)?;
     let found = found.attributes().map_err(open_fault)?;
     if found.is_folder() == Some(false) {
-        return Err(opened(OpenStatus::NotAFolder));
+        return Err(Opened::of(OpenStatus::NotAFolder));
     }
     let folder = server.ask(packet::OPENDIR, &root).map_err(open_fault)?;
     let folder = folder.handle().map_err(open_fault)?;
@@ -286,9 +315,9 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<
         }
     }
     match (create, shards.is_empty()) {
-        (false, true) => Err(opened(OpenStatus::Empty)),
+        (false, true) => Err(Opened::of(OpenStatus::Empty)),
         (true, _) if other_things || !are_empty(server, &root, &shards)? => {
-            Err(opened(OpenStatus::NotEmpty))
+            Err(Opened::of(OpenStatus::NotEmpty))
         }
         _ => Ok(shards),
     }
@@ -327,13 +356,6 @@ fn syncs_folders(server: &Server, root: &[u8]) -> Result<bool, Fault> {
     syncs(server, &or_slash(root))
 }
 
-const fn opened(status: OpenStatus) -> Opened {
-    Opened {
-        status,
-        free_mib: None,
-    }
-}
-
 /// Why the store is not open.
 fn open_fault(fault: Fault) -> Opened {
     let status = match &fault {
@@ -355,7 +377,7 @@ fn open_fault(fault: Fault) -> Opened {
             }
         }
     };
-    opened(status)
+    Opened::of(status)
 }
 
 /// What ssh's last words mean for the person who reads the daemon's message.

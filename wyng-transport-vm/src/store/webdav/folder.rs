@@ -12,7 +12,7 @@ use tracing::warn;
 use wyng_wire::{BlobName, OpenStatus};
 use zeroize::Zeroizing;
 
-use super::listing::{Entry, entries};
+use super::listing::{Entry, entries, stated_free_bytes};
 use crate::net::{Answer, Faced, Http, HttpError, Patience, Sent, until_it_lasts};
 use crate::store::StoreError;
 
@@ -24,6 +24,11 @@ const INCOMING: &str = ".wyng-incoming";
 const ANSWER_MAX_BYTES: usize = 32 << 20;
 /// What a listing asks for.
 const PROPERTIES: &[u8] = b"<?xml version=\"1.0\" encoding=\"utf-8\"?><propfind xmlns=\"DAV:\"><prop><resourcetype/><getcontentlength/></prop></propfind>";
+
+/// What asks for the free space.
+const QUOTA: &[u8] = b"<?xml version=\"1.0\" encoding=\"utf-8\"?><propfind xmlns=\"DAV:\"><prop><quota-available-bytes/></prop></propfind>";
+/// Maximum length of the answer to it, bytes.
+const QUOTA_MAX_BYTES: usize = 64 * 1024;
 
 /// A folder of a server, and what opens it.
 pub(super) struct Folder {
@@ -220,6 +225,28 @@ impl Folder {
     pub(super) async fn prepare_incoming(&self) -> Result<(), OpenStatus> {
         let made = self.make_folder("make a folder", INCOMING).await;
         made.map_err(|problem| open_status(&problem))
+    }
+
+    /// The free space that the server states for the folder (RFC 4331), bytes; `None` where it states
+    /// none.
+    pub(super) async fn free_bytes(&self, step: &'static str) -> Option<u64> {
+        let ask = Ask {
+            headers: &[("depth", "0"), ("content-type", "application/xml")],
+            body: Bytes::from_static(QUOTA),
+            ..Ask::new(step, "PROPFIND", "")
+        };
+        let answer = self.try_once(&ask).await.ok()?;
+        if answer.status.as_u16() != 207 {
+            self.finish(answer).await;
+            return None;
+        }
+        let text = self.http.read_whole(answer, QUOTA_MAX_BYTES).await.ok()?;
+        stated_free_bytes(&text)
+    }
+
+    /// Whether the folder of blobs on their way in is there.
+    pub(super) async fn has_incoming(&self, step: &'static str) -> bool {
+        matches!(self.list(step, INCOMING).await, Ok(Some(_)))
     }
 
     /// What is directly in a folder; `None` if there is no such folder.

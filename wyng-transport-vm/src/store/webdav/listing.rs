@@ -42,6 +42,18 @@ pub(super) fn entries(document: &[u8], own_path: &str) -> Option<Vec<Entry>> {
     (is_listing && has_own).then_some(found)
 }
 
+/// The free space that an answer states, bytes; `None` if it states none.
+pub(super) fn stated_free_bytes(document: &[u8]) -> Option<u64> {
+    let mut free_bytes = None;
+    walk(document, |tag| {
+        if let Tag::End("quota-available-bytes", text) = tag {
+            free_bytes = text.trim().parse().ok();
+        }
+        Some(())
+    })?;
+    free_bytes
+}
+
 /// The name that a path, or a whole URL, has in a folder; empty for the folder itself. `None` for
 /// anything that is not directly in it.
 fn below<'h>(href: &'h str, own_path: &str) -> Option<&'h str> {
@@ -88,6 +100,22 @@ fn first_byte(text: &str) -> Option<(u8, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn free_space_is_what_is_stated_and_nothing_else() {
+        let of = |value: &str| {
+            let text = format!(
+                "<d:multistatus xmlns:d='DAV:'><d:response><d:href>/a/</d:href><d:propstat><d:prop><d:quota-available-bytes>{value}</d:quota-available-bytes></d:prop></d:propstat></d:response></d:multistatus>"
+            );
+            stated_free_bytes(text.as_bytes())
+        };
+        assert_eq!(of(" 21623808 "), Some(21_623_808));
+        for nothing in ["", "-3", "many"] {
+            assert_eq!(of(nothing), None, "{nothing:?}");
+        }
+        assert_eq!(stated_free_bytes(b"<html>507</html>"), None);
+        assert_eq!(stated_free_bytes(b"no document <"), None);
+    }
 
     fn response(href: &str, inside: &str) -> String {
         format!(

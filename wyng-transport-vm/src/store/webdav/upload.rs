@@ -75,13 +75,24 @@ impl Folder {
             };
             let faced = match self.try_once(&ask).await {
                 Ok(answer) if is_passing(answer.status) => {
-                    Faced::Status(answer.status, retry_after(&answer))
+                    let (status, after) = (answer.status, retry_after(&answer));
+                    if status.is_server_error() {
+                        self.finish(answer).await;
+                        self.check_room(&incoming, body.len()).await?;
+                    }
+                    Faced::Status(status, after)
                 }
                 Ok(answer) => {
                     return match answer.status.as_u16() {
                         200 | 201 | 204 => {
                             self.finish(answer).await;
                             Ok(incoming)
+                        }
+                        // rclone's word for a new file in a folder that may only be read.
+                        404 if self.has_incoming(STORING).await => {
+                            self.finish(answer).await;
+                            let (step, errno) = (STORING, Errno::ACCESS);
+                            Err(StoreError::Refused { step, errno })
                         }
                         _ => Err(self.refusal(STORING, answer).await),
                     };
@@ -93,6 +104,18 @@ impl Folder {
             }
             self.remove_incoming(&incoming).await;
         }
+    }
+
+    /// Whether a disk that is full may be why the server failed: some have no better word for it.
+    async fn check_room(&self, incoming: &str, body_bytes: usize) -> Result<(), StoreError> {
+        let free_bytes = self.free_bytes(STORING).await;
+        let Some(free_bytes) = free_bytes.filter(|free| *free < body_bytes as u64) else {
+            return Ok(());
+        };
+        self.remove_incoming(incoming).await;
+        Err(StoreError::Full {
+            free_mib: u32::try_from(free_bytes >> 20).ok(),
+        })
     }
 
     /// Gives the name to what was sent.

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 
-use wyng_control::Found;
+use wyng_control::{Abilities, CreateOnly, Durability, Found};
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Entry, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, ListEnd,
@@ -358,8 +358,10 @@ impl Incoming {
         }
         self.is_open = true;
         watchdog.opened();
-        let free_mib = opened.free_mib;
-        self.answer(TransportToKeyholder::Opened { free_mib });
+        self.answer(TransportToKeyholder::Opened {
+            free_mib: opened.free_mib,
+            abilities: abilities(opened),
+        });
         Ok(())
     }
 
@@ -572,6 +574,8 @@ impl Incoming {
 fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
     Some(match receipt.status {
         ReceiptStatus::Stored => PutAnswer::Stored,
+        ReceiptStatus::StoredOnce => PutAnswer::StoredOnce,
+        ReceiptStatus::StoredTwice => PutAnswer::StoredTwice,
         ReceiptStatus::ExistsSame => PutAnswer::ExistsSame,
         ReceiptStatus::ExistsDifferent => PutAnswer::ExistsDifferent,
         ReceiptStatus::ExistsUnknown => PutAnswer::ExistsUnknown,
@@ -596,6 +600,22 @@ fn delete_answer(receipt: Receipt) -> Option<DeleteAnswer> {
         ReceiptStatus::Failed => DeleteAnswer::Failed,
         _ => return None,
     })
+}
+
+/// What an open store is stated to do.
+fn abilities(opened: Opened) -> Abilities {
+    Abilities {
+        create_only: match opened.create_only {
+            wyng_wire::CreateOnly::Unknown => None,
+            wyng_wire::CreateOnly::Atomic => Some(CreateOnly::Atomic),
+            wyng_wire::CreateOnly::Checked => Some(CreateOnly::Checked),
+        },
+        durability: match opened.durability {
+            wyng_wire::Durability::Unknown => None,
+            wyng_wire::Durability::Durable => Some(Durability::Durable),
+            wyng_wire::Durability::Accepted => Some(Durability::Accepted),
+        },
+    }
 }
 
 fn open_fault(opened: Opened) -> FarEndFault {
@@ -686,10 +706,18 @@ pub(super) mod tests {
 
     const OPENED: ToDaemon = ToDaemon::Opened(Opened {
         status: OpenStatus::Ok,
+        create_only: wyng_wire::CreateOnly::Checked,
+        durability: wyng_wire::Durability::Durable,
         free_mib: Some(7),
     });
 
-    const OPENED_HEARD: TransportToKeyholder = TransportToKeyholder::Opened { free_mib: Some(7) };
+    const OPENED_HEARD: TransportToKeyholder = TransportToKeyholder::Opened {
+        free_mib: Some(7),
+        abilities: Abilities {
+            create_only: Some(CreateOnly::Checked),
+            durability: Some(Durability::Durable),
+        },
+    };
 
     fn encoded(frame: &ToDaemon) -> Vec<u8> {
         frame.encode(&mut [0; TO_DAEMON_MAX]).unwrap().to_vec()

@@ -299,6 +299,7 @@ mod tests {
 
     const OPEN: Open<'static> = Open {
         create: false,
+        tries: false,
         signed: None,
         destination: b"dir:/srv/wyng",
     };
@@ -330,6 +331,7 @@ mod tests {
         for destination in [&b""[..], &[b'x'; 5000]] {
             let open = Open {
                 create: false,
+                tries: false,
                 signed: None,
                 destination,
             };

@@ -87,17 +87,10 @@ pub(super) fn adopt<P: Parts>(
     world.store.finish_fetch()?;
 
     let known = view.here.toml.take();
-    let checks = known.as_ref().and_then(|known| known.verify_via.as_ref());
     let toml = ArchiveToml {
-        store: place.url.clone(),
-        via: place.via.clone(),
-        verify_via: ArchiveToml::other_far_end(&place.via, verify_via.or(checks)),
-        writer: match known {
-            Some(known) => known.writer,
-            None => to_hex(&world.random.draw::<16>()?),
-        },
         copy,
         promoting: promoting && !is_other_store,
+        ..toml_at(&mut world.random, known, place, verify_via)?
     };
     view.here
         .folder
@@ -147,6 +140,34 @@ pub(super) fn adopt<P: Parts>(
             .filter(|_| wanted.before.is_none())
             .map(|passed| passed.newest),
     })
+}
+
+/// `archive.toml` with the store at `place`. What is known of a store is known of no other address.
+fn toml_at(
+    random: &mut impl Random,
+    known: Option<ArchiveToml>,
+    place: &Place,
+    verify_via: Option<&Via>,
+) -> Result<ArchiveToml, Failure> {
+    let checks = known.as_ref().and_then(|known| known.verify_via.as_ref());
+    let verify_via = ArchiveToml::other_far_end(&place.via, verify_via.or(checks));
+    let same = known.as_ref().filter(|known| known.store == place.url);
+    let abilities = same.map(ArchiveToml::abilities).unwrap_or_default();
+    let mut toml = ArchiveToml {
+        store: place.url.clone(),
+        via: place.via.clone(),
+        verify_via,
+        writer: match known {
+            Some(known) => known.writer,
+            None => to_hex(&random.draw::<16>()?),
+        },
+        copy: false,
+        promoting: false,
+        create_only: None,
+        durability: None,
+    };
+    toml.note_abilities(abilities);
+    Ok(toml)
 }
 
 /// Builds the cache beside the one in use; returns the state that it is of, and the number of

@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
+use wyng_archive::plan::COPIES_ABSENT;
 use wyng_control::{Failure, ToClient, Via, Warning, is_archive_name};
-use wyng_wire::Service;
+use wyng_wire::{BlobName, Service};
 
 use super::super::create::ask_credentials;
 use super::adopt::{Opened, adopt};
 use super::here::Here;
 use super::passphrase::{by_passphrase, prove_owner};
-use super::view::{Wanted, look};
+use super::view::{View, Wanted, look};
+use crate::outcome::is_refusal;
 use crate::state::{ArchiveToml, CopyNote};
-use crate::world::{Client, OpenStore, Parts, Place, Store, World};
+use crate::store::put_blob;
+use crate::world::{Client, Found, OpenStore, Parts, Place, Store, StoreCredentials, World};
 
 /// What is to be opened.
 pub struct OpenRequest {
@@ -56,17 +59,8 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
         named.as_ref().and_then(|(here, _)| here.toml.as_ref()),
     )?;
     let mut place = Place::open(&url, &via);
-    place.credentials = match &named {
-        // Those that are known belong to the address that is known, and to no other.
-        Some((here, _)) if !request.credentials => {
-            let known = here.folder.read_store_credentials(&mut world.files, &url)?;
-            match known.is_empty() {
-                true => CopyNote::read_credentials(&mut world.files, &here.folder, &url)?,
-                false => known,
-            }
-        }
-        _ => ask_credentials(&mut world.secrets, request.credentials, &url)?,
-    };
+    let here = named.as_ref().map(|(here, _)| here);
+    place.credentials = credentials(world, request, here, &url)?;
     world
         .store
         .connect(Service::Fetch, &place, OpenStore::Existing)?;
@@ -94,8 +88,58 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
             .client
             .tell(ToClient::Warned(Warning::HistoryGap { generation }))?;
     }
+    if request.credentials && place.credentials.are_signing() {
+        try_signatures(world, &view, &place)?;
+    }
     let verify_via = request.verify_via.as_ref();
     adopt(world, &request.name, wanted, view, &place, verify_via)
+}
+
+/// What the store asks for: what the client has, or what is known of the address. Another address
+/// never gets it.
+fn credentials<P: Parts>(
+    world: &mut World<P>,
+    request: &OpenRequest,
+    here: Option<&Here>,
+    url: &str,
+) -> Result<StoreCredentials, Failure> {
+    let mut known = StoreCredentials::default();
+    if let Some(here) = here {
+        known = here.folder.read_store_credentials(&mut world.files, url)?;
+        if known.is_empty() {
+            known = CopyNote::read_credentials(&mut world.files, &here.folder, url)?;
+        }
+    }
+    match request.credentials {
+        true => ask_credentials(&mut world.secrets, true, url, &known),
+        false => Ok(known),
+    }
+}
+
+/// Tries a store to which signed requests will go, before anything counts: with one more copy of the
+/// commit to open, which is part of every archive. Where nothing may be stored, nothing is tried,
+/// since nothing that is signed can do harm there. The store is open for reading.
+fn try_signatures<P: Parts>(
+    world: &mut World<P>,
+    view: &View,
+    place: &Place,
+) -> Result<(), Failure> {
+    let known = &view.head.found.known;
+    let name = |copy| view.credential.commit_copy_name(known.generation, copy);
+    let names: Vec<BlobName> = (0..COPIES_ABSENT).map(name).collect();
+    let found = world.store.stat_each(&names)?;
+    let free = found.iter().position(|found| *found == Found::Nothing);
+    let Some(name) = free.and_then(|free| names.get(free)) else {
+        return Ok(());
+    };
+    let tried = world
+        .store
+        .connect(Service::Push, place, OpenStore::Tried)
+        .and_then(|()| put_blob(&mut world.store, *name, &known.bytes).map(drop));
+    match tried {
+        Err(failure) if is_refusal(&failure) => Ok(()),
+        tried => tried.and_then(|()| world.store.finish_push()),
+    }
 }
 
 /// The store's address and the far end: as requested, or as known here.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 use wyng_config::without_credentials;
-use wyng_control::{Failure, Via};
+use wyng_control::{Abilities, CreateOnly, Failure, Via};
 
 use super::faults::{Opening, failure_of};
 use super::fetch::Fetch;
@@ -61,6 +61,8 @@ pub struct FarEnds {
     pub(super) peak_bytes: u64,
     /// Free space that a far end stated last, MiB, until the engine takes it.
     pub(super) free_mib: Option<u32>,
+    /// What far ends stated about the store, and what trials showed, until the engine takes it.
+    pub(super) abilities: Abilities,
 }
 
 impl FarEnds {
@@ -82,6 +84,7 @@ impl FarEnds {
             spare: Vec::new(),
             peak_bytes: 0,
             free_mib: None,
+            abilities: Abilities::default(),
         }
     }
 
@@ -170,6 +173,7 @@ impl FarEnds {
             service,
             destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
+            tries: open != OpenStore::Existing,
             signature: self.signer(service).map(Signer::look),
         };
         let sent = self.send_transport(&message);
@@ -180,8 +184,12 @@ impl FarEnds {
         loop {
             let received = self.transport_message()?;
             match received.message {
-                TransportToKeyholder::Opened { free_mib } => {
+                TransportToKeyholder::Opened {
+                    free_mib,
+                    abilities,
+                } => {
                     self.free_mib = free_mib.or(self.free_mib);
+                    self.abilities = abilities.or(self.abilities);
                     return Ok(());
                 }
                 // The other calls go on meanwhile.
@@ -311,6 +319,7 @@ impl FarEnds {
         last: u64,
         answer: PutAnswer,
     ) -> Result<(), Failure> {
+        self.abilities = shown_by(answer).or(self.abilities);
         if answer != PutAnswer::Expired {
             return self.push.settle(first, last, answer);
         }
@@ -458,6 +467,19 @@ impl FarEnds {
         self.transport
             .send(message, &[])
             .map_err(|fatal| broken(&fatal))
+    }
+}
+
+/// What the answer to a PUT shows about the store.
+fn shown_by(answer: PutAnswer) -> Abilities {
+    let create_only = match answer {
+        PutAnswer::StoredOnce => Some(CreateOnly::Atomic),
+        PutAnswer::StoredTwice => Some(CreateOnly::Checked),
+        _ => None,
+    };
+    Abilities {
+        create_only,
+        durability: None,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Opening {
 pub(super) fn kept(answer: PutAnswer, are_signed: bool, store: &str) -> Result<Kept, Failure> {
     let store = || store.to_owned();
     match answer {
-        PutAnswer::Stored => Ok(Kept::New),
+        PutAnswer::Stored | PutAnswer::StoredOnce | PutAnswer::StoredTwice => Ok(Kept::New),
         PutAnswer::ExistsSame => Ok(Kept::Same),
         PutAnswer::ExistsDifferent => Ok(Kept::Different),
         PutAnswer::ExistsUnknown if are_signed => Ok(Kept::Signed),

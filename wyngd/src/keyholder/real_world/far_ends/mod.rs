@@ -7,6 +7,8 @@ mod calls;
 mod faults;
 mod fetch;
 mod memory_file;
+#[cfg(test)]
+mod over_wires;
 mod prune;
 mod push;
 mod signer;

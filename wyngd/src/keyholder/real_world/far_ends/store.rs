@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 use wyng_archive::Fault;
-use wyng_control::Failure;
+use wyng_control::{Abilities, Failure};
 use wyng_jail::{MappedFile, MemfileError};
 use wyng_wire::BlobName;
 
@@ -483,6 +483,10 @@ impl Store for FarEnds {
 
     fn take_free_mib(&mut self) -> Option<u32> {
         self.free_mib.take()
+    }
+
+    fn take_abilities(&mut self) -> Abilities {
+        std::mem::take(&mut self.abilities)
     }
 
     fn peak_bytes(&self) -> u64 {
