@@ -48,8 +48,8 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 pub fn clean_up(program: &str, arguments: &[&str]) {
     let succeeds = Command::new(program)
         .args(arguments)
-        .status()
-        .is_ok_and(|status| status.success());
+        .output()
+        .is_ok_and(|output| output.status.success());
     assert!(
         succeeds || std::thread::panicking(),
         "{program} {arguments:?}"

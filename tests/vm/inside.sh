@@ -15,7 +15,6 @@ mount -t tmpfs shm /dev/shm
 mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t securityfs securityfs /sys/kernel/security
 for link in fd: stdin:/0 stdout:/1 stderr:/2; do ln -sfn "/proc/self/fd${link#*:}" "/dev/${link%%:*}"; done
-ip link set lo up 2>/dev/null || true
 stty -F /dev/ttyS1 raw
 /lib/systemd/systemd-udevd --daemon
 udevadm trigger --action=add --subsystem-match=block
