@@ -13,3 +13,4 @@ mod links;
 mod listings;
 mod signatures;
 mod signed;
+mod versions;

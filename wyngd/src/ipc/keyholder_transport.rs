@@ -98,6 +98,8 @@ pub enum KeyholderToTransport {
         offset_bytes: u64,
         /// Length of the range, bytes.
         length_bytes: u32,
+        /// 0 for what the store serves, else the number of an older version.
+        version: u8,
         /// The request, in a call whose requests are signed.
         signature: Option<Signature>,
     },

@@ -271,11 +271,13 @@ fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
             name,
             offset_bytes,
             length_bytes,
+            version,
             signature,
         } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
+            version,
             signature,
         },
         KeyholderToTransport::Stat { name, signature } => Request::Stat { name, signature },

@@ -13,6 +13,7 @@ use tracing::warn;
 use wyng_s3::{AccessKey, S3Address, Signature, Stamp};
 
 use super::listing::error_code;
+use super::versions::Versions;
 use crate::net::{Answer, Http, HttpError, Patience, Sent, until_it_lasts};
 use crate::store::StoreError;
 
@@ -28,6 +29,8 @@ pub(super) struct Bucket {
     pub(super) key: Option<AccessKey>,
     /// The next PUT also tries whether the server keeps to what is signed.
     pub(super) probes: AtomicBool,
+    /// The ids of older versions that were listed in this call, by key.
+    pub(super) versions: Versions,
 }
 
 /// A request to the bucket.

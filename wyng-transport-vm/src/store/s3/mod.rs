@@ -6,6 +6,7 @@ mod bucket;
 mod listing;
 mod reading;
 mod upload;
+mod versions;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::{Given, Prune, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};
 use listing::Page;
+use versions::Versions;
 
 const DELETING: &str = "delete a blob";
 /// Maximum length of the first page, bytes: it has one key.
@@ -112,6 +114,7 @@ impl S3 {
             http: network.http(),
             address,
             probes: AtomicBool::new(create && key.is_none()),
+            versions: Versions::default(),
             key,
         });
         let holds = network
@@ -120,6 +123,16 @@ impl S3 {
                 warn!("the server does not answer in time");
                 Err(OpenStatus::Unreachable)
             })?;
+        // Where everything was deleted, a fetch may still find what it was.
+        let holds = match holds {
+            Holds::Nothing if service == Service::Fetch && given.is_none() => {
+                match network.open(bucket.has_older()) {
+                    Some(Ok(true)) => Holds::Something,
+                    _ => Holds::Nothing,
+                }
+            }
+            holds => holds,
+        };
         match (create, holds, service) {
             (true, Holds::Something, _) => Err(OpenStatus::NotEmpty),
             (false, Holds::Nothing, _) => Err(OpenStatus::Empty),

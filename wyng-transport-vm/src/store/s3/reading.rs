@@ -10,7 +10,7 @@ use wyng_wire::{BlobName, ListStatus};
 
 use super::S3;
 use super::bucket::{Ask, Bucket};
-use super::listing::{Page, blob_of, older_versions};
+use super::listing::{Page, blob_of};
 use crate::net::{Answer, Faced, Http, Patience};
 use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
 use crate::store::{Fetch, Given, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
@@ -216,7 +216,7 @@ impl Bucket {
     }
 
     /// The whole body of an answer, asked for again where it is cut.
-    async fn document(&self, ask: &Ask<'_>) -> Result<Vec<u8>, StoreError> {
+    pub(super) async fn document(&self, ask: &Ask<'_>) -> Result<Vec<u8>, StoreError> {
         let step = ask.step;
         let mut patience = Patience::to(step);
         loop {
@@ -260,23 +260,6 @@ impl Bucket {
             404 => Ok(None),
             _ => Err(self.refusal(LOOKING, answer).await.into_error(LOOKING)),
         }
-    }
-
-    /// The id of the `number`-th version before the one that is served.
-    async fn older_version(&self, key: &str, number: u8) -> Result<Option<String>, StoreError> {
-        let ask = Ask {
-            query: &[("max-keys", "100"), ("prefix", key), ("versions", "")],
-            ..Ask::new("list the versions of a blob", "GET", "")
-        };
-        let text = match self.document(&ask).await {
-            Ok(text) => text,
-            // The service knows no versions, or does not show them.
-            Err(StoreError::Refused { .. }) => return Ok(None),
-            Err(problem) => return Err(problem),
-        };
-        let ids = older_versions(&text, key).unwrap_or_default();
-        let index = usize::from(number).saturating_sub(1);
-        Ok(ids.into_iter().nth(index))
     }
 
     /// Asks for a range of an object. Returns its whole length and the answer whose body is the

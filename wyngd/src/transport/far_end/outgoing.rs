@@ -42,6 +42,7 @@ pub(in crate::transport) enum Request {
         name: [u8; 32],
         offset_bytes: u64,
         length_bytes: u32,
+        version: u8,
         signature: Option<Signature>,
     },
     /// Whether a blob exists.
@@ -232,6 +233,7 @@ impl Outgoing {
                 name,
                 offset_bytes,
                 length_bytes,
+                version,
                 signature,
             } => {
                 let request = self.next_number();
@@ -240,7 +242,7 @@ impl Outgoing {
                     name: BlobName(name),
                     offset_bytes,
                     length_bytes,
-                    version: 0,
+                    version,
                     signed: signature.as_ref().map(Signature::on_the_pipe),
                 }))?;
                 Begun::Answered(Expected::Bytes {
