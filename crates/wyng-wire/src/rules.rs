@@ -115,7 +115,9 @@ impl ToHelperRules {
             return false;
         }
         match (self.service, self.phase, frame) {
-            (service, Opening, ToHelper::Open(open)) => service == Push || !open.create,
+            (service, Opening, ToHelper::Open(open)) => {
+                service == Push || !open.create && open.lock_until_day == 0
+            }
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))

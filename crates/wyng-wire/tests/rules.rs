@@ -13,6 +13,7 @@ const NAME: BlobName = BlobName([7; 32]);
 const OPEN: ToHelper<'static> = ToHelper::Open(Open {
     create: false,
     signed: None,
+    lock_until_day: 0,
     destination: b"dir:/x",
 });
 
@@ -179,6 +180,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
     let open = ToHelper::Open(Open {
         create: false,
         signed: Some(signed),
+        lock_until_day: 0,
         destination: b"s3://b",
     });
     for (service, frame) in [
@@ -211,22 +213,25 @@ fn a_second_open_is_refused() {
 }
 
 #[test]
-fn only_push_may_create_a_store() {
-    let create = ToHelper::Open(Open {
-        create: true,
-        signed: None,
-        destination: b"dir:/x",
-    });
-    for (service, expected) in [
-        (Service::Push, Ok(())),
-        (Service::Prune, Err(OutOfPhase::Frame)),
-        (Service::Fetch, Err(OutOfPhase::Frame)),
-    ] {
-        assert_eq!(
-            ToHelperRules::new(service).accept(&create),
-            expected,
-            "{service:?}"
-        );
+fn only_push_may_create_a_store_or_lock_what_it_stores() {
+    for (create, lock_until_day) in [(true, 0), (false, 20_000)] {
+        let open = ToHelper::Open(Open {
+            create,
+            signed: None,
+            lock_until_day,
+            destination: b"dir:/x",
+        });
+        for (service, expected) in [
+            (Service::Push, Ok(())),
+            (Service::Prune, Err(OutOfPhase::Frame)),
+            (Service::Fetch, Err(OutOfPhase::Frame)),
+        ] {
+            assert_eq!(
+                ToHelperRules::new(service).accept(&open),
+                expected,
+                "{service:?}"
+            );
+        }
     }
 }
 

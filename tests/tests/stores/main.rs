@@ -11,6 +11,7 @@ mod faults;
 mod jails;
 mod links;
 mod listings;
+mod locks;
 mod signatures;
 mod signed;
 mod versions;

@@ -59,6 +59,8 @@ pub enum KeyholderToTransport {
         destination: String,
         /// The store's last folder is to be made.
         create: bool,
+        /// What is stored is locked until this day; 0: not at all.
+        lock_until_day: u32,
         /// The first look at the store, in a call whose requests are signed.
         signature: Option<Signature>,
     },

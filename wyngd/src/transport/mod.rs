@@ -188,6 +188,7 @@ fn take(
         service,
         destination,
         create,
+        lock_until_day,
         signature,
     } = message
     {
@@ -202,6 +203,7 @@ fn take(
         let request = Open {
             create,
             signed: signature.as_ref().map(Signature::on_the_pipe),
+            lock_until_day,
             destination: destination.as_bytes(),
         };
         let far_end = match FarEnd::open(service, pipes, request, limits) {

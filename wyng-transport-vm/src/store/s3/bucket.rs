@@ -10,7 +10,7 @@ use hyper::body::Bytes;
 use hyper::{Request, StatusCode};
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_s3::{AccessKey, S3Address, Signature, Stamp};
+use wyng_s3::{AccessKey, LockUntil, S3Address, Signature, Stamp};
 
 use super::listing::error_code;
 use super::versions::Versions;
@@ -27,6 +27,8 @@ pub(super) struct Bucket {
     pub(super) http: Arc<Http>,
     pub(super) address: S3Address,
     pub(super) key: Option<AccessKey>,
+    /// Until when what is stored is locked.
+    pub(super) lock: Option<LockUntil>,
     /// The next PUT also tries whether the server keeps to what is signed.
     pub(super) probes: AtomicBool,
     /// The ids of older versions that were listed in this call, by key.

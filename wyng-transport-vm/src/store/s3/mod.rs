@@ -35,6 +35,15 @@ pub(crate) struct S3 {
     turns: Turns,
 }
 
+/// For what a bucket is opened.
+pub(crate) struct Opening {
+    pub(crate) service: Service,
+    /// The store is new.
+    pub(crate) create: bool,
+    /// What is stored is locked until this day; 0: not at all.
+    pub(crate) lock_until_day: u32,
+}
+
 /// What was read for a bucket before the jail.
 pub(crate) struct Unopened {
     address: S3Address,
@@ -94,11 +103,12 @@ enum Holds {
 
 impl S3 {
     /// Opens the bucket. Only behind the jail: here the first connection is made.
-    pub(crate) fn open(
-        unopened: Unopened,
-        service: Service,
-        create: bool,
-    ) -> Result<Self, OpenStatus> {
+    pub(crate) fn open(unopened: Unopened, opening: Opening) -> Result<Self, OpenStatus> {
+        let Opening {
+            service,
+            create,
+            lock_until_day,
+        } = opening;
         let Unopened {
             address,
             key,
@@ -112,6 +122,7 @@ impl S3 {
             })?;
         let bucket = Arc::new(Bucket {
             http: network.http(),
+            lock: address.locked_until(lock_until_day),
             address,
             probes: AtomicBool::new(create && key.is_none()),
             versions: Versions::default(),

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 use rustix::io::Errno;
+use tracing::warn;
 use wyng_wire::BlobName;
 
 use super::S3;
@@ -77,15 +78,17 @@ impl Bucket {
         body: Bytes,
         given: &Given,
     ) -> Result<Placed, StoreError> {
+        let headers = self.put_headers(&given.body_sha256);
+        let headers = pairs_of(&headers);
+        let signed = |body| Ask {
+            signature: Some(&given.signature),
+            ..put_request(key, body, given.body_sha256, &headers)
+        };
         let mut other = body.to_vec();
         if let Some(last) = other.last_mut() {
             *last ^= 1;
-            let ask = signed_put(key, other.into(), given);
-            if self
-                .try_once(&ask)
-                .await
-                .is_ok_and(|answer| answer.status.is_success())
-            {
+            let answer = self.try_once(&signed(other.into())).await;
+            if answer.is_ok_and(|answer| answer.status.is_success()) {
                 let accepted = "it takes other bytes";
                 return Err(StoreError::Lax { accepted });
             }
@@ -94,7 +97,7 @@ impl Bucket {
         let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
         let ask = Ask {
             unsigned: Some(("x-amz-copy-source", &source)),
-            ..signed_put(key, body, given)
+            ..signed(body)
         };
         if let Ok(answer) = self.try_once(&ask).await {
             let is_copied = answer.status.is_success();
@@ -113,12 +116,12 @@ impl Bucket {
         body: Bytes,
         given: Option<&Given>,
     ) -> Result<Placed, StoreError> {
-        let ask = match given {
-            Some(given) => signed_put(key, body.clone(), given),
-            None => Ask {
-                sha256: wyng_s3::sha256(&body),
-                ..put_request(key, body.clone())
-            },
+        let sha256 = given.map_or_else(|| wyng_s3::sha256(&body), |given| given.body_sha256);
+        let headers = self.put_headers(&sha256);
+        let headers = pairs_of(&headers);
+        let ask = Ask {
+            signature: given.map(|given| &given.signature),
+            ..put_request(key, body.clone(), sha256, &headers)
         };
         let mut patience = Patience::to(STORING);
         loop {
@@ -130,6 +133,12 @@ impl Bucket {
                 }
                 412 => {
                     let _ = self.refusal(STORING, answer).await;
+                }
+                400 if self.lock.is_some() => {
+                    warn!("the bucket may have no object lock, or the date of this lock is wrong");
+                    let _ = self.refusal(STORING, answer).await;
+                    let (step, errno) = (STORING, Errno::ACCESS);
+                    return Err(StoreError::Refused { step, errno });
                 }
                 _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
             }
@@ -148,6 +157,13 @@ impl Bucket {
                 return Err(StoreError::Failed { step, errno });
             }
         }
+    }
+
+    /// The headers of a PUT, beside those of every request.
+    fn put_headers(&self, body_sha256: &[u8; 32]) -> Vec<(&'static str, String)> {
+        let mut headers = vec![("if-none-match", "*".to_owned())];
+        headers.extend(self.lock.iter().flat_map(|lock| lock.headers(body_sha256)));
+        headers
     }
 
     /// Compares a body with the object that has its key; `None` if there is none. An ETag is no
@@ -186,22 +202,24 @@ impl Bucket {
     }
 }
 
-/// The request that stores a body; its hash is still to be filled in.
-fn put_request(key: &str, body: Bytes) -> Ask<'_> {
+/// The request that stores a body.
+fn put_request<'a>(
+    key: &'a str,
+    body: Bytes,
+    sha256: [u8; 32],
+    headers: &'a [(&'a str, &'a str)],
+) -> Ask<'a> {
     Ask {
-        headers: &[("if-none-match", "*")],
+        headers,
         body,
+        sha256,
         // Another write of the same key is under way.
         passing: Some(StatusCode::CONFLICT),
         ..Ask::new(STORING, "PUT", key)
     }
 }
 
-/// The same as the daemon signed it.
-fn signed_put<'a>(key: &'a str, body: Bytes, given: &'a Given) -> Ask<'a> {
-    Ask {
-        sha256: given.body_sha256,
-        signature: Some(&given.signature),
-        ..put_request(key, body)
-    }
+fn pairs_of<'h>(headers: &'h [(&'static str, String)]) -> Vec<(&'h str, &'h str)> {
+    let pairs = headers.iter().map(|(name, value)| (*name, &**value));
+    pairs.collect()
 }

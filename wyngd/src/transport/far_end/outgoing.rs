@@ -302,6 +302,7 @@ mod tests {
     const OPEN: Open<'static> = Open {
         create: false,
         signed: None,
+        lock_until_day: 0,
         destination: b"dir:/srv/wyng",
     };
 
@@ -333,6 +334,7 @@ mod tests {
             let open = Open {
                 create: false,
                 signed: None,
+                lock_until_day: 0,
                 destination,
             };
             assert!(Outgoing::open(Service::Push, open).is_err());

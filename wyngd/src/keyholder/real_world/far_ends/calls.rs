@@ -170,6 +170,10 @@ impl FarEnds {
             service,
             destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
+            lock_until_day: match service {
+                Service::Push => place.lock_until_day,
+                Service::Fetch | Service::Prune => 0,
+            },
             signature: self.signer(service).map(Signer::look),
         };
         let sent = self.send_transport(&message);
