@@ -259,17 +259,19 @@ impl Outgoing {
                 }))?;
                 Begun::Answered(Expected::Stated { request })
             }
-            Request::List { page } => {
-                let request = self.next_number();
-                let page = page.as_ref().map(|page| Page {
-                    after: page.after.map(BlobName),
-                    signed: page.signature.on_the_pipe(),
-                });
-                self.encode(&ToHelper::List(List { request, page }))?;
-                Begun::Answered(Expected::Entries { request })
-            }
+            Request::List { page } => Begun::Answered(self.begin_list(page.as_ref())?),
             Request::Close => Begun::Close,
         })
+    }
+
+    fn begin_list(&mut self, page: Option<&SignedPage>) -> Result<Expected, EncodeError> {
+        let request = self.next_number();
+        let page = page.map(|page| Page {
+            after: page.after.map(BlobName),
+            signed: page.signature.on_the_pipe(),
+        });
+        self.encode(&ToHelper::List(List { request, page }))?;
+        Ok(Expected::Entries { request })
     }
 
     /// Queues a keep-alive. Call it when nothing is unwritten.
