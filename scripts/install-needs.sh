@@ -30,6 +30,11 @@ if ! command -v wsgidav >/dev/null && [ ! -x target/wsgidav/bin/wsgidav ]; then
     python3 -m venv target/wsgidav
     target/wsgidav/bin/pip --quiet --disable-pip-version-check install wsgidav==4.3.3 cheroot==10.0.1 || echo "wsgidav cannot be installed here" >&2
 fi
+if ! command -v moto_server >/dev/null && [ ! -x target/moto/bin/moto_server ]; then
+    mkdir -p target
+    python3 -m venv target/moto
+    target/moto/bin/pip --quiet --disable-pip-version-check install 'moto[server]==5.2.5' || echo "moto cannot be installed here" >&2
+fi
 if command -v rustup >/dev/null; then
     oldest=$(sed -n 's/^HELPER_RUST := //p' Makefile)
     rustup --quiet toolchain install --no-self-update --profile minimal "$oldest" || echo "Rust $oldest cannot be installed here" >&2

@@ -68,6 +68,8 @@ pub enum Component {
     Sshd,
     /// `rclone`, which serves a folder over WebDAV, and over SFTP without hard links.
     Rclone,
+    /// `moto_server`, a server of S3 that keeps versions and object locks.
+    Moto,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or
@@ -161,6 +163,7 @@ impl Component {
             Self::S3 => serves(Kind::S3, "--version"),
             Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
             Self::Rclone => serves(Kind::Rclone, "version"),
+            Self::Moto => serves(Kind::Moto, "--help"),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
             Self::SftpServer => {
                 sftp_server().is_file() && Command::new("sftp").arg("-h").output().is_ok()

@@ -375,8 +375,8 @@ fn a_copy_is_not_committed_while_the_archives_own_store_lacks_a_pack() {
         .find(|(name, bytes)| !base.store.contains_key(*name) && bytes.len() > 4096)
         .unwrap()
         .0;
-    grown.store.remove(&lost);
-    let mut world = MemoryWorld::new(grown, 6);
+    let pack = grown.store.remove(&lost).unwrap();
+    let mut world = MemoryWorld::new(grown.clone(), 6);
     assert_eq!(
         copy_to(&mut world, USB),
         Err(Failure::ProblemsFound { count: 1 })
@@ -384,6 +384,13 @@ fn a_copy_is_not_committed_while_the_archives_own_store_lacks_a_pack() {
     let mut other = MemoryWorld::new(elsewhere(&world.end()), 7);
     adopt(&mut other).unwrap();
     assert_whole(&other.end(), &sessions[..1]);
+    // Unless the store has it in an older version.
+    let mut world = MemoryWorld::new(grown, 6);
+    world.store.older.insert(lost, vec![b"junk".to_vec(), pack]);
+    assert_eq!(copy_to(&mut world, USB), Ok(()));
+    let mut other = MemoryWorld::new(elsewhere(&world.end()), 7);
+    adopt(&mut other).unwrap();
+    assert_whole(&other.end(), &sessions);
 }
 
 #[test]

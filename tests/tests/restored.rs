@@ -2,7 +2,7 @@
 //! Restores with faulty disks: the engine over a computed world, whose disks return other bytes
 //! than were written, cannot be read, or are full; killed at every call.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
@@ -580,5 +580,68 @@ fn a_restore_that_is_killed_while_it_undoes_what_it_did_is_finished_by_the_next_
             (world.volumes.rotten_byte, world.volumes.undo_fails) = (Some(1000), undo_fails)
         });
         assert!(calls > 100, "{calls} calls");
+    }
+}
+
+/// A world whose target lacks everything, whose store serves other bytes in place of each pack, and
+/// has these older versions of it, the newest first.
+fn overwritten(scene: &Scene, older: impl Fn(&[u8]) -> Vec<Vec<u8>>) -> (usize, MemoryWorld) {
+    let is_pack = |name: &[u8; 32], bytes: &[u8]| blake3::hash(bytes).as_bytes() == name;
+    let packs: BTreeMap<[u8; 32], Vec<u8>> = scene.durable.store.clone();
+    let packs: Vec<_> = packs
+        .into_iter()
+        .filter(|(name, bytes)| is_pack(name, bytes))
+        .collect();
+    let mut durable = scene.durable.clone();
+    for (name, bytes) in &packs {
+        durable.store.insert(*name, noise(bytes.len(), 77));
+    }
+    let scene = Scene {
+        durable,
+        key: Arc::clone(&scene.key),
+        first: Vec::new(),
+        now: Vec::new(),
+    };
+    let mut world = scene.world(&noise(300_000, 9));
+    world.volumes.untold = 0..300_000;
+    let versions = packs.iter().map(|(name, bytes)| (*name, older(bytes)));
+    world.store.older = versions.collect();
+    (packs.len(), world)
+}
+
+#[test]
+fn the_newest_older_version_that_is_the_pack_is_used_and_reported_and_no_other() {
+    let scene = Scene::new();
+    let junk = |bytes: &[u8], seed| noise(bytes.len(), seed);
+    let (packs, mut world) = overwritten(&scene, |bytes| {
+        let short = bytes[..bytes.len() / 2].to_vec();
+        vec![junk(bytes, 1), short, bytes.to_vec(), junk(bytes, 2)]
+    });
+    let ended = restore::restore(&mut world, &newest(true));
+    assert_eq!(ended, Ok(ExitStatus::Done), "{:?}", world.client.told);
+    assert!(world.volumes.placed[&0] == scene.now);
+    let told = world.client.told.iter();
+    let older = told.filter(|event| {
+        matches!(event, ToClient::Problem(problem) if problem.problem.contains("older version"))
+    });
+    let count = older.count();
+    assert!(count > 0 && count <= packs, "{count} of {packs}");
+
+    // What is not the pack is never used, and what is older than the fifteenth is not looked at.
+    for behind in [14, 15] {
+        let (_, mut world) = overwritten(&scene, |bytes| {
+            let mut all: Vec<_> = (0..behind).map(|seed| junk(bytes, seed)).collect();
+            all.push(bytes.to_vec());
+            all
+        });
+        let ended = restore::restore(&mut world, &newest(true));
+        if behind < 15 {
+            assert_eq!(ended, Ok(ExitStatus::Done));
+            assert!(world.volumes.placed[&0] == scene.now);
+        } else {
+            assert_ne!(ended, Ok(ExitStatus::Done));
+            let failures = failures(&world);
+            assert!(!failures.is_empty() && world.volumes.placed.is_empty());
+        }
     }
 }

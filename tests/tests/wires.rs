@@ -307,6 +307,7 @@ fn a_declared_message_that_may_not_come_now_ends_the_role() {
             destination: "dir:/x".into(),
             create: false,
             tries: false,
+            lock_until_day: 0,
             signature: None,
         }],
     );
@@ -335,6 +336,7 @@ fn what_is_declared_and_cannot_be_done_ends_no_role() {
                 destination,
                 create: false,
                 tries: false,
+                lock_until_day: 0,
                 signature: None,
             },
         );

@@ -94,6 +94,12 @@ fn call(service: Service) -> Result<(), CallError> {
     if destination.given.is_some() && !matches!(address, Address::S3(_)) {
         return Err(call.refuse(BAD_DESTINATION));
     }
+    // No other store can lock, and an owner who wants a lock must not believe that there is one.
+    if destination.lock_until_day > 0
+        && !matches!(&address, Address::S3(bucket) if bucket.lock.is_some())
+    {
+        return Err(call.refuse(BAD_DESTINATION));
+    }
     let scheme = address.scheme();
     match address {
         Address::Folder(folder) => {
@@ -114,9 +120,14 @@ fn call(service: Service) -> Result<(), CallError> {
                 .map_err(|status| call.refuse_because(status))?;
             drop(destination.bytes);
             jail::before_the_network(service, unopened.port());
-            let (create, tries) = (destination.create, destination.tries);
-            let store = S3::open(unopened, service, create, tries)
-                .map_err(|status| call.refuse_because(status))?;
+            let opening = s3::Opening {
+                service,
+                create: destination.create,
+                tries: destination.tries,
+                lock_until_day: destination.lock_until_day,
+            };
+            let store =
+                S3::open(unopened, opening).map_err(|status| call.refuse_because(status))?;
             // Its first answer shows what it refuses, if it is tried.
             call.serve(
                 store,
@@ -216,6 +227,8 @@ struct Destination {
     tries: bool,
     /// The signature of the first request, in a call whose requests come signed.
     given: Option<Given>,
+    /// What is stored is to be locked until this day; 0: not at all.
+    lock_until_day: u32,
     bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -228,6 +241,7 @@ fn expect_open(input: &mut Input, rules: &mut ToHelperRules) -> Result<Destinati
                     create: open.create,
                     tries: open.tries,
                     given: open.signed.as_ref().map(Given::from),
+                    lock_until_day: open.lock_until_day,
                     bytes: Zeroizing::new(open.destination.to_vec()),
                 };
             }

@@ -13,7 +13,8 @@
 //!   [`prune`] (removing sessions), [`space`] (live records, and the packs without any), and
 //!   [`look`] (reports that change nothing). Nothing reaches into a wing past its door.
 //! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a
-//!   timer's run comes too soon.
+//!   timer's run comes too soon; `older`: older versions of damaged blobs;
+//!   `locking`: object locks.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -26,8 +27,10 @@ pub mod cache;
 mod command;
 pub mod copy;
 mod kept;
+mod locking;
 pub mod look;
 pub mod naming;
+mod older;
 pub mod outcome;
 pub mod pool;
 pub mod prune;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The requests that are ever signed for somebody else: each names one object, or a page of the
 //! names behind the prefix. There is deliberately none for copies, several deletions at once,
-//! several parts, rights, life cycles or versions.
+//! several parts, rights, life cycles or versions, nor one that changes a lock.
 
-use crate::{AccessKey, Request, S3Address, Signature, Stamp, sha256, signature};
+use crate::{AccessKey, LockUntil, Request, S3Address, Signature, Stamp, sha256, signature};
 
 /// Objects in one page of a listing; servers give no more.
 pub const PAGE_KEYS: &str = "1000";
@@ -19,6 +19,8 @@ pub enum Action<'n> {
         length_bytes: u32,
         /// SHA-256 of the body.
         body_sha256: [u8; 32],
+        /// Until when it is locked; `None`: not at all.
+        lock: Option<LockUntil>,
     },
     /// Deletes the object.
     Delete(&'n [u8; 32]),
@@ -67,37 +69,58 @@ impl Action<'_> {
             _ => Vec::new(),
         };
         query.extend(behind.as_deref().map(|behind| ("start-after", behind)));
-        let (length, range) = match self {
-            Self::Put { length_bytes, .. } => (length_bytes.to_string(), String::new()),
-            Self::Get {
-                offset_bytes,
-                length_bytes,
-                ..
-            } => {
-                let last = offset_bytes
-                    .saturating_add((*length_bytes).into())
-                    .saturating_sub(1);
-                (String::new(), format!("bytes={offset_bytes}-{last}"))
-            }
-            _ => (String::new(), String::new()),
-        };
-        let headers: &[(&str, &str)] = match method {
-            "PUT" => &[("content-length", &length), ("if-none-match", "*")],
-            "GET" if !range.is_empty() => &[("range", &range)],
-            _ => &[],
-        };
+        let headers = self.headers();
+        let pairs: Vec<(&str, &str)> = headers
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+            .collect();
         let request = Request {
             method,
             host: &bucket.server.authority(),
             path: &bucket.path_of(&object),
             query: &query,
-            headers,
-            body_sha256: match self {
-                Self::Put { body_sha256, .. } => *body_sha256,
-                _ => sha256(b""),
-            },
+            headers: &pairs,
+            body_sha256: self.body_sha256(),
         };
         signature(&request, key, &bucket.region, stamp)
+    }
+
+    /// SHA-256 of the request's body.
+    pub fn body_sha256(&self) -> [u8; 32] {
+        match self {
+            Self::Put { body_sha256, .. } => *body_sha256,
+            _ => sha256(b""),
+        }
+    }
+
+    /// The headers that are signed beside those of every signature.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Put {
+                length_bytes,
+                body_sha256,
+                lock,
+                ..
+            } => {
+                let mut headers = vec![
+                    ("content-length", length_bytes.to_string()),
+                    ("if-none-match", "*".into()),
+                ];
+                headers.extend(lock.iter().flat_map(|lock| lock.headers(body_sha256)));
+                headers
+            }
+            Self::Get {
+                offset_bytes,
+                length_bytes,
+                ..
+            } if *length_bytes > 0 => {
+                let last = offset_bytes
+                    .saturating_add((*length_bytes).into())
+                    .saturating_sub(1);
+                vec![("range", format!("bytes={offset_bytes}-{last}"))]
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

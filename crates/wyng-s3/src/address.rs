@@ -4,7 +4,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::Url;
+use crate::{Lock, LockUntil, Url};
 
 /// A bucket, a prefix in it, and the service that has it.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct S3Address {
     pub region: String,
     /// Whether the bucket is a part of the host's name, not of the path.
     pub bucket_in_host: bool,
+    /// How what is stored is locked; `None`: not at all.
+    pub lock: Option<Lock>,
 }
 
 /// An HTTP server.
@@ -35,14 +37,23 @@ pub struct Server {
 }
 
 impl S3Address {
-    /// The address of a bucket: `s3://bucket/prefix?endpoint=URL&region=R&style=path&ca=FILE`.
+    /// The address of a bucket: `s3://bucket/prefix?endpoint=URL&region=R&style=path&ca=FILE`,
+    /// and `lock=30d&lock_mode=governance`.
     /// `None` for any other address, and for one that would cross the network without TLS although
     /// its owner does not say so.
     pub fn parse(url: &Url<'_>) -> Option<Self> {
         if url.scheme != "s3" {
             return None;
         }
-        url.knows_only(&["endpoint", "region", "ca", "insecure", "style"])?;
+        url.knows_only(&[
+            "endpoint",
+            "region",
+            "ca",
+            "insecure",
+            "style",
+            "lock",
+            "lock_mode",
+        ])?;
         if url.user.is_some() || url.port.is_some() {
             return None;
         }
@@ -95,7 +106,15 @@ impl S3Address {
             prefix,
             region,
             bucket_in_host,
+            lock: Lock::of(url)?,
         })
+    }
+
+    /// The lock of what is stored now, until the beginning of this day; `None` for day 0, and where
+    /// the address has no lock.
+    pub fn locked_until(&self, day: u32) -> Option<LockUntil> {
+        let lock = self.lock.filter(|_| day > 0)?;
+        Some(lock.until(day))
     }
 
     /// The key of an object whose name is these bytes in hexadecimal digits.

@@ -10,6 +10,7 @@
 mod action;
 mod address;
 mod encode;
+mod lock;
 mod time;
 mod url;
 
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 pub use action::{Action, PAGE_KEYS};
 pub use address::{S3Address, Server, absolute, has_no_empty_or_climbing_part};
 pub use encode::{encode_path, encode_query};
+pub use lock::{Lock, LockMode, LockUntil};
 pub use time::Stamp;
 pub use url::Url;
 

@@ -42,6 +42,19 @@ impl Stamp {
         format!("{:04}{:02}{:02}", self.year, self.month, self.day)
     }
 
+    /// `2013-05-24T00:00:00Z`.
+    pub fn extended(&self) -> String {
+        let (minutes, second) = (self.second_of_day / 60, self.second_of_day % 60);
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{second:02}Z",
+            self.year,
+            self.month,
+            self.day,
+            minutes / 60,
+            minutes % 60
+        )
+    }
+
     /// `20130524T000000Z`.
     pub fn basic(&self) -> String {
         let (minutes, second) = (self.second_of_day / 60, self.second_of_day % 60);

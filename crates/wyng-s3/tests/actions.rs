@@ -26,7 +26,8 @@ type Pairs<'a> = &'a [(&'a str, &'a str)];
 
 #[test]
 fn each_action_is_exactly_one_request() {
-    let bucket = bucket("s3://disks/a/b?endpoint=https://host:9000&region=mars");
+    let bucket = bucket("s3://disks/a/b?endpoint=https://host:9000&region=mars&lock=3d");
+    let bucket_lock = bucket.lock.unwrap();
     let object = format!("/disks/a/b/{}", "ab".repeat(32));
     let key_of = format!("a/b/{}", "ab".repeat(32));
     let all = [("list-type", "2"), ("max-keys", "1000"), ("prefix", "a/b/")];
@@ -38,6 +39,14 @@ fn each_action_is_exactly_one_request() {
         name,
         length_bytes: 4,
         body_sha256,
+        lock: None,
+    };
+    let lock = bucket_lock.until(19_782);
+    let locked = Action::Put {
+        name,
+        length_bytes: 4,
+        body_sha256,
+        lock: Some(lock),
     };
     let get = |length_bytes| Action::Get {
         name,
@@ -45,10 +54,25 @@ fn each_action_is_exactly_one_request() {
         length_bytes,
     };
     let put_headers: Pairs<'_> = &[("content-length", "4"), ("if-none-match", "*")];
+    let locked_headers: Pairs<'_> = &[
+        ("content-length", "4"),
+        ("if-none-match", "*"),
+        (
+            "x-amz-checksum-sha256",
+            "Iw2DWNyOiJC0xY3utikS7i8gNXrpKlzIYbmOaP4xrLU=",
+        ),
+        ("x-amz-object-lock-mode", "COMPLIANCE"),
+        (
+            "x-amz-object-lock-retain-until-date",
+            "2024-02-29T00:00:00Z",
+        ),
+        ("x-amz-sdk-checksum-algorithm", "SHA256"),
+    ];
     let range: Pairs<'_> = &[("range", "bytes=10-29")];
     let page = |after| Action::Page { after };
     for (action, method, path, query, headers, sha) in [
         (put, "PUT", &*object, nothing, put_headers, body_sha256),
+        (locked, "PUT", &object, nothing, locked_headers, body_sha256),
         (
             Action::Delete(name),
             "DELETE",

@@ -116,7 +116,8 @@ impl ToHelperRules {
         }
         match (self.service, self.phase, frame) {
             (service, Opening, ToHelper::Open(open)) => {
-                service == Push || !(open.create || open.tries)
+                let asks_of_push = open.create || open.tries || open.lock_until_day > 0;
+                service == Push || !asks_of_push
             }
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))

@@ -58,7 +58,7 @@ pub enum ToHelper<'a> {
     KeepAlive,
 }
 
-/// `flags:u8 zero signed_length:u16 zero[4] destination[1..=4096] signed`. The destination is the
+/// `flags:u8 zero signed_length:u16 lock_until_day:u32 destination[1..=4096] signed`. The destination is the
 /// store's address, behind which credentials may follow, and is never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Open<'a> {
@@ -71,6 +71,9 @@ pub struct Open<'a> {
     /// Flag 2: every request of the call is signed by the daemon. The signature is that of the
     /// first request, which looks whether the store is there and holds anything.
     pub signed: Option<Signed<'a>>,
+    /// What this call stores cannot be deleted before the beginning of this day of UTC, counted from
+    /// the beginning of 1970; 0: nothing is locked. The store's address says how it is locked.
+    pub lock_until_day: u32,
     /// The store's address: 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
     pub destination: &'a [u8],
 }
@@ -81,6 +84,7 @@ impl fmt::Debug for Open<'_> {
             .field("create", &self.create)
             .field("tries", &self.tries)
             .field("signed", &self.signed)
+            .field("lock_until_day", &self.lock_until_day)
             .finish_non_exhaustive()
     }
 }
@@ -323,7 +327,7 @@ impl<'a> Open<'a> {
         }
         fields.zeros::<1>()?;
         let signed_bytes = usize::from(fields.u16()?);
-        fields.zeros::<4>()?;
+        let lock_until_day = fields.u32()?;
         let (destination, signed) = fields.split_end(signed_bytes)?;
         let destination = destination.remainder();
         if !(1..=DESTINATION_MAX).contains(&destination.len()) {
@@ -337,6 +341,7 @@ impl<'a> Open<'a> {
             create: flags & CREATE != 0,
             tries: flags & TRIES != 0,
             signed,
+            lock_until_day,
             destination,
         })
     }
@@ -345,8 +350,10 @@ impl<'a> Open<'a> {
         in_bounds((1..=DESTINATION_MAX).contains(&self.destination.len()))?;
         let create = if self.create { CREATE } else { 0 };
         let flags = create | if self.tries { TRIES } else { 0 };
+        let lock = self.lock_until_day.to_le_bytes();
         let Some(signed) = &self.signed else {
-            return fields::encode(out, OPEN, &[&[flags], &[0; 7], self.destination]);
+            let flags = [flags, 0, 0, 0];
+            return fields::encode(out, OPEN, &[&flags, &lock, self.destination]);
         };
         let fixed = signed.encode_fixed()?;
         let end: [&[u8]; 3] = [&fixed, signed.key_id.as_bytes(), signed.token.as_bytes()];
@@ -354,8 +361,9 @@ impl<'a> Open<'a> {
         let length = u16::try_from(length).map_err(|_| EncodeError::OutOfBounds)?;
         let [low, high] = length.to_le_bytes();
         let [fixed, key_id, token] = end;
-        let flags = [flags | REQUESTS_ARE_SIGNED, 0, low, high, 0, 0, 0, 0];
-        fields::encode(out, OPEN, &[&flags, self.destination, fixed, key_id, token])
+        let flags = [flags | REQUESTS_ARE_SIGNED, 0, low, high];
+        let parts: [&[u8]; 6] = [&flags, &lock, self.destination, fixed, key_id, token];
+        fields::encode(out, OPEN, &parts)
     }
 }
 

@@ -14,6 +14,7 @@ const OPEN: ToHelper<'static> = ToHelper::Open(Open {
     create: false,
     tries: false,
     signed: None,
+    lock_until_day: 0,
     destination: b"dir:/x",
 });
 
@@ -178,6 +179,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
         create: false,
         tries: false,
         signed: Some(signed),
+        lock_until_day: 0,
         destination: b"s3://b",
     });
     for (service, frame) in [
@@ -210,12 +212,18 @@ fn a_second_open_is_refused() {
 }
 
 #[test]
-fn only_push_may_create_or_try_a_store() {
-    for (create, tries) in [(true, false), (false, true), (true, true)] {
+fn only_push_may_create_try_or_lock() {
+    for (create, tries, lock_until_day) in [
+        (true, false, 0),
+        (false, true, 0),
+        (true, true, 0),
+        (false, false, 20_000),
+    ] {
         let open = ToHelper::Open(Open {
             create,
             tries,
             signed: None,
+            lock_until_day,
             destination: b"dir:/x",
         });
         for (service, expected) in [

@@ -38,7 +38,11 @@ pub struct MemoryStore {
     /// Sent, and not durable for certain.
     in_flight: VecDeque<Sent>,
     put_number: u64,
-    asked: VecDeque<(BlobName, usize, usize)>,
+    asked: VecDeque<(BlobName, u8, usize, usize)>,
+    /// Older versions of blobs, the newest first.
+    pub older: BTreeMap<[u8; 32], Vec<Vec<u8>>>,
+    /// The blobs of which an older version is read.
+    shown_versions: BTreeMap<[u8; 32], u8>,
     /// The plug is pulled when so many blobs were put.
     pub kill_when_put: Option<usize>,
     /// What the store did not take of the last receipt.
@@ -86,6 +90,8 @@ impl MemoryStore {
             in_flight: VecDeque::new(),
             put_number: 0,
             asked: VecDeque::new(),
+            older: BTreeMap::new(),
+            shown_versions: BTreeMap::new(),
             kill_when_put: None,
             returned: None,
             sent_bytes: 0,
@@ -224,6 +230,9 @@ impl Store for MemoryStore {
 
     fn connect(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure> {
         self.plug.step();
+        if service == Service::Fetch {
+            self.shown_versions.clear();
+        }
         let is_first = !place.url.starts_with(FURTHER);
         if !is_first && open == OpenStore::New {
             self.copies.entry(place.url.clone()).or_default();
@@ -338,19 +347,29 @@ impl Store for MemoryStore {
     ) -> Result<(), Failure> {
         self.plug.step();
         self.read.push(name.0);
+        let version = self.shown_versions.get(&name.0).copied();
         self.asked.push_back((
             name,
+            version.unwrap_or_default(),
             usize::try_from(offset_bytes).unwrap(),
             usize::try_from(length_bytes).unwrap(),
         ));
         Ok(())
     }
 
+    fn show_version(&mut self, name: BlobName, version: u8) {
+        self.shown_versions.insert(name.0, version);
+    }
+
     fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
         self.plug.step();
         self.reach_far_end()?;
-        let (name, offset, length) = self.asked.pop_front().unwrap();
-        Ok(match self.shown(&name) {
+        let (name, version, offset, length) = self.asked.pop_front().unwrap();
+        let shown = match usize::from(version).checked_sub(1) {
+            None => self.shown(&name),
+            Some(older) => self.older.get(&name.0).and_then(|all| all.get(older)),
+        };
+        Ok(match shown {
             None => Fetched::Missing,
             Some(bytes) => bytes
                 .get(offset..offset + length)

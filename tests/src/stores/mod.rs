@@ -7,5 +7,5 @@ mod server;
 mod shelf;
 
 pub use proxy::{Action, Proxy, Seen};
-pub use server::{Kind, SECRET, Server, USER};
+pub use server::{Answer, Kind, SECRET, Server, USER};
 pub use shelf::Shelf;

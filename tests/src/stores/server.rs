@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Real servers of S3 and WebDAV over a folder, one process each, ended with the test.
+//! Real servers of S3 and WebDAV, one process each, ended with the test.
 
 use std::ffi::OsString;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,9 @@ pub enum Kind {
     Wsgidav,
     /// `rclone serve webdav`.
     Rclone,
+    /// `moto_server`, a server of S3 in memory: keeps versions and object locks, checks no
+    /// signatures. Its bucket keeps versions, and may lock objects.
+    Moto,
 }
 
 /// A running server.
@@ -52,6 +56,7 @@ impl Kind {
             Self::S3 => Component::S3,
             Self::Wsgidav => Component::Wsgidav,
             Self::Rclone => Component::Rclone,
+            Self::Moto => Component::Moto,
         }
     }
 
@@ -61,6 +66,7 @@ impl Kind {
             Self::S3 => ("s3s-fs", "s3s-fs/bin/s3s-fs"),
             Self::Wsgidav => ("wsgidav", "wsgidav/bin/wsgidav"),
             Self::Rclone => ("rclone", "rclone"),
+            Self::Moto => ("moto_server", "moto/bin/moto_server"),
         };
         let built = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../target")
@@ -101,6 +107,9 @@ impl Kind {
                 command.arg("--config").arg(folder.join("rclone.conf"));
                 command.arg(data);
             }
+            Self::Moto => {
+                command.args(["--host", "127.0.0.1", "--port", &port.to_string()]);
+            }
         }
         command
     }
@@ -124,6 +133,16 @@ impl Server {
     /// The folder that it serves.
     pub fn data(&self) -> PathBuf {
         self.folder.path().join("data")
+    }
+
+    /// `moto_server` with a bucket that keeps versions, and may lock objects.
+    pub fn start_with_versions(test: &str) -> Option<Self> {
+        let server = Self::start(Kind::Moto, test)?;
+        let locks = "x-amz-bucket-object-lock-enabled: true\r\n";
+        server
+            .ask("PUT", &format!("/{PLACE}"), locks, b"")
+            .success();
+        Some(server)
     }
 
     /// `rclone serve webdav` with TLS, whose certificate for `localhost` no authority has signed.
@@ -209,7 +228,7 @@ impl Server {
     /// The same, over something that listens at another port.
     pub fn url_through(&self, port: u16, name: &str) -> String {
         match self.kind {
-            Kind::S3 => {
+            Kind::S3 | Kind::Moto => {
                 format!("s3://{PLACE}/{name}?endpoint=http://127.0.0.1:{port}&insecure=true")
             }
             Kind::Wsgidav | Kind::Rclone => {
@@ -221,7 +240,9 @@ impl Server {
     /// The text of a file with credentials.
     pub fn credentials(&self) -> String {
         match self.kind {
-            Kind::S3 => format!("access_key_id = {USER}\nsecret_access_key = {SECRET}\n"),
+            Kind::S3 | Kind::Moto => {
+                format!("access_key_id = {USER}\nsecret_access_key = {SECRET}\n")
+            }
             Kind::Wsgidav | Kind::Rclone => format!("user = {USER}\npassword = {SECRET}\n"),
         }
     }
@@ -245,7 +266,7 @@ impl Server {
     pub fn path_of(&self, name: &str, blob: &BlobName) -> PathBuf {
         let hex = blob.to_string();
         match self.kind {
-            Kind::S3 => self.folder(name).join(hex),
+            Kind::S3 | Kind::Moto => self.folder(name).join(hex),
             Kind::Wsgidav | Kind::Rclone => self.folder(name).join(&hex[..2]).join(hex),
         }
     }
@@ -262,6 +283,56 @@ impl Server {
         std::fs::read(self.path_of(name, blob)).ok()
     }
 
+    /// Overwrites an object as whoever has the key to the bucket can.
+    pub fn overwrite(&self, name: &str, blob: &str, bytes: &[u8]) {
+        let path = format!("/{PLACE}/{name}/{blob}");
+        self.ask("PUT", &path, "", bytes).success();
+    }
+
+    /// Deletes an object; a bucket with versions keeps what it was.
+    pub fn delete(&self, name: &str, blob: &str) {
+        let path = format!("/{PLACE}/{name}/{blob}");
+        self.ask("DELETE", &path, "", b"").success();
+    }
+
+    /// The names and lengths of the objects of the store.
+    pub fn objects(&self, name: &str) -> Vec<(String, usize)> {
+        let path = format!("/{PLACE}?list-type=2&max-keys=1000&prefix={name}/");
+        let listing = self.ask("GET", &path, "", b"").success();
+        let between = |text: &str, begin: &str, end: &str| {
+            let (_, rest) = text.split_once(begin).unwrap();
+            rest.split_once(end).unwrap().0.to_owned()
+        };
+        let objects = listing.split("<Contents>").skip(1);
+        objects
+            .map(|object| {
+                let key = between(object, "<Key>", "</Key>");
+                let length = between(object, "<Size>", "</Size>");
+                (
+                    key.rsplit('/').next().unwrap().into(),
+                    length.parse().unwrap(),
+                )
+            })
+            .collect()
+    }
+
+    /// Sends a request whose signature is empty, and returns the answer.
+    pub fn ask(&self, method: &str, path: &str, headers: &str, body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{}\r\nconnection: close\r\n\
+             content-length: {}\r\nauthorization: AWS4-HMAC-SHA256 \
+             Credential={USER}/20260101/us-east-1/s3/aws4_request\r\n{headers}\r\n",
+            self.port,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        Answer(String::from_utf8_lossy(&answer).into_owned())
+    }
+
     /// The names of all files of the store that are blobs, or may be taken for some.
     pub fn files(&self, name: &str) -> Vec<String> {
         let below = crate::sandbox::files_below(&self.folder(name));
@@ -269,6 +340,19 @@ impl Server {
             .iter()
             .map(|path| path.file_name().unwrap().to_string_lossy().into_owned());
         names.filter(|name| !name.starts_with(".s3s")).collect()
+    }
+}
+
+/// The whole answer to a request.
+#[derive(Debug)]
+pub struct Answer(pub String);
+
+impl Answer {
+    /// The answer, which must be a success.
+    pub fn success(self) -> String {
+        let status = self.0.split(' ').nth(1).unwrap_or_default();
+        assert!(status.starts_with('2'), "{}", self.0);
+        self.0
     }
 }
 

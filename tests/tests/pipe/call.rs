@@ -179,10 +179,21 @@ impl Call {
 
     /// Sends OPEN, and returns the status of the answer.
     pub(crate) fn ask_to_open(&mut self, address: &[u8], store: Store) -> OpenStatus {
+        self.ask_to_open_locked(address, store, 0)
+    }
+
+    /// The same for a push whose blobs are locked until a day.
+    pub(crate) fn ask_to_open_locked(
+        &mut self,
+        address: &[u8],
+        store: Store,
+        lock_until_day: u32,
+    ) -> OpenStatus {
         self.send(&ToHelper::Open(Open {
             create: store == Store::New,
             tries: false,
             signed: None,
+            lock_until_day,
             destination: address,
         }));
         self.read_opened().status

@@ -58,6 +58,7 @@ fn a_second_open_is_refused() {
         create: false,
         tries: false,
         signed: None,
+        lock_until_day: 0,
         destination: &address(store.path()),
     }));
     assert_eq!(call.ended(), Some(11));

@@ -148,10 +148,21 @@ fn only_push_may_create() {
             create: true,
             tries: false,
             signed: None,
+            lock_until_day: 0,
             destination: &address(&parent.path().join("new")),
         }));
         assert_eq!(call.ended(), Some(11));
     }
+    assert!(!parent.path().join("new").exists());
+}
+
+#[test]
+fn a_folder_that_cannot_lock_is_not_opened_for_blobs_that_are_to_be_locked() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = address(&parent.path().join("new"));
+    let mut call = Call::start(Service::Push);
+    let status = call.ask_to_open_locked(&folder, Store::New, 20_000);
+    assert_eq!(status, OpenStatus::BadDestination);
     assert!(!parent.path().join("new").exists());
 }
 

@@ -225,6 +225,7 @@ fn known(ssh: &Ssh, service: Service, folder: &Path, create: bool, tries: bool) 
         create,
         tries,
         signed: None,
+        lock_until_day: 0,
         destination: &address(folder),
     }));
     let opened = call.read_opened();

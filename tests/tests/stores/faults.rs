@@ -35,7 +35,7 @@ fn once(
 /// The methods that a PUT of a blob uses.
 fn methods(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::S3 => &["PUT"],
+        Kind::S3 | Kind::Moto => &["PUT"],
         Kind::Wsgidav | Kind::Rclone => &["PUT", "MKCOL", "MOVE"],
     }
 }

@@ -12,6 +12,8 @@ mod faults;
 mod jails;
 mod links;
 mod listings;
+mod locks;
 mod rooms;
 mod signatures;
 mod signed;
+mod versions;

@@ -74,6 +74,7 @@ impl Keys {
             create: false,
             tries: false,
             signed: Some(look.on_the_pipe()),
+            lock_until_day: 0,
             destination: self.url.as_bytes(),
         }));
         let ToDaemon::Opened(opened) = call.read().0 else {
@@ -93,6 +94,7 @@ impl Keys {
             name: &name.0,
             length_bytes: body.len() as u32,
             body_sha256: sha256(body),
+            lock: None,
         });
         put_with(call, name, body, &made)
     }
@@ -590,6 +592,7 @@ fn a_helper_that_was_given_another_name_than_was_signed_stores_nothing() {
         name: &name(1, 1).0,
         length_bytes: 4,
         body_sha256: sha256(b"body"),
+        lock: None,
     });
     let mut push = keys.opened(Service::Push);
     let receipt = put_with(&mut push, name(2, 2), b"body", &made);

@@ -512,6 +512,9 @@ impl History {
 pub(super) struct Restore {
     dry_run: bool,
     volumes: Vec<RestoredVolume>,
+    /// Objects that were read in an older version.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<ProblemRow>,
     /// Lost ranges of volumes whose report has not come yet.
     #[serde(skip)]
     lost: BTreeMap<String, Vec<Range>>,
@@ -530,6 +533,7 @@ impl Restore {
         Self {
             dry_run,
             volumes: Vec::new(),
+            problems: Vec::new(),
             lost: BTreeMap::new(),
         }
     }
@@ -537,6 +541,7 @@ impl Restore {
     /// Lost ranges may come before or after the report of their volume.
     fn take(&mut self, event: &ToClient) {
         match event {
+            ToClient::Problem(problem) => self.problems.push(ProblemRow(problem.clone())),
             ToClient::Restored(report) => self.volumes.push(RestoredVolume {
                 lost: self.lost.remove(&report.name).unwrap_or_default(),
                 report: report.clone(),

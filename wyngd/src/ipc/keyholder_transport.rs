@@ -61,6 +61,8 @@ pub enum KeyholderToTransport {
         create: bool,
         /// The first PUT also tries what the store refuses.
         tries: bool,
+        /// What is stored is locked until this day; 0: not at all.
+        lock_until_day: u32,
         /// The first look at the store, in a call whose requests are signed.
         signature: Option<Signature>,
     },
@@ -100,6 +102,8 @@ pub enum KeyholderToTransport {
         offset_bytes: u64,
         /// Length of the range, bytes.
         length_bytes: u32,
+        /// 0 for what the store serves, else the number of an older version.
+        version: u8,
         /// The request, in a call whose requests are signed.
         signature: Option<Signature>,
     },

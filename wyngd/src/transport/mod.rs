@@ -189,6 +189,7 @@ fn take(
         destination,
         create,
         tries,
+        lock_until_day,
         signature,
     } = message
     {
@@ -204,6 +205,7 @@ fn take(
             create,
             tries,
             signed: signature.as_ref().map(Signature::on_the_pipe),
+            lock_until_day,
             destination: destination.as_bytes(),
         };
         let far_end = match FarEnd::open(service, pipes, request, limits) {
@@ -273,11 +275,13 @@ fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
             name,
             offset_bytes,
             length_bytes,
+            version,
             signature,
         } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
+            version,
             signature,
         },
         KeyholderToTransport::Stat { name, signature } => Request::Stat { name, signature },

@@ -19,6 +19,7 @@ use wyng_wire::{BlobName, Service};
 use crate::archive::{SlotPlan, SlotTrial, new_slot, slot_params, slot_ref};
 use crate::cache::Cache;
 use crate::kept::local_clock;
+use crate::locking::first_day;
 use crate::outcome::internal;
 use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
 use crate::store::{put_blob, seal_commit};
@@ -94,6 +95,7 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
             &request.store,
             &StoreCredentials::default(),
         )?,
+        lock_until_day: first_day(world, &request.store),
         ..Place::open(&request.store, &request.via)
     };
     let password =

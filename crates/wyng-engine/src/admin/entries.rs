@@ -6,9 +6,9 @@ use wyng_archive::format::{
     DESCRIPTION_MAX_BYTES, SessionEntry, TAG_MAX_BYTES, TAGS_MAX, VolumeEntry, is_volume_name,
 };
 use wyng_control::{Failure, SessionChoice, ToClient, VolumeLine};
-use wyng_wire::Service;
 
 use crate::archive::Archive;
+use crate::locking::connect_to_push;
 use crate::look::line_of;
 use crate::store::{EditedVolume, commit_edit, settle_pending};
 use crate::world::{Client, Files, Parts, Store, World};
@@ -152,7 +152,7 @@ fn begin<P: Parts>(world: &mut World<P>, name: &str) -> Result<Archive, Failure>
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, name)?;
     archive.may_write()?;
     if archive.ledger.pending().is_some() {
-        archive.connect(&mut world.store, Service::Push)?;
+        connect_to_push(world, &mut archive)?;
         settle_pending(&mut world.files, &mut world.store, &mut archive)?;
         world.store.finish_push()?;
     }
@@ -174,7 +174,7 @@ fn commit_to<P: Parts>(
     archive: &mut Archive,
     edit: EditedVolume,
 ) -> Result<(), Failure> {
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, archive)?;
     commit_edit(world, archive, edit)?;
     world.store.finish_push()
 }

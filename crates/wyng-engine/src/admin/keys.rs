@@ -10,11 +10,11 @@ use std::collections::BTreeSet;
 use wyng_archive::crypto::{Password, RecoveryKey, Root, SlotParams, slot_name};
 use wyng_archive::format::{SLOTS_MAX, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
 use wyng_control::{Asked, Failure, KeySlot, ToClient};
-use wyng_wire::Service;
 
 use crate::archive::{
     Archive, SlotPlan, SlotTrial, Unlocked, listed, new_slot, slot_hash, slot_params, slot_ref,
 };
+use crate::locking::connect_to_push;
 use crate::pool::Pool;
 use crate::store::{commit_change, put_blob, settle_pending};
 use crate::world::{Client, Clock, Files, Kept, Parts, Random, Secrets, Store, World};
@@ -128,7 +128,7 @@ fn edit<P: Parts>(
     if archive.ledger.pending().is_some() {
         // The pending commit may list slots of a cut command: they must count before a passphrase
         // is asked for.
-        archive.connect(&mut world.store, Service::Push)?;
+        connect_to_push(world, &mut archive)?;
         settle_pending(&mut world.files, &mut world.store, &mut archive)?;
         world.store.finish_push()?;
     }
@@ -166,7 +166,7 @@ fn edit<P: Parts>(
         }),
         None => None,
     };
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, &mut archive)?;
     let mut next_slot = archive.head.next_slot;
     if let Some(new) = &new {
         let slot = put_slot(world, &archive, new, &mut next_slot)?;

@@ -6,10 +6,10 @@
 
 use wyng_archive::plan::chain_clock::ChainClock;
 use wyng_control::Failure;
-use wyng_wire::Service;
 
 use crate::archive::Archive;
 use crate::kept::{kept_of_commit, local_clock};
+use crate::locking::connect_to_push;
 use crate::pool::Pool;
 use crate::state::CopyNote;
 use crate::store::{commit_change, settle_pending};
@@ -70,7 +70,7 @@ fn become_writer<P: Parts>(
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, archive)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {

@@ -60,6 +60,8 @@ pub struct Archive {
     pub dropped: Vec<BlobName>,
     /// The missing part of the key table.
     pub lost_keys: LostKeys,
+    /// What the next push stores is locked until this day; 0: not at all.
+    pub(crate) lock_until_day: u32,
 }
 
 /// What a passphrase opened.
@@ -122,6 +124,7 @@ impl Archive {
             inherited_floor: None,
             dropped: Vec::new(),
             lost_keys,
+            lock_until_day: 0,
         };
         archive.roll_forward(files)?;
         archive.follow_head(files)?;
@@ -178,6 +181,7 @@ impl Archive {
                 inherited_floor: None,
                 dropped: Vec::new(),
                 lost_keys: LostKeys::default(),
+                lock_until_day: 0,
             };
             match archive.follow_head(files) {
                 Ok(()) => return Ok(archive),
@@ -217,6 +221,7 @@ impl Archive {
     ) -> Result<(), Failure> {
         let place = Place {
             credentials: self.credentials.clone(),
+            lock_until_day: self.lock_until_day,
             ..Place::open(&self.toml.store, via)
         };
         store.connect(service, &place, OpenStore::Existing)

@@ -3,14 +3,15 @@
 //! store can make a slot under each of the 256 names, and a removed slot stays for a while. Live
 //! are the slots that the newest commit lists.
 
-use wyng_archive::Fault;
 use wyng_archive::crypto::{
     ArchiveId, NonceSeed, Password, Root, SlotError, SlotParams, cheapest_first, open_slot,
     seal_slot, slot_name,
 };
 use wyng_archive::format::{SLOT_BYTES, Slot, SlotClear, SlotKind, SlotLabel, SlotRef};
+use wyng_archive::{Class, Fault};
 use wyng_control::{Asked, Failure, ObjectClass, Phase, Progress};
 
+use crate::older::{newest_sound, report_older};
 use crate::outcome::internal;
 use crate::world::{Client, Random, Secrets, Store};
 
@@ -132,6 +133,58 @@ pub(crate) fn read_slots(
     client: &mut impl Client,
 ) -> Result<StoredSlots, Failure> {
     let mut slots = StoredSlots::default();
+    read_slots_served(store, client, &mut slots)?;
+    read_older_slots(store, client, &mut slots)?;
+    Ok(slots)
+}
+
+/// Where the store serves no slot at all, or a damaged one, an older version may be sound. Absent
+/// names are otherwise the rule, and not worth a question each.
+fn read_older_slots(
+    store: &mut impl Store,
+    client: &mut impl Client,
+    slots: &mut StoredSlots,
+) -> Result<(), Failure> {
+    let doubtful: Vec<(u8, Fault)> = if slots.sound.is_empty() {
+        (0..=u8::MAX)
+            .map(|number| {
+                let mut damaged = slots.damaged.iter();
+                let known = damaged.find(|(damaged, _)| *damaged == number);
+                known.copied().unwrap_or((number, Fault::Missing))
+            })
+            .collect()
+    } else {
+        slots.damaged.clone()
+    };
+    for (number, fault) in doubtful {
+        if client.cancelled() {
+            return Err(Failure::Interrupted);
+        }
+        let mut sound = None;
+        newest_sound(store, slot_name(number), &mut |store| {
+            Ok(match read_slot(store, number)? {
+                StoredSlot::Sound(slot) => {
+                    sound = Some(slot);
+                    None
+                }
+                StoredSlot::Faulty(fault) => Some(fault),
+            })
+        })?;
+        if let Some(slot) = sound {
+            report_older(client, Class::Slot, slot_name(number), fault)?;
+            slots.damaged.retain(|(damaged, _)| *damaged != number);
+            slots.sound.push(slot);
+        }
+    }
+    Ok(())
+}
+
+/// Reads every slot that the store serves.
+fn read_slots_served(
+    store: &mut impl Store,
+    client: &mut impl Client,
+    slots: &mut StoredSlots,
+) -> Result<(), Failure> {
     let numbers: Vec<u8> = (0..=u8::MAX).collect();
     for batch in numbers.chunks(ASKED_AHEAD) {
         if client.cancelled() {
@@ -148,7 +201,7 @@ pub(crate) fn read_slots(
             }
         }
     }
-    Ok(slots)
+    Ok(())
 }
 
 /// What lies in the store under the name of one slot.

@@ -8,7 +8,6 @@
 use wyng_archive::crypto::Id;
 use wyng_archive::format::SessionEntry;
 use wyng_control::{BackupSource, BaseOf, ExitStatus, Failure, ToClient};
-use wyng_wire::Service;
 
 use super::job::Job;
 use super::pipeline::read_source;
@@ -17,6 +16,7 @@ use super::request::BackupRequest;
 use super::run::{Finished, Run};
 use super::source::refuse_empty;
 use crate::archive::Archive;
+use crate::locking::connect_to_push;
 use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
 use crate::prune::prune_after_backup;
@@ -119,7 +119,7 @@ fn begin_push<P: Parts>(
 ) -> Result<(), Failure> {
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, archive)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     push_missing(&mut world.files, &mut world.store, archive)?;
     if request.heal {

@@ -9,9 +9,10 @@ use wyng_archive::format::{PackEntry, PackState};
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::{Failure, Phase, Progress, ToClient};
 
+use crate::older::report_older;
 use crate::outcome::{damaged, problem_of};
 use crate::state::{ArchiveFolder, CopyNote};
-use crate::store::{buffer_of, usize_of};
+use crate::store::{buffer_of, show_sound_version, usize_of};
 use crate::world::{Client, Files, Parts, Reserve, Store, Wait, World};
 
 /// Maximum number of bytes of packs that are requested ahead, except for one longer pack alone.
@@ -30,6 +31,13 @@ pub(super) struct Sent {
     pub problems: u64,
 }
 
+impl Sent {
+    fn add(&mut self, pack: &PackEntry) {
+        self.bytes = self.bytes.saturating_add(pack.length_bytes.into());
+        self.packs.push(*pack);
+    }
+}
+
 /// Sends packs, and waits until all have their receipts. A pack that is lost in the archive itself
 /// is sent if it is whole, and is no problem otherwise.
 pub(super) fn send_packs<P: Parts>(
@@ -41,7 +49,7 @@ pub(super) fn send_packs<P: Parts>(
     let total_bytes = bytes_of(packs);
     let mut sent = Sent::default();
     let (mut left, mut asked) = (packs.iter().copied().peekable(), VecDeque::new());
-    let (mut held_bytes, mut done_bytes) = (0u64, 0u64);
+    let (mut held_bytes, mut done_bytes, mut bad) = (0u64, 0u64, Vec::new());
     loop {
         while let Some(pack) = left.next_if(|pack| {
             let more = held_bytes.saturating_add(pack.length_bytes.into());
@@ -52,11 +60,9 @@ pub(super) fn send_packs<P: Parts>(
             asked.push_back(pack);
         }
         let Some(pack) = asked.pop_front() else { break };
-        if send_pack(world, &pack)? {
-            sent.bytes = sent.bytes.saturating_add(pack.length_bytes.into());
-            sent.packs.push(pack);
-        } else if pack.state != PackState::Lost {
-            sent.problems = sent.problems.saturating_add(1);
+        match send_pack(world, &pack)? {
+            None => sent.add(&pack),
+            Some(fault) => bad.push((pack, fault)),
         }
         held_bytes = held_bytes.saturating_sub(pack.length_bytes.into());
         done_bytes = done_bytes.saturating_add(pack.length_bytes.into());
@@ -73,6 +79,9 @@ pub(super) fn send_packs<P: Parts>(
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
+    }
+    for (pack, fault) in bad {
+        send_older(world, &pack, fault, &mut sent)?;
     }
     settle(&mut world.store)?;
     if !sent.packs.is_empty() {
@@ -101,9 +110,30 @@ pub(super) fn settle(store: &mut impl Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Passes on the pack that was requested first; returns whether it is whole. If not, that is
-/// reported.
-fn send_pack<P: Parts>(world: &mut World<P>, pack: &PackEntry) -> Result<bool, Failure> {
+/// Sends a sound older version of a pack that the source does not serve whole; without one, the pack
+/// is reported.
+fn send_older<P: Parts>(
+    world: &mut World<P>,
+    pack: &PackEntry,
+    fault: Fault,
+    sent: &mut Sent,
+) -> Result<(), Failure> {
+    if show_sound_version(&mut world.store, pack, &mut |_| {})? {
+        world.store.request(pack.name, 0, pack.length_bytes)?;
+        if send_pack(world, pack)?.is_none() {
+            sent.add(pack);
+            return report_older(&mut world.client, Class::Pack, pack.name, fault);
+        }
+    }
+    if pack.state != PackState::Lost {
+        sent.problems = sent.problems.saturating_add(1);
+        report_pack(&mut world.client, pack, fault)?;
+    }
+    Ok(())
+}
+
+/// Passes on the pack that was requested first, if it is whole; otherwise what is wrong with it.
+fn send_pack<P: Parts>(world: &mut World<P>, pack: &PackEntry) -> Result<Option<Fault>, Failure> {
     let length = usize_of(pack.length_bytes);
     let read = world.store.answer()?.or_fault().and_then(|bytes| {
         match pack_name(bytes.as_ref()) == pack.name && bytes.as_ref().len() == length {
@@ -117,14 +147,9 @@ fn send_pack<P: Parts>(world: &mut World<P>, pack: &PackEntry) -> Result<bool, F
             world
                 .store
                 .put(pack.name, buffer, length, Reserve::Untouched)?;
-            Ok(true)
+            Ok(None)
         }
-        Err(fault) => {
-            if pack.state != PackState::Lost {
-                report_pack(&mut world.client, pack, fault)?;
-            }
-            Ok(false)
-        }
+        Err(fault) => Ok(Some(fault)),
     }
 }
 

@@ -17,6 +17,7 @@ use super::read_back::{Read, read_packs, read_small};
 use super::target::{Target, look};
 use crate::admin::ask_credentials;
 use crate::archive::Archive;
+use crate::locking::day_for;
 use crate::state::CopyNote;
 use crate::store::{History, SoundCommit};
 use crate::world::{Client, Clock, OpenStore, Parts, Place, Store, World};
@@ -77,6 +78,10 @@ fn bring_up_to_date<P: Parts>(world: &mut World<P>, request: &CopyRequest) -> Re
     let open = match &target {
         Target::New => OpenStore::New,
         Target::Shown(_) => OpenStore::Existing,
+    };
+    let place = Place {
+        lock_until_day: day_for(world, &mut archive, &place.url)?,
+        ..place
     };
     world.store.connect(Service::Push, &place, open)?;
     if let Distinct::Probe(free) = distinct {

@@ -3,9 +3,9 @@
 //! notes of damage.
 
 use wyng_control::Failure;
-use wyng_wire::Service;
 
 use crate::archive::Archive;
+use crate::locking::connect_to_push;
 use crate::pool::Pool;
 use crate::store::{
     Changes, CommitPoint, PackChanges, Packer, begun_volumes, commit, confirm_head, plan_healing,
@@ -27,7 +27,7 @@ pub(super) fn connect<P: Parts>(
 ) -> Result<(), Failure> {
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, archive)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     push_missing(&mut world.files, &mut world.store, archive)?;
     confirm_head(&mut world.files, &mut world.store, archive)

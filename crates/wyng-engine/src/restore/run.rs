@@ -10,6 +10,7 @@ use wyng_wire::Service;
 
 use super::around;
 use super::estimate::estimate;
+use super::older::hope_for_older_versions;
 use super::plan::{Chosen, RestoreRequest, choose, look};
 use super::volume::{Ended, Openers, restore_volume};
 use crate::archive::Archive;
@@ -38,6 +39,7 @@ pub fn restore<P: Parts>(
     if request.around_damage {
         around::begin(&mut archive);
     }
+    hope_for_older_versions(world, &mut archive)?;
     let mut planned = Vec::new();
     // New files of one command lie in one folder, so they share its room.
     let mut taken_bytes = 0;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use wyng_archive::Class;
 use wyng_archive::crypto::SessionKey;
 use wyng_control::{Failure, RestoreReport, TargetKind};
 
@@ -17,6 +18,7 @@ use super::target::{Context, Replacement};
 use super::undo::undo;
 use super::wrong_base::drop_wrong_base;
 use crate::archive::{Archive, Packs};
+use crate::older::report_older;
 use crate::outcome::is_of_one_target;
 use crate::pool::Pool;
 use crate::store::ChunkReader;
@@ -111,6 +113,7 @@ pub(super) fn restore_volume<P: Parts>(
         }
     };
     let (fetched_bytes, lost) = (reader.fetched_bytes, reader.take_lost());
+    let older: Vec<_> = reader.read_in_older_versions().collect();
     // What is still under way must not become the answer to a later question.
     let written = reader.abandon(&mut world.store).and(written);
     if changes.base_is_wrong {
@@ -137,6 +140,9 @@ pub(super) fn restore_volume<P: Parts>(
         )?),
     };
     world.volumes.close_target(*item);
+    for (pack, fault) in older {
+        report_older(&mut world.client, Class::Pack, pack, fault)?;
+    }
     let mut report = ended?;
     if let Some(lost) = lost {
         report.lost_bytes = around::report_lost(&mut world.client, &volume.name, session, &lost)?;

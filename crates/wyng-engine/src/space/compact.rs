@@ -20,6 +20,7 @@ use super::tidy::tidy;
 use super::waits::tell_waits;
 use crate::archive::{Archive, Packs};
 use crate::kept::kept_now;
+use crate::locking::connect_to_push;
 use crate::outcome::problem_of;
 use crate::pool::Pool;
 use crate::state::PackNote;
@@ -48,7 +49,7 @@ pub fn compact<P: Parts>(
     archive.refuse_much_damage()?;
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, &mut archive)?;
     settle_pending(&mut world.files, &mut world.store, &mut archive)?;
     confirm_head(&mut world.files, &mut world.store, &mut archive)?;
     let mut pool = Pool::new(0, archive.head.settings.zstd_level)?;

@@ -10,9 +10,10 @@ use wyng_control::Failure;
 
 use super::alive::AliveIn;
 use crate::archive::Archive;
+use crate::older::report_older;
 use crate::outcome::damaged;
 use crate::pool::Pool;
-use crate::store::{Packer, Tools, usize_of};
+use crate::store::{Packer, Tools, show_sound_version, usize_of};
 use crate::world::{Parts, Store, World};
 
 /// Puts every record of a pack that is alive into packs that are being filled; the number of bytes
@@ -27,11 +28,15 @@ pub(super) fn move_records<P: Parts>(
     alive: &AliveIn,
 ) -> Result<u64, Failure> {
     let refuse = |fault| damaged(&Damage::new(Class::Pack, source.name.0, fault));
-    world.store.request(source.name, 0, source.length_bytes)?;
-    let bytes = world.store.answer()?.or_fault().map_err(refuse)?;
-    if pack_name(bytes.as_ref()) != source.name {
-        return Err(refuse(Fault::Hash));
-    }
+    let bytes = match read_whole(&mut world.store, source)? {
+        Ok(bytes) => bytes,
+        // What is moved out of an older version is healed by that.
+        Err(fault) if show_sound_version(&mut world.store, source, &mut |_| {})? => {
+            report_older(&mut world.client, Class::Pack, source.name, fault)?;
+            read_whole(&mut world.store, source)?.map_err(refuse)?
+        }
+        Err(fault) => return Err(refuse(fault)),
+    };
     let mut coder = Coder::new(0).map_err(|_| Failure::OutOfMemory)?;
     let records = Records {
         source,
@@ -58,6 +63,18 @@ pub(super) fn move_records<P: Parts>(
         }
     }
     Ok(moved_bytes)
+}
+
+/// The bytes of a pack, or what is wrong with them.
+fn read_whole<S: Store>(
+    store: &mut S,
+    pack: &PackEntry,
+) -> Result<Result<S::Bytes, Fault>, Failure> {
+    store.request(pack.name, 0, pack.length_bytes)?;
+    Ok(store.answer()?.or_fault().and_then(|bytes| {
+        let is_it = pack_name(bytes.as_ref()) == pack.name;
+        is_it.then_some(bytes).ok_or(Fault::Hash)
+    }))
 }
 
 /// A pack that was read whole.

@@ -12,6 +12,7 @@ use wyng_wire::Service;
 use super::guard::{Candidate, Guard};
 use super::tidy::DELETES_AHEAD;
 use crate::archive::Archive;
+use crate::locking::connect_to_push;
 use crate::outcome::is_refusal;
 use crate::pool::Pool;
 use crate::store::{commit_change, packs_of};
@@ -34,7 +35,7 @@ pub(super) fn delete_orphans<P: Parts>(
     if archive.dropped.is_empty() || !archive.uncommitted.packs.is_empty() {
         return Ok(0);
     }
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, archive)?;
     commit_change(world, archive, pool, |_| {})?;
     world.store.finish_push()?;
     match archive.connect(&mut world.store, Service::Prune) {

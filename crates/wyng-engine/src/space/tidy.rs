@@ -20,6 +20,7 @@ use super::waste::{ToProve, Waste, is_recent};
 use crate::archive::Archive;
 use crate::cache::{Location, Stored};
 use crate::kept::kept_now;
+use crate::locking::connect_to_push;
 use crate::outcome::is_refusal;
 use crate::pool::Pool;
 use crate::state::RemovedSlot;
@@ -212,13 +213,13 @@ impl<'a, P: Parts> Tidying<'a, P> {
         self.tidied.revived_packs = revived.len() as u64;
         if changes.is_empty() && delete.is_empty() && self.slots.is_empty() {
             if counts_run.is_some() || slots_wait {
-                self.archive.connect(&mut self.world.store, Service::Push)?;
+                connect_to_push(self.world, self.archive)?;
                 self.commit(PackChanges::default(), true)?;
                 self.world.store.finish_push()?;
             }
             return Ok(());
         }
-        self.archive.connect(&mut self.world.store, Service::Push)?;
+        connect_to_push(self.world, self.archive)?;
         self.delete_slots()?;
         changes.dropped = self.delete_packs(&delete)?;
         while !changes.is_empty() {

@@ -22,6 +22,7 @@ use super::waste::nothing_read;
 use crate::archive::{Archive, NodesAtHand, Packs, collect, session_name, sessions_root};
 use crate::cache::PacksAtHand;
 use crate::kept::kept_now;
+use crate::locking::connect_to_push;
 use crate::outcome::{damaged, is_refusal};
 use crate::pool::Pool;
 use crate::store::{
@@ -49,7 +50,7 @@ pub fn undelete<P: Parts>(
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
-    archive.connect(&mut world.store, Service::Push)?;
+    connect_to_push(world, &mut archive)?;
     settle_pending(&mut world.files, &mut world.store, &mut archive)?;
     confirm_head(&mut world.files, &mut world.store, &mut archive)?;
     let mut pool = Pool::new(0, archive.head.settings.zstd_level)?;

@@ -7,6 +7,7 @@ use wyng_archive::plan::COPIES_ABSENT;
 use wyng_archive::{Class, Damage, Fault};
 use wyng_control::Failure;
 
+use crate::older::newest_sound;
 use crate::outcome::damaged;
 use crate::state::KnownCommit;
 use crate::world::Store;
@@ -34,6 +35,8 @@ pub(crate) struct Copies {
     pub free: u16,
     /// What is wrong with the first copy that does not authenticate.
     pub fault: Fault,
+    /// The only sound content is an older version of a copy: the store serves none that is sound.
+    pub is_older: bool,
 }
 
 impl Copies {
@@ -63,6 +66,7 @@ pub(crate) fn read_copies(
         sound: Vec::new(),
         free: 0,
         fault: Fault::Missing,
+        is_older: false,
     };
     let (mut next, mut absent) = (0u16, 0u8);
     while absent < COPIES_ABSENT && next < COPIES_MAX {
@@ -102,7 +106,44 @@ pub(crate) fn read_copies(
         }
         next = end;
     }
+    // A generation of which nothing exists is the rule above the head, and not worth a question.
+    if copies.exists && copies.sound.is_empty() {
+        read_older_copies(store, credential, coder, generation, &mut copies)?;
+    }
     Ok(copies)
+}
+
+/// Looks for a commit in the older versions of the copies below the first that may be free: where a
+/// commit was overwritten, one of them is it.
+fn read_older_copies<S: Store>(
+    store: &mut S,
+    credential: &Credential,
+    coder: &mut Coder,
+    generation: u64,
+    copies: &mut Copies,
+) -> Result<(), Failure> {
+    // Copy 0 was there once, also where it was deleted.
+    for copy in 0..copies.free.max(1) {
+        let Ok(copy) = u8::try_from(copy) else { break };
+        let name = credential.commit_copy_name(generation, copy);
+        let mut sound = None;
+        newest_sound(store, name, &mut |store: &mut S| {
+            ask(store, credential, generation, copy)?;
+            Ok(match answer(store, credential, coder, generation)? {
+                Answer::Sound(found) => {
+                    sound = Some((copy, *found));
+                    None
+                }
+                Answer::Unsound(fault) => Some(fault),
+            })
+        })?;
+        if let Some(found) = sound {
+            copies.sound.push(found);
+            (copies.exists, copies.is_older) = (true, true);
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Reads the copies of a generation whose hash may be known: if copy 0 has that hash, the other
@@ -122,9 +163,17 @@ pub(crate) fn read_commit(
                 sound: vec![(0, *found)],
                 free: 0,
                 fault: Fault::Missing,
+                is_older: false,
             })
         }
-        _ => read_copies(store, credential, coder, generation),
+        _ => {
+            let mut copies = read_copies(store, credential, coder, generation)?;
+            // A commit whose hash a later one carries was there.
+            if hash.is_some() && !copies.exists {
+                read_older_copies(store, credential, coder, generation, &mut copies)?;
+            }
+            Ok(copies)
+        }
     }
 }
 

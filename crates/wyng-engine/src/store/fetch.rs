@@ -2,16 +2,17 @@
 //! Reads chunks back: places are sorted and joined into few long reads, several reads are under way
 //! at once, and workers open the records. What becomes of the chunks is the caller's concern.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Credential, Domain, Id, RecordKey, SessionKey};
 use wyng_archive::format::PackEntry;
-use wyng_archive::{Class, Damage, Fault};
+use wyng_archive::{BlobName, Class, Damage, Fault};
 use wyng_control::Failure;
 
 use super::pack::usize_of;
+use super::whole::show_sound_version;
 use crate::archive::{Archive, Packs};
 use crate::bits::Bits;
 use crate::cache::{Location, Stored};
@@ -29,6 +30,9 @@ const READS_AHEAD: usize = 32;
 /// Maximum bytes of reads that are requested before the first is answered. A read that is alone may
 /// have more.
 const AHEAD_MAX_BYTES: u64 = 16 << 20;
+/// Number of chunks that no pack has as the store serves it, before older versions are looked at
+/// though more reads are planned.
+const DOUBTFUL_MAX: usize = 256;
 
 /// A chunk that is to be read.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +62,11 @@ pub(crate) struct ChunkReader {
     planned: VecDeque<Read>,
     asked: VecDeque<Read>,
     opening: VecDeque<Ticket<OpenedRead>>,
+    /// Chunks that no pack has as the store serves it, each with what is wrong with the last place.
+    doubtful: Vec<(Record, Damage)>,
+    /// The packs of which older versions were looked at; with what is wrong with what the store
+    /// serves, if an older version is read in its place.
+    older: BTreeMap<BlobName, Option<Fault>>,
     /// Set while a restore works around damage.
     around: Option<Around>,
     /// Buffers of chunks that were written, for reuse. Fresh memory would cost half as much as
@@ -97,6 +106,8 @@ struct Record {
     key: u32,
     /// The other places of the chunk, the worst first.
     copies: Vec<Location>,
+    /// The places that were read, this one last.
+    tried: Vec<Location>,
 }
 
 impl ChunkReader {
@@ -115,6 +126,8 @@ impl ChunkReader {
             planned: VecDeque::new(),
             asked: VecDeque::new(),
             opening: VecDeque::new(),
+            doubtful: Vec::new(),
+            older: BTreeMap::new(),
             around: None,
             spare: Vec::new(),
             fetched_bytes: 0,
@@ -160,9 +173,9 @@ impl ChunkReader {
         for wanted in wanted {
             let (location, mut copies) = archive.cache.index.find_copies(files, &wanted.id)?;
             copies.extend(location);
-            match self.next_copy(*wanted, copies) {
+            match self.next_copy(*wanted, copies, Vec::new()) {
                 Ok((location, pack, record)) => records.push((location.pack, pack, record)),
-                Err(damage) => self.give_up(wanted, &damage)?,
+                Err((damage, _)) => self.give_up(wanted, &damage)?,
             }
         }
         records.sort_by_key(|(number, _, record)| (*number, record.offset_bytes));
@@ -191,6 +204,9 @@ impl ChunkReader {
         pool: &mut Pool,
     ) -> Result<Option<Vec<Opened>>, Failure> {
         loop {
+            if self.must_look_at_older_versions() {
+                self.look_at_older_versions(store)?;
+            }
             while self.may_ask()
                 && let Some(read) = self.planned.pop_front()
             {
@@ -206,7 +222,7 @@ impl ChunkReader {
                 let bytes = match store.answer()?.or_fault() {
                     Ok(bytes) => bytes,
                     Err(fault) => {
-                        self.read_failed(read, fault)?;
+                        self.read_failed(read, fault);
                         continue;
                     }
                 };
@@ -229,7 +245,7 @@ impl ChunkReader {
             for chunk in ticket.wait()? {
                 match chunk {
                     Ok(chunk) => opened.push(chunk),
-                    Err(not_opened) => self.record_failed(not_opened.record, &not_opened.damage)?,
+                    Err(not_opened) => self.record_failed(not_opened.record, &not_opened.damage),
                 }
             }
             return Ok(Some(opened));
@@ -238,11 +254,77 @@ impl ChunkReader {
 
     /// Whether the next read may be requested now.
     fn may_ask(&self) -> bool {
-        let Some(next) = self.planned.front() else {
+        let Some(next) = self.planned.front().filter(|_| !self.doubts_much()) else {
             return false;
         };
         let with_it = bytes_of(&self.asked).saturating_add(next.length_bytes());
         self.asked.is_empty() || self.asked.len() < READS_AHEAD && with_it <= AHEAD_MAX_BYTES
+    }
+
+    /// Whether no more is to be requested before older versions were looked at.
+    fn doubts_much(&self) -> bool {
+        self.doubtful.len() >= DOUBTFUL_MAX
+    }
+
+    /// Only while no answer is awaited: it would be taken for that of an older version.
+    fn must_look_at_older_versions(&self) -> bool {
+        let is_time = self.planned.is_empty() || self.doubts_much();
+        self.asked.is_empty() && is_time && !self.doubtful.is_empty()
+    }
+
+    /// Plans to read the doubtful chunks from packs of which the store has a sound older version.
+    fn look_at_older_versions(&mut self, store: &mut impl Store) -> Result<(), Failure> {
+        for (record, damage) in std::mem::take(&mut self.doubtful) {
+            match self.older_place(store, &record, damage.fault)? {
+                Some(read) => self.planned.push_back(read),
+                None => self.give_up(&record.wanted, &damage)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The read of a chunk from one of the places that were tried, in an older version of the pack.
+    fn older_place(
+        &mut self,
+        store: &mut impl Store,
+        record: &Record,
+        fault: Fault,
+    ) -> Result<Option<Read>, Failure> {
+        for location in &record.tried {
+            let (Stored::Chunk { key }, Some(pack)) =
+                (location.stored, self.packs.get(&location.pack))
+            else {
+                continue;
+            };
+            if !self.older.contains_key(&pack.name) {
+                let fetched_bytes = &mut self.fetched_bytes;
+                let count = &mut |bytes| *fetched_bytes = fetched_bytes.saturating_add(bytes);
+                let is_shown = show_sound_version(store, pack, count)?;
+                self.older.insert(pack.name, is_shown.then_some(fault));
+            }
+            if self.older.get(&pack.name).is_some_and(Option::is_some) {
+                // Without a further place: the pack is what it was, so nothing else can help.
+                return Ok(Some(Read::of(
+                    *pack,
+                    Record {
+                        wanted: record.wanted,
+                        offset_bytes: location.offset_bytes,
+                        length_bytes: location.length_bytes,
+                        key,
+                        copies: Vec::new(),
+                        tried: Vec::new(),
+                    },
+                )));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The packs that were read in an older version, each with what is wrong with what the store
+    /// serves.
+    pub(crate) fn read_in_older_versions(&self) -> impl Iterator<Item = (BlobName, Fault)> {
+        let older = self.older.iter();
+        older.filter_map(|(name, fault)| fault.map(|fault| (*name, fault)))
     }
 
     /// The best remaining place of a chunk, its pack, and the record to be read there; if no place
@@ -251,7 +333,8 @@ impl ChunkReader {
         &self,
         wanted: Wanted,
         mut copies: Vec<Location>,
-    ) -> Result<(Location, PackEntry, Record), Damage> {
+        mut tried: Vec<Location>,
+    ) -> Result<(Location, PackEntry, Record), (Damage, Vec<Location>)> {
         let mut damage = Damage::new(Class::Record, wanted.id.0, Fault::Missing);
         while let Some(location) = copies.pop() {
             let Location {
@@ -264,6 +347,7 @@ impl ChunkReader {
                 continue;
             };
             if pack.contains(offset_bytes, length_bytes) {
+                tried.push(location);
                 return Ok((
                     location,
                     *pack,
@@ -273,37 +357,39 @@ impl ChunkReader {
                         length_bytes,
                         key,
                         copies,
+                        tried,
                     },
                 ));
             }
             damage = Damage::new(Class::Record, wanted.id.0, Fault::Place);
         }
-        Err(damage)
+        Err((damage, tried))
     }
 
     /// Reads the records of a failed read one by one: the read may have failed for one of them
     /// only, or for bytes between them.
-    fn read_failed(&mut self, read: Read, fault: Fault) -> Result<(), Failure> {
+    fn read_failed(&mut self, read: Read, fault: Fault) {
         let Read { pack, records, .. } = read;
         let damage = Damage::new(Class::Pack, pack.name.0, fault);
         if records.len() == 1 || fault == Fault::Missing {
-            return records
+            records
                 .into_iter()
-                .try_for_each(|record| self.record_failed(record, &damage));
+                .for_each(|record| self.record_failed(record, &damage));
+            return;
         }
         self.planned
             .extend(records.into_iter().map(|record| Read::of(pack, record)));
-        Ok(())
     }
 
-    /// Reads the chunk from its next place, if there is one.
-    fn record_failed(&mut self, record: Record, damage: &Damage) -> Result<(), Failure> {
-        match self.next_copy(record.wanted, record.copies) {
-            Ok((_, pack, record)) => {
-                self.planned.push_back(Read::of(pack, record));
-                Ok(())
+    /// Reads the chunk from its next place, if there is one, and else doubts it.
+    fn record_failed(&mut self, mut record: Record, damage: &Damage) {
+        let copies = std::mem::take(&mut record.copies);
+        match self.next_copy(record.wanted, copies, std::mem::take(&mut record.tried)) {
+            Ok((_, pack, record)) => self.planned.push_back(Read::of(pack, record)),
+            Err((_, tried)) => {
+                record.tried = tried;
+                self.doubtful.push((record, damage.clone()));
             }
-            Err(_) => self.give_up(&record.wanted, damage),
         }
     }
 

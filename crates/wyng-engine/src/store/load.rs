@@ -7,11 +7,13 @@ use wyng_archive::crypto::{Coder, Credential, Kind};
 use wyng_archive::format::{Commit, Malformed, Node, PackEntry, PackState, PacksTree, Place};
 use wyng_archive::plan::{PacksError, read_packs};
 use wyng_archive::{Class, Damage, Fault};
-use wyng_control::{Failure, Phase, Progress, ToClient};
+use wyng_control::{Failure, Phase, Problem, Progress, ToClient};
 
 use super::metadata::{MetadataReads, Opener, ReadPack};
+use super::whole::show_sound_version;
 use crate::archive::open_commit;
 use crate::cache::Cache;
+use crate::older::with_older;
 use crate::outcome::{damaged, internal};
 use crate::state::{ArchiveFolder, Ledger, Notes, PackNote};
 use crate::world::{Client, Files, Parts, Store, World};
@@ -63,9 +65,8 @@ pub(crate) fn rebuild<P: Parts>(
         entry.is_some_and(|entry| entry.state.given_up().is_none())
     });
     let mut cache = Cache::create(&mut world.files, folder)?;
-    let (mut done_bytes, total_bytes, mut problems, mut unread) =
-        (0u64, packs.len() as u64, 0u64, BTreeSet::new());
-    let (mut found, mut read_count) = (Vec::new(), 0usize);
+    let (mut done_bytes, total_bytes) = (0u64, packs.len() as u64);
+    let (mut bad, mut read_count) = (Vec::new(), 0usize);
     let (mut packs, mut reads) = (packs.into_iter(), MetadataReads::default());
     loop {
         while reads.has_room()
@@ -92,14 +93,11 @@ pub(crate) fn rebuild<P: Parts>(
             continue;
         }
         cache.add_pack(&mut world.files, &pack)?;
-        if let Some(damage) = damage {
-            unread.insert(number);
-            if state != PackState::Lost {
-                found.push(number);
-                problems = problems.saturating_add(1);
-                world.client.tell(ToClient::Problem(damage))?;
-            }
-        }
+        bad.extend(damage.map(|problem| BadPack {
+            number,
+            entry: pack.entry,
+            problem,
+        }));
         done_bytes = done_bytes.saturating_add(1);
         world.client.progress(Progress {
             phase: Phase::Loading,
@@ -109,10 +107,13 @@ pub(crate) fn rebuild<P: Parts>(
             sent_bytes: 0,
         });
     }
-    let note = PackNote::of_damage(found.len(), read_count);
+    let found = |bad: &&BadPack| bad.entry.state != PackState::Lost;
+    let problems = bad.iter().filter(found).count();
+    let note = PackNote::of_damage(problems, read_count);
     notes
         .packs
-        .extend(found.into_iter().map(|number| (number, note)));
+        .extend(bad.iter().filter(found).map(|bad| (bad.number, note)));
+    let mut unread = read_older_versions(world, credential, &mut coder, &mut cache, bad)?;
     if let Some(old) = old.filter(|_| !unread.is_empty()) {
         unread.retain(|number| *number < old.packs_end);
         let keeps = |pack: u64| unread.contains(&pack);
@@ -122,7 +123,45 @@ pub(crate) fn rebuild<P: Parts>(
         }
     }
     cache.save(&mut world.files, head.generation, head.next_pack())?;
-    Ok(problems)
+    Ok(problems as u64)
+}
+
+/// A pack whose metadata the store does not serve whole.
+struct BadPack {
+    number: u64,
+    entry: PackEntry,
+    problem: Problem,
+}
+
+/// Takes into the cache the metadata of packs of which the store has a sound older version, and
+/// reports every pack that the archive does not mark lost already. Returns the numbers of those
+/// that cannot be read. Nothing may be requested and not answered.
+fn read_older_versions<P: Parts>(
+    world: &mut World<P>,
+    credential: &Credential,
+    coder: &mut Coder,
+    cache: &mut Cache,
+    bad: Vec<BadPack>,
+) -> Result<BTreeSet<u64>, Failure> {
+    let mut unread = BTreeSet::new();
+    for BadPack {
+        number,
+        entry,
+        mut problem,
+    } in bad
+    {
+        if show_sound_version(&mut world.store, &entry, &mut |_| {})? {
+            let (pack, _) = read_pack(&mut world.store, credential, coder, number, &entry)?;
+            cache.add_pack(&mut world.files, &pack)?;
+            problem.problem = with_older(&problem.problem);
+        } else {
+            unread.insert(number);
+        }
+        if entry.state != PackState::Lost {
+            world.client.tell(ToClient::Problem(problem))?;
+        }
+    }
+    Ok(unread)
 }
 
 /// All packs of the head, by number: the pack table read from the store, or node by node from the
@@ -174,9 +213,10 @@ pub(crate) fn read_pack(
     read.ok_or_else(|| internal("a pack that was asked for did not come"))
 }
 
-/// Reads and opens one record of metadata.
-fn read_record(
-    store: &mut impl Store,
+/// Reads and opens one record of metadata; where it is missing or damaged, in a sound older version
+/// of its pack.
+fn read_record<S: Store>(
+    store: &mut S,
     opener: &mut Opener<'_>,
     pack: &PackEntry,
     place: &Place,
@@ -185,7 +225,17 @@ fn read_record(
     if !pack.contains(place.offset_bytes, place.length_bytes) {
         return Err(refuse(Fault::Place));
     }
-    store.request(pack.name, place.offset_bytes, place.length_bytes)?;
-    let record = store.answer()?.or_fault().map_err(refuse)?;
-    opener.open(Kind::Node, &place.id, record.as_ref())
+    let mut read = |store: &mut S| {
+        store.request(pack.name, place.offset_bytes, place.length_bytes)?;
+        let record = store.answer()?.or_fault().map_err(refuse)?;
+        opener.open(Kind::Node, &place.id, record.as_ref())
+    };
+    match read(store) {
+        Err(Failure::Missing { .. } | Failure::Damaged { .. })
+            if show_sound_version(store, pack, &mut |_| {})? =>
+        {
+            read(store)
+        }
+        read => read,
+    }
 }

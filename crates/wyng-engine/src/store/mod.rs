@@ -46,4 +46,4 @@ pub(crate) use session_keys::{Keys, keys_of};
 pub(crate) use tables::{EditedVolume, FinishedVolume};
 pub(crate) use tools::Tools;
 pub(crate) use trees::ContentEdit;
-pub(crate) use whole::hash_pack;
+pub(crate) use whole::{hash_pack, show_sound_version, sound_version};

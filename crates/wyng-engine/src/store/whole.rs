@@ -5,6 +5,7 @@ use wyng_archive::Fault;
 use wyng_archive::format::PackEntry;
 use wyng_control::Failure;
 
+use crate::older::newest_sound;
 use crate::world::Store;
 
 /// Length of the pieces in which a pack is read, so that memory does not grow with packs.
@@ -22,7 +23,10 @@ pub(crate) fn hash_pack(
     let mut hasher = blake3::Hasher::new();
     let (mut asked_bytes, mut asked, mut fault) = (0u32, 0usize, None);
     loop {
-        while asked < PIECES_AHEAD && asked_bytes < pack.length_bytes {
+        while asked < PIECES_AHEAD
+            && asked_bytes < pack.length_bytes
+            && fault != Some(Fault::Missing)
+        {
             let length = PIECE_BYTES.min(pack.length_bytes.saturating_sub(asked_bytes));
             store.request(pack.name, asked_bytes, length)?;
             asked_bytes = asked_bytes.saturating_add(length);
@@ -44,4 +48,28 @@ pub(crate) fn hash_pack(
     }
     let same = hasher.finalize() == blake3::Hash::from_bytes(pack.name.0);
     Ok(fault.or((!same).then_some(Fault::Hash)))
+}
+
+/// The newest older version of a pack whose bytes hash to the pack's name; `None` if the store has
+/// none. Nothing may be requested and not answered.
+pub(crate) fn sound_version(
+    store: &mut impl Store,
+    pack: &PackEntry,
+    count: &mut dyn FnMut(u64),
+) -> Result<Option<u8>, Failure> {
+    newest_sound(store, pack.name, &mut |store| hash_pack(store, pack, count))
+}
+
+/// Has the store show the newest sound version of a pack instead of what it serves, until the fetch
+/// ends; false if there is none. Nothing may be requested and not answered.
+pub(crate) fn show_sound_version(
+    store: &mut impl Store,
+    pack: &PackEntry,
+    count: &mut dyn FnMut(u64),
+) -> Result<bool, Failure> {
+    let version = sound_version(store, pack, count)?;
+    if let Some(version) = version {
+        store.show_version(pack.name, version);
+    }
+    Ok(version.is_some())
 }

@@ -12,7 +12,7 @@ use wyng_control::Failure;
 use super::proving::Proving;
 use crate::archive::{Archive, Packs};
 use crate::state::{Notes, PackNote};
-use crate::store::read_pack;
+use crate::store::{read_pack, sound_version};
 use crate::world::{Files, Store};
 
 /// Something wrong, and the number of the pack in which it was found, if it was in a pack.
@@ -21,6 +21,8 @@ pub(super) struct Found {
     pub damage: Damage,
     /// The pack's number.
     pub pack: Option<u64>,
+    /// The store has a sound older version of the blob.
+    pub has_older: bool,
 }
 
 /// What was found so far.
@@ -80,7 +82,46 @@ impl Findings {
         self.problems.push(Found {
             damage: Damage::new(class, name.0, fault),
             pack: None,
+            has_older: false,
         });
+    }
+
+    /// Notes what is wrong with an object outside of all packs, of which the store has a sound older
+    /// version.
+    pub(super) fn note_older(&mut self, class: Class, name: BlobName, fault: Fault) {
+        self.problems.push(Found {
+            damage: Damage::new(class, name.0, fault),
+            pack: None,
+            has_older: true,
+        });
+    }
+
+    /// Looks for sound older versions of the packs that are missing or damaged. Nothing may be
+    /// requested and not answered.
+    pub(super) fn look_at_older_versions(
+        &mut self,
+        store: &mut impl Store,
+        packs: &Packs,
+    ) -> Result<(), Failure> {
+        let bad: BTreeSet<u64> = self
+            .problems
+            .iter()
+            .filter_map(|found| found.pack)
+            .collect();
+        for number in bad {
+            let Some(pack) = packs.get(&number) else {
+                continue;
+            };
+            let count = &mut |bytes| self.read_bytes = self.read_bytes.saturating_add(bytes);
+            if sound_version(store, pack, count)?.is_none() {
+                continue;
+            }
+            let of_pack = self.problems.iter_mut();
+            of_pack
+                .filter(|found| found.pack == Some(number))
+                .for_each(|found| found.has_older = true);
+        }
+        Ok(())
     }
 
     /// Notes the result of reading a pack: its damage, or that it is intact.
@@ -105,6 +146,7 @@ impl Findings {
                 .extend(damages.into_iter().map(|damage| Found {
                     damage,
                     pack: Some(number),
+                    has_older: false,
                 }));
             return self.proving.note_damage(files, number);
         }
@@ -135,6 +177,7 @@ impl Findings {
         self.problems.push(Found {
             damage: Damage::new(Class::Pack, pack.name.0, Fault::Length),
             pack: Some(number),
+            has_older: false,
         });
     }
 
@@ -148,6 +191,7 @@ impl Findings {
             self.problems.push(Found {
                 damage: Damage::new(Class::Record, id.0, Fault::Id),
                 pack: Some(number),
+                has_older: false,
             });
         }
     }

@@ -8,6 +8,7 @@ use wyng_control::Failure;
 
 use super::findings::Findings;
 use crate::archive::Archive;
+use crate::older::newest_sound;
 use crate::state::KnownCommit;
 use crate::store::{SoundCommit, read_commit};
 use crate::world::{Client, Fetched, Store};
@@ -26,7 +27,19 @@ pub(super) fn check_slots(
             }
             read => {
                 findings.notes.slots.insert(slot.number);
-                findings.note(Class::Slot, name, read.err().unwrap_or(Fault::Hash));
+                let fault = read.err().unwrap_or(Fault::Hash);
+                let length = slot.kind.blob_bytes();
+                let sound = newest_sound(store, name, &mut |store| {
+                    let read = read_small(store, name, length, findings)?.or_fault();
+                    Ok(match read {
+                        Ok(bytes) if *blake3::hash(bytes.as_ref()).as_bytes() == slot.hash => None,
+                        read => Some(read.err().unwrap_or(Fault::Hash)),
+                    })
+                })?;
+                match sound {
+                    Some(_) => findings.note_older(Class::Slot, name, fault),
+                    None => findings.note(Class::Slot, name, fault),
+                }
             }
         }
     }
@@ -64,12 +77,17 @@ pub(super) fn check_commits(
         findings.count_object();
         findings.count_read(COMMIT_BYTES as u64);
         let (free, fault, contents) = (copies.free, copies.fault, copies.sound.len());
+        let is_older = copies.is_older;
         if copies.sound.first().is_none_or(|(copy, _)| *copy > 0) {
             findings.copied.insert(generation);
         }
         let fits = |found: &SoundCommit| expected.is_none_or(|hash| hash == found.known.hash());
         let found = copies.sound.into_iter().map(|(_, found)| found).find(fits);
         match (&found, contents) {
+            (Some(_), 1) if is_older => {
+                findings.notes.commits.insert(generation, free);
+                findings.note_older(Class::Commit, name, fault);
+            }
             (Some(_), 1) => {
                 findings.notes.commits.remove(&generation);
                 // Behind a commit that is sound under its first name, the listing shows others.

@@ -13,6 +13,7 @@ use super::acknowledge::{is_acknowledged, is_list_acknowledged};
 use super::findings::Found;
 use super::scope::reached;
 use crate::archive::{Archive, Packs, sessions_root, volume_and_session};
+use crate::older::with_older;
 use crate::outcome::class_of;
 use crate::state::to_hex;
 use crate::world::{Client, Files};
@@ -65,7 +66,7 @@ pub(super) fn report_problems(
         return Ok(reported);
     }
     let needs = needs_of(files, client, archive, packs, &problems)?;
-    problems.retain(|Found { damage, pack }| {
+    problems.retain(|Found { damage, pack, .. }| {
         let was_lost = pack
             .and_then(|number| packs.get(&number))
             .is_some_and(|pack| pack.state == PackState::Lost);
@@ -75,16 +76,24 @@ pub(super) fn report_problems(
                 .is_some_and(|needs| !needs.sessions.is_empty())
     });
     let seen = acknowledged_blobs(archive);
-    for Found { damage, .. } in &problems {
+    for Found {
+        damage, has_older, ..
+    } in &problems
+    {
         let needs = needs.get(&damage.object);
         let acknowledged = match damage.class {
             Class::Slot | Class::Commit => seen.contains(&damage.object),
             _ => needs.is_some_and(|needs| !needs.sessions.is_empty() && !needs.is_new),
         };
+        let fault = damage.fault.to_string();
         let problem = Problem {
             object: to_hex(&damage.object),
             class: class_of(damage.class),
-            problem: damage.fault.to_string(),
+            problem: if *has_older {
+                with_older(&fault)
+            } else {
+                fault
+            },
             volumes: needs
                 .map(|needs| needs.sessions.iter().take(NAMED_MAX).cloned().collect())
                 .unwrap_or_default(),

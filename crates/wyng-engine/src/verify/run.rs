@@ -119,6 +119,7 @@ fn read_and_compare<P: Parts>(
             packs::open_packs(world, scope, opener, zstd_level, findings)?
         }
     }
+    findings.look_at_older_versions(&mut world.store, &scope.packs)?;
     findings.index_again(&mut world.files, &mut world.store, archive, &scope.packs)?;
     // Where a lost pack's directory was never read here, only the sessions know what was in it.
     if is_deep || !findings.notes.packs.is_empty() || archive.cache.index.has_lost_keys() {

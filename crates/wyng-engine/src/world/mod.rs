@@ -17,6 +17,7 @@ mod volumes;
 pub use client::Client;
 pub use clock::Clock;
 pub use files::Files;
+pub(crate) use place::lock_days;
 pub use place::{Place, StoreCredentials};
 pub use random::Random;
 pub use secrets::Secrets;

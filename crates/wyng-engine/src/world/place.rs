@@ -17,6 +17,9 @@ pub struct Place {
     pub via: Via,
     /// What the store asks for.
     pub credentials: StoreCredentials,
+    /// What is pushed is locked until the beginning of this day of UTC, counted from the beginning
+    /// of 1970; 0: not at all.
+    pub lock_until_day: u32,
 }
 
 impl Place {
@@ -26,6 +29,7 @@ impl Place {
             url: url.to_owned(),
             via: via.clone(),
             credentials: StoreCredentials::default(),
+            lock_until_day: 0,
         }
     }
 
@@ -47,6 +51,15 @@ impl Place {
         }
         destination
     }
+}
+
+/// For how many days a store at this address is to lock what it stores; `None`: not at all, or the
+/// address is malformed, which its far end reports.
+pub(crate) fn lock_days(url: &str) -> Option<u16> {
+    let (_, query) = url.strip_prefix("s3:")?.split_once('?')?;
+    let mut pairs = query.split('&');
+    let days = pairs.find_map(|pair| pair.strip_prefix("lock="))?;
+    days.strip_suffix('d')?.parse().ok()
 }
 
 /// The line that has this machine sign each request, instead of handing the credentials to the far
@@ -240,6 +253,20 @@ mod tests {
         // With a name in the VM nothing can be signed here.
         let refused = after("signed\nkey = a\n", "vm:nas");
         assert_eq!(refused, Err(Failure::BadCredentials));
+    }
+
+    #[test]
+    fn the_days_of_a_lock_are_in_the_address() {
+        for (url, days) in [
+            ("s3://b/p?region=x&lock=30d&lock_mode=governance", Some(30)),
+            ("s3://b/p?lock=365d", Some(365)),
+            ("s3://b/p?lock=x", None),
+            ("s3://b/p?region=x", None),
+            ("s3://b/lock=30d", None),
+            ("webdavs://host/p?lock=30d", None),
+        ] {
+            assert_eq!(lock_days(url), days, "{url}");
+        }
     }
 
     #[test]

@@ -165,6 +165,10 @@ pub trait Store {
         offset_bytes: u32,
         length_bytes: u32,
     ) -> Result<(), Failure>;
+    /// From now on requests for this blob read its `version`-th older version, where the store keeps
+    /// any; 0: the blob that the store serves. At most [`wyng_wire::GET_VERSION_MAX`]. Holds until
+    /// the next fetch is connected.
+    fn show_version(&mut self, name: BlobName, version: u8);
     /// The answer to the oldest request.
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;
     /// What lies under a name, of which nothing is read.

@@ -11,9 +11,10 @@ use hyper::{Request, StatusCode};
 use rustix::io::Errno;
 use tokio::time::Instant;
 use tracing::warn;
-use wyng_s3::{AccessKey, S3Address, Signature, Stamp};
+use wyng_s3::{AccessKey, LockUntil, S3Address, Signature, Stamp};
 
 use super::listing::error_code;
+use super::versions::Versions;
 use crate::net::{Answer, Http, HttpError, Patience, Sent, until_it_lasts};
 use crate::store::StoreError;
 
@@ -29,6 +30,10 @@ pub(super) struct Bucket {
     pub(super) key: Option<AccessKey>,
     /// The next PUT also tries what the server refuses.
     pub(super) tries: AtomicBool,
+    /// Until when what is stored is locked.
+    pub(super) lock: Option<LockUntil>,
+    /// The ids of older versions that were listed in this call, by key.
+    pub(super) versions: Versions,
 }
 
 /// A request to the bucket.

@@ -65,6 +65,17 @@ pub(super) fn older_versions(document: &[u8], key: &str) -> Option<Vec<String>> 
     is_listing.then_some(ids)
 }
 
+/// Whether a listing of versions has any.
+pub(super) fn has_versions(document: &[u8]) -> bool {
+    let (mut is_listing, mut has_any) = (false, false);
+    let walked = walk(document, |tag| {
+        is_listing |= matches!(tag, Tag::Begin("ListVersionsResult"));
+        has_any |= matches!(tag, Tag::Begin("Version"));
+        Some(())
+    });
+    walked.is_some() && is_listing && has_any
+}
+
 fn is_id(id: &str) -> bool {
     let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     !id.is_empty() && id.len() <= 64 && id.bytes().all(is_byte)

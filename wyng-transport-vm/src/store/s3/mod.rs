@@ -6,6 +6,7 @@ mod bucket;
 mod listing;
 mod reading;
 mod upload;
+mod versions;
 
 use std::io;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::{Given, Prune, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};
 use listing::Page;
+use versions::Versions;
 
 const DELETING: &str = "delete a blob";
 /// Maximum length of the first page, bytes: it has one key.
@@ -31,6 +33,17 @@ pub(crate) struct S3 {
     network: Network,
     bucket: Arc<Bucket>,
     turns: Turns,
+}
+
+/// For what a bucket is opened.
+pub(crate) struct Opening {
+    pub(crate) service: Service,
+    /// The store is new.
+    pub(crate) create: bool,
+    /// The first PUT also tries what the store refuses.
+    pub(crate) tries: bool,
+    /// What is stored is locked until this day; 0: not at all.
+    pub(crate) lock_until_day: u32,
 }
 
 /// What was read for a bucket before the jail.
@@ -92,12 +105,13 @@ enum Holds {
 
 impl S3 {
     /// Opens the bucket. Only behind the jail: here the first connection is made.
-    pub(crate) fn open(
-        unopened: Unopened,
-        service: Service,
-        create: bool,
-        tries: bool,
-    ) -> Result<Self, OpenStatus> {
+    pub(crate) fn open(unopened: Unopened, opening: Opening) -> Result<Self, OpenStatus> {
+        let Opening {
+            service,
+            create,
+            tries,
+            lock_until_day,
+        } = opening;
         let Unopened {
             address,
             key,
@@ -111,8 +125,10 @@ impl S3 {
             })?;
         let bucket = Arc::new(Bucket {
             http: network.http(),
+            lock: address.locked_until(lock_until_day),
             address,
             tries: AtomicBool::new(tries),
+            versions: Versions::default(),
             key,
         });
         let holds = network
@@ -121,6 +137,16 @@ impl S3 {
                 warn!("the server does not answer in time");
                 Err(OpenStatus::Unreachable)
             })?;
+        // Where everything was deleted, a fetch may still find what it was.
+        let holds = match holds {
+            Holds::Nothing if service == Service::Fetch && given.is_none() => {
+                match network.open(bucket.has_older()) {
+                    Some(Ok(true)) => Holds::Something,
+                    _ => Holds::Nothing,
+                }
+            }
+            holds => holds,
+        };
         match (create, holds, service) {
             (true, Holds::Something, _) => Err(OpenStatus::NotEmpty),
             (false, Holds::Nothing, _) => Err(OpenStatus::Empty),

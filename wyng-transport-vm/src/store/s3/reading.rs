@@ -6,16 +6,17 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tracing::warn;
 use wyng_s3::{PAGE_KEYS, Signature};
-use wyng_wire::{BlobName, ListStatus};
+use wyng_wire::{BlobName, GET_VERSION_MAX, ListStatus};
 
 use super::S3;
 use super::bucket::{Ask, Bucket};
-use super::listing::{Page, blob_of, older_versions};
+use super::listing::{Page, blob_of, has_versions, older_versions};
 use crate::net::{Answer, Faced, Http, Patience};
 use crate::store::range::{Place, Range, RangeBlob, Source, place_of};
 use crate::store::{Fetch, Given, NETWORK_REQUESTS_AT_ONCE, Opened, StoreError, Wanted};
 
 const LISTING: &str = "list the blobs";
+const LISTING_VERSIONS: &str = "list the versions of blobs";
 const READING: &str = "read a blob";
 const LOOKING: &str = "look for a blob";
 /// Maximum length of a page, bytes.
@@ -264,19 +265,47 @@ impl Bucket {
 
     /// The id of the `number`-th version before the one that is served.
     async fn older_version(&self, key: &str, number: u8) -> Result<Option<String>, StoreError> {
+        let ids = match self.versions.of(key) {
+            Some(ids) => ids,
+            None => {
+                let ids = self.list_versions(key).await?;
+                self.versions.keep(key, &ids);
+                ids
+            }
+        };
+        let index = usize::from(number).saturating_sub(1);
+        Ok(ids.into_iter().nth(index))
+    }
+
+    /// Whether there is any version of any object behind the prefix.
+    pub(super) async fn has_older(&self) -> Result<bool, StoreError> {
+        let query = [
+            // What was deleted comes with its marker, and may come behind other markers.
+            ("max-keys", "100"),
+            ("prefix", &*self.address.prefix),
+            ("versions", ""),
+        ];
+        let ask = Ask {
+            query: &query,
+            ..Ask::new(LISTING_VERSIONS, "GET", "")
+        };
+        Ok(has_versions(&self.document(&ask).await?))
+    }
+
+    async fn list_versions(&self, key: &str) -> Result<Vec<String>, StoreError> {
         let ask = Ask {
             query: &[("max-keys", "100"), ("prefix", key), ("versions", "")],
-            ..Ask::new("list the versions of a blob", "GET", "")
+            ..Ask::new(LISTING_VERSIONS, "GET", "")
         };
         let text = match self.document(&ask).await {
             Ok(text) => text,
             // The service knows no versions, or does not show them.
-            Err(StoreError::Refused { .. }) => return Ok(None),
+            Err(StoreError::Refused { .. }) => return Ok(Vec::new()),
             Err(problem) => return Err(problem),
         };
-        let ids = older_versions(&text, key).unwrap_or_default();
-        let index = usize::from(number).saturating_sub(1);
-        Ok(ids.into_iter().nth(index))
+        let mut ids = older_versions(&text, key).unwrap_or_default();
+        ids.truncate(GET_VERSION_MAX.into());
+        Ok(ids)
     }
 
     /// Asks for a range of an object. Returns its whole length and the answer whose body is the

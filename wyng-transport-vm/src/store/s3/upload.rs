@@ -10,6 +10,7 @@ use hyper::StatusCode;
 use hyper::body::Bytes;
 use rustix::io::Errno;
 use tokio::time::Instant;
+use tracing::warn;
 use wyng_wire::BlobName;
 
 use super::S3;
@@ -104,7 +105,9 @@ impl Bucket {
             return Ok(());
         };
         *last ^= 1;
-        let ask = put_request(key, other.into(), Some(given));
+        let headers = self.put_headers(body, Some(given));
+        let headers = headers.pairs();
+        let ask = put_request(key, other.into(), Some(given), &headers);
         match self.try_once(&ask).await {
             Ok(answer) if answer.status.is_success() => Err(StoreError::Lax {
                 accepted: "it takes other bytes",
@@ -123,10 +126,12 @@ impl Bucket {
     ) -> Result<(), StoreError> {
         let source = wyng_s3::encode_path(&format!("/{}/{key}", self.address.bucket));
         let customer_key = "x-amz-server-side-encryption-customer-algorithm";
+        let headers = self.put_headers(body, Some(given));
+        let headers = headers.pairs();
         for header in [("x-amz-copy-source", &*source), (customer_key, "AES256")] {
             let ask = Ask {
                 unsigned: Some(header),
-                ..put_request(key, body.clone(), Some(given))
+                ..put_request(key, body.clone(), Some(given), &headers)
             };
             let Ok(answer) = self.try_once(&ask).await else {
                 continue;
@@ -182,9 +187,11 @@ impl Bucket {
         given: Option<&Given>,
         end: Instant,
     ) -> Option<bool> {
+        let headers = self.put_headers(&body, given);
+        let headers = headers.pairs();
         let ask = Ask {
             until: Some(end),
-            ..put_request(key, body, given)
+            ..put_request(key, body, given, &headers)
         };
         let answer = self.try_once(&ask).await.ok()?;
         let is_taken = match answer.status.as_u16() {
@@ -202,7 +209,9 @@ impl Bucket {
         body: Bytes,
         given: Option<&Given>,
     ) -> Result<Placed, StoreError> {
-        let ask = put_request(key, body.clone(), given);
+        let headers = self.put_headers(&body, given);
+        let headers = headers.pairs();
+        let ask = put_request(key, body.clone(), given, &headers);
         let mut patience = Patience::to(STORING);
         loop {
             let (answer, _) = self.ask(&ask).await?;
@@ -213,6 +222,12 @@ impl Bucket {
                 }
                 412 => {
                     let _ = self.refusal(STORING, answer).await;
+                }
+                400 if self.lock.is_some() => {
+                    warn!("the bucket may have no object lock, or the date of this lock is wrong");
+                    let _ = self.refusal(STORING, answer).await;
+                    let (step, errno) = (STORING, Errno::ACCESS);
+                    return Err(StoreError::Refused { step, errno });
                 }
                 _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
             }
@@ -231,6 +246,14 @@ impl Bucket {
                 return Err(StoreError::Failed { step, errno });
             }
         }
+    }
+
+    /// The headers of a PUT of this body, whose hash the daemon has signed where it signs.
+    fn put_headers(&self, body: &[u8], given: Option<&Given>) -> PutHeaders {
+        let sha256 = given.map_or_else(|| wyng_s3::sha256(body), |given| given.body_sha256);
+        let mut own = vec![("if-none-match", "*".to_owned())];
+        own.extend(self.lock.iter().flat_map(|lock| lock.headers(&sha256)));
+        PutHeaders { own, sha256 }
     }
 
     /// Compares a body with the object that has its key; `None` if there is none. An ETag is no
@@ -269,11 +292,29 @@ impl Bucket {
     }
 }
 
+/// The headers of a PUT, beside those of every request.
+struct PutHeaders {
+    own: Vec<(&'static str, String)>,
+    sha256: [u8; 32],
+}
+
+impl PutHeaders {
+    fn pairs(&self) -> ([u8; 32], Vec<(&str, &str)>) {
+        let pairs = self.own.iter().map(|(name, value)| (*name, &**value));
+        (self.sha256, pairs.collect())
+    }
+}
+
 /// The request that stores a body, perhaps as the daemon signed it.
-fn put_request<'a>(key: &'a str, body: Bytes, given: Option<&'a Given>) -> Ask<'a> {
+fn put_request<'a>(
+    key: &'a str,
+    body: Bytes,
+    given: Option<&'a Given>,
+    (sha256, headers): &'a ([u8; 32], Vec<(&'a str, &'a str)>),
+) -> Ask<'a> {
     Ask {
-        headers: &[("if-none-match", "*")],
-        sha256: given.map_or_else(|| wyng_s3::sha256(&body), |given| given.body_sha256),
+        headers,
+        sha256: *sha256,
         signature: given.map(|given| &given.signature),
         body,
         // Another write of the same key is under way.

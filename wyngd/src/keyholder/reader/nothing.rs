@@ -84,6 +84,8 @@ impl Store for Nothing {
         refused()
     }
 
+    fn show_version(&mut self, _: BlobName, _: u8) {}
+
     fn answer(&mut self) -> Result<Fetched<Vec<u8>>, Failure> {
         refused()
     }

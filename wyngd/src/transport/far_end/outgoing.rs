@@ -42,6 +42,7 @@ pub(in crate::transport) enum Request {
         name: [u8; 32],
         offset_bytes: u64,
         length_bytes: u32,
+        version: u8,
         signature: Option<Signature>,
     },
     /// Whether a blob exists.
@@ -232,6 +233,7 @@ impl Outgoing {
                 name,
                 offset_bytes,
                 length_bytes,
+                version,
                 signature,
             } => {
                 let request = self.next_number();
@@ -240,7 +242,7 @@ impl Outgoing {
                     name: BlobName(name),
                     offset_bytes,
                     length_bytes,
-                    version: 0,
+                    version,
                     signed: signature.as_ref().map(Signature::on_the_pipe),
                 }))?;
                 Begun::Answered(Expected::Bytes {
@@ -257,17 +259,19 @@ impl Outgoing {
                 }))?;
                 Begun::Answered(Expected::Stated { request })
             }
-            Request::List { page } => {
-                let request = self.next_number();
-                let page = page.as_ref().map(|page| Page {
-                    after: page.after.map(BlobName),
-                    signed: page.signature.on_the_pipe(),
-                });
-                self.encode(&ToHelper::List(List { request, page }))?;
-                Begun::Answered(Expected::Entries { request })
-            }
+            Request::List { page } => Begun::Answered(self.begin_list(page.as_ref())?),
             Request::Close => Begun::Close,
         })
+    }
+
+    fn begin_list(&mut self, page: Option<&SignedPage>) -> Result<Expected, EncodeError> {
+        let request = self.next_number();
+        let page = page.map(|page| Page {
+            after: page.after.map(BlobName),
+            signed: page.signature.on_the_pipe(),
+        });
+        self.encode(&ToHelper::List(List { request, page }))?;
+        Ok(Expected::Entries { request })
     }
 
     /// Queues a keep-alive. Call it when nothing is unwritten.
@@ -301,6 +305,7 @@ mod tests {
         create: false,
         tries: false,
         signed: None,
+        lock_until_day: 0,
         destination: b"dir:/srv/wyng",
     };
 
@@ -333,6 +338,7 @@ mod tests {
                 create: false,
                 tries: false,
                 signed: None,
+                lock_until_day: 0,
                 destination,
             };
             assert!(Outgoing::open(Service::Push, open).is_err());

@@ -174,6 +174,10 @@ impl FarEnds {
             destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
             tries: open != OpenStore::Existing,
+            lock_until_day: match service {
+                Service::Push => place.lock_until_day,
+                Service::Fetch | Service::Prune => 0,
+            },
             signature: self.signer(service).map(Signer::look),
         };
         let sent = self.send_transport(&message);

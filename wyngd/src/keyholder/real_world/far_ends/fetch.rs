@@ -2,7 +2,7 @@
 //! The GETs of a call and their answers, in the order in which they were asked for, also where one
 //! had to be signed and sent again. It does no I/O.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use wyng_control::Failure;
 use wyng_engine::world::Fetched;
@@ -13,11 +13,15 @@ pub(super) struct Range {
     pub name: [u8; 32],
     pub offset_bytes: u64,
     pub length_bytes: u32,
+    /// 0 for what the store serves, else the number of an older version.
+    pub version: u8,
 }
 
 /// The GETs that are not taken yet.
 pub(super) struct Fetch<B> {
     ranges: VecDeque<Wanted<B>>,
+    /// The blobs of which an older version is read.
+    versions: BTreeMap<[u8; 32], u8>,
     /// Numbers of those on the pipe, in the order in which they are answered.
     on_the_pipe: VecDeque<u64>,
     /// Number of the next GET.
@@ -36,6 +40,7 @@ impl<B> Default for Fetch<B> {
     fn default() -> Self {
         Self {
             ranges: VecDeque::new(),
+            versions: BTreeMap::new(),
             on_the_pipe: VecDeque::new(),
             next: 0,
         }
@@ -43,14 +48,36 @@ impl<B> Default for Fetch<B> {
 }
 
 impl<B> Fetch<B> {
+    /// From now on this version of the blob is read.
+    pub(super) fn show_version(&mut self, name: [u8; 32], version: u8) {
+        match version {
+            0 => self.versions.remove(&name),
+            _ => self.versions.insert(name, version),
+        };
+    }
+
+    /// The version of a blob that is read.
+    pub(super) fn version_of(&self, name: &[u8; 32]) -> u8 {
+        self.versions.get(name).copied().unwrap_or_default()
+    }
+
     /// A range was asked for.
     pub(super) fn note(&mut self, range: Range) {
         self.on_the_pipe.push_back(self.next);
+        self.push(range, None);
+    }
+
+    /// A range of a blob that is known not to be there was wanted: nothing is asked for.
+    pub(super) fn note_missing(&mut self, range: Range) {
+        self.push(range, Some(Fetched::Missing));
+    }
+
+    fn push(&mut self, range: Range, answer: Option<Fetched<B>>) {
         self.ranges.push_back(Wanted {
             number: self.next,
             range,
             again: 0,
-            answer: None,
+            answer,
         });
         self.next = self.next.saturating_add(1);
     }
@@ -105,6 +132,7 @@ mod tests {
             name: [name; 32],
             offset_bytes: 0,
             length_bytes: 1,
+            version: 0,
         }
     }
 
@@ -129,6 +157,19 @@ mod tests {
             Err(Failure::FarEndProtocol),
             "nothing was asked for"
         );
+    }
+
+    #[test]
+    fn what_is_known_to_be_missing_keeps_its_place_among_the_answers() {
+        let mut fetch = Fetch::default();
+        fetch.note(range(1));
+        fetch.note_missing(range(2));
+        fetch.note(range(3));
+        assert_eq!(fetch.settle(Fetched::Bytes(1)), Ok(()));
+        assert_eq!(fetch.settle(Fetched::Bytes(3)), Ok(()));
+        assert!(matches!(fetch.take(), Ok(Some(Fetched::Bytes(1)))));
+        assert!(matches!(fetch.take(), Ok(Some(Fetched::Missing))));
+        assert!(matches!(fetch.take(), Ok(Some(Fetched::Bytes(3)))));
     }
 
     #[test]

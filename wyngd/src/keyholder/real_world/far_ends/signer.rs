@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use wyng_config::without_credentials;
 use wyng_control::Failure;
 use wyng_engine::world::{Doomed, Place};
-use wyng_s3::{AccessKey, Action, S3Address, Stamp, Url, sha256};
+use wyng_s3::{AccessKey, Action, LockUntil, S3Address, Stamp, Url};
 use wyng_wire::{KEY_ID_MAX, TOKEN_MAX};
 
 use crate::ipc::{Service, Signature, SignedPage};
@@ -21,6 +21,8 @@ pub(super) const SIGNED_AGAIN_MAX: u8 = 3;
 pub(super) struct Signer {
     bucket: S3Address,
     key: AccessKey,
+    /// Until when what is stored in this call is locked.
+    lock: Option<LockUntil>,
 }
 
 impl Signer {
@@ -56,7 +58,8 @@ impl Signer {
             secret,
             token,
         };
-        Ok(Some(Self { bucket, key }))
+        let lock = bucket.locked_until(place.lock_until_day);
+        Ok(Some(Self { bucket, key, lock }))
     }
 
     /// The first look at the store.
@@ -70,6 +73,7 @@ impl Signer {
             name,
             length_bytes,
             body_sha256: sha256,
+            lock: self.lock,
         })
     }
 
@@ -110,10 +114,7 @@ impl Signer {
         Signature {
             time_secs,
             signature: signed.mac,
-            body_sha256: match action {
-                Action::Put { body_sha256, .. } => *body_sha256,
-                _ => sha256(b""),
-            },
+            body_sha256: action.body_sha256(),
             key_id: signed.key_id,
             token: signed.token.unwrap_or_default(),
         }

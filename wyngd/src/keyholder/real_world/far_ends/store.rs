@@ -187,12 +187,14 @@ impl FarEnds {
             name,
             offset_bytes,
             length_bytes,
+            version,
         } = range;
         let signer = self.signer(Service::Fetch);
         self.send_transport(&KeyholderToTransport::Get {
             name,
             offset_bytes,
             length_bytes,
+            version,
             signature: signer.map(|signer| signer.get(&name, offset_bytes, length_bytes)),
         })
     }
@@ -403,9 +405,19 @@ impl Store for FarEnds {
             name: name.0,
             offset_bytes: u64::from(offset_bytes),
             length_bytes,
+            version: self.fetch.version_of(&name.0),
         };
+        // Only the store knows the id of an older version, without which no request can be signed.
+        if range.version > 0 && self.signer(Service::Fetch).is_some() {
+            self.fetch.note_missing(range);
+            return Ok(());
+        }
         self.fetch.note(range);
         self.send_get(range)
+    }
+
+    fn show_version(&mut self, name: BlobName, version: u8) {
+        self.fetch.show_version(name.0, version);
     }
 
     fn answer(&mut self) -> Result<Fetched<MappedFile>, Failure> {
