@@ -20,6 +20,9 @@ pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
 /// Prefix of the logical volumes that belong to qubes.
 const OF_QUBE: &[u8] = b"vm-";
 
+/// Prefix of the logical volumes that are base snapshots.
+const OF_SNAPSHOT: &[u8] = b"wyng-";
+
 /// A target that is changed in place, as it was opened.
 pub(crate) struct InPlace {
     /// The path without links.
@@ -38,6 +41,12 @@ impl InPlace {
     ) -> Result<Self, TargetFault> {
         if logical.is_some_and(|logical| logical.name.starts_with(OF_QUBE)) {
             return Err(TargetFault::OfQube);
+        }
+        if logical.is_some_and(|logical| logical.name.starts_with(OF_SNAPSHOT)) {
+            return Err(TargetFault::InUse {
+                how: "its name is that of a snapshot of Wyng's, which the next backup removes"
+                    .to_owned(),
+            });
         }
         let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let file = target.as_fd().try_clone_to_owned();

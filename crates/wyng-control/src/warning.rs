@@ -45,6 +45,9 @@ pub enum Warning {
     },
     /// The state directory's kept clock was missing or damaged, and starts anew.
     ClockLost,
+    /// Objects of the store are to be locked, and what this command stores is not: the wall clock is
+    /// not believed.
+    NotLocked,
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -62,6 +65,7 @@ impl Warning {
             Self::HistoryGap { .. } => "history-gap",
             Self::ClockJumped { .. } => "clock-jumped",
             Self::ClockLost => "clock-lost",
+            Self::NotLocked => "not-locked",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -86,6 +90,9 @@ impl Warning {
             }
             Self::ClockLost => {
                 "Nothing. Waiting times take as long as if the machine had been off since the last command."
+            }
+            Self::NotLocked => {
+                "Compare the clock with another one. If it is right, run `wyng-ctl status --trust-clock`; what is stored afterwards is locked."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -137,6 +144,9 @@ impl fmt::Display for Warning {
             },
             Self::ClockLost => to.write_str(
                 "the kept clock in the state directory was missing or damaged, and starts anew",
+            ),
+            Self::NotLocked => to.write_str(
+                "what this command stores is not locked, because the clock of this machine is not believed",
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

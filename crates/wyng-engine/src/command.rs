@@ -7,7 +7,7 @@ use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{Abilities, BackupSource, Command, ExitStatus, Failure, ToClient};
 
 use super::outcome::internal;
-use super::{admin, backup, copy, kept, look, prune, restore, space, verify};
+use super::{admin, backup, copy, kept, locking, look, prune, restore, space, verify};
 use crate::state::{ArchiveFolder, Origins, StoreRoom};
 use crate::unattended::{Run, unless_too_soon};
 use crate::world::{Client, Clock, Files, Parts, Secrets, Store, World};
@@ -114,6 +114,7 @@ fn report_clock<P: Parts>(
             kept::warn_of_loss(world)?;
             if *trust_clock {
                 clock = kept::trust_clock(world, clock)?;
+                locking::trust_wall(world)?;
             }
         }
         _ => return Ok(()),

@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
-use wyng_tests::stores::{Kind, Server};
+use wyng_tests::stores::{Action, Kind, Proxy, Server};
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
 
 use super::call::{Call, Store, name};
@@ -77,11 +77,18 @@ fn every_object_is_locked_for_the_days_of_the_address_and_prune_works_all_the_sa
     let refused = server.ask("DELETE", &path, "", b"").0;
     assert!(refused.contains(" 403 "), "{refused}");
 
-    // Also where this machine signs the requests. It changes the lock with the address.
-    let url = format!("{}&lock=7d&lock_mode=governance", server.url("store"));
+    // Also where this machine signs the requests. It changes the lock with the address. This server
+    // looks at no signature, which shows only where something may be stored.
+    let proxy = Proxy::start(server.port(), |seen| match seen.is("PUT") {
+        true => Action::Answer("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n".into()),
+        false => Action::Pass,
+    });
+    let url = server.url_through(proxy.port(), "store");
+    let url = format!("{url}&lock=7d&lock_mode=governance");
     let words = ["archive", "open", "home", "--credentials", "credentials"];
     let signed = ["--signed", "--store", &url];
     sandbox.wyng(&[&words[..], &signed].concat()).success();
+    proxy.set_rule(|_| Action::Pass);
     let before = server.objects("store");
     sandbox.image("disk.img", IMAGE_BYTES, 2);
     sandbox.wyng(&["backup", "home", "disk.img"]).success();

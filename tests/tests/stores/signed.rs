@@ -163,8 +163,16 @@ fn credentials_that_went_to_the_far_end_can_be_replaced_by_signatures() {
     std::fs::remove_file(pipe(&sandbox)).unwrap();
     assert!(!is_handed_over(&sandbox));
 
-    // New credentials change nothing of that, unless it is said.
+    // New credentials change nothing of that, also at another address, unless it is said.
     sandbox.wyng(&open).success();
+    assert!(!is_handed_over(&sandbox));
+    let (place, options) = url.split_once('?').unwrap();
+    let options: Vec<&str> = options.split('&').rev().collect();
+    let elsewhere = format!("{place}?{}", options.join("&"));
+    assert_ne!(elsewhere, url);
+    sandbox
+        .wyng(&[&open[..], &["--store", &elsewhere]].concat())
+        .success();
     assert!(!is_handed_over(&sandbox));
     sandbox
         .wyng(&[&open[..], &["--no-signed"]].concat())

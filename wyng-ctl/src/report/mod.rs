@@ -492,6 +492,7 @@ What a person must know although the command did what it was asked to. With `--j
             Warning::HistoryGap { generation: 1 },
             Warning::ClockJumped { ahead_secs: 7200 },
             Warning::ClockLost,
+            Warning::NotLocked,
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -502,6 +503,7 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::HistoryGap { .. }
                 | Warning::ClockJumped { .. }
                 | Warning::ClockLost
+                | Warning::NotLocked
                 | Warning::TooSoon { .. } => {}
             }
         }

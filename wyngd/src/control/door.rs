@@ -135,16 +135,16 @@ impl Door {
                 .is_none_or(|via| is_known(&|known| known.verify_via.as_ref() == Some(via)))
     }
 
-    /// Whether any archive of the configuration has this store, by this far end if one is named, or
-    /// has it as a copy, by the far end that is known.
-    fn has_store(&self, store_url: &str, via: Option<&Via>) -> bool {
-        let is_place =
-            |known: &Archive| known.store == store_url && via.is_none_or(|via| *via == known.via);
-        let is_copy =
-            |known: &Archive| via.is_none() && known.copies.iter().any(|copy| copy == store_url);
-        self.archives
-            .values()
-            .any(|known| is_place(known) || is_copy(known))
+    /// Whether any archive of the configuration has this store, by this far end.
+    fn has_store(&self, store_url: &str, via: &Via) -> bool {
+        let mut archives = self.archives.values();
+        archives.any(|known| known.store == store_url && known.via == *via)
+    }
+
+    /// Whether the configuration has this copy of the archive, by the far end that is known.
+    fn has_copy(&self, archive: &str, copy_url: &str, via: Option<&Via>) -> bool {
+        let known = self.archives.get(archive).filter(|_| via.is_none());
+        known.is_some_and(|known| known.copies.iter().any(|copy| copy == copy_url))
     }
 
     /// A run that counts as a timer's is noted as such, and the timer's own run is skipped for a
@@ -231,13 +231,13 @@ impl Door {
                 denied(naming)
             }
             Command::ArchiveCopy { anew: true, .. } => denied("give a copy up for lost"),
-            // What was copied to a store before was copied there by somebody who may name it.
-            Command::ArchiveCopy { store_url, via, .. }
-                if !self.has_store(store_url, via.as_ref()) =>
-            {
-                denied(naming)
-            }
-            Command::StoreCheck { store_url, via, .. } if !self.has_store(store_url, Some(via)) => {
+            Command::ArchiveCopy {
+                archive,
+                store_url,
+                via,
+                ..
+            } if !self.has_copy(archive, store_url, via.as_ref()) => denied(naming),
+            Command::StoreCheck { store_url, via, .. } if !self.has_store(store_url, via) => {
                 denied(naming)
             }
             Command::QubesCheck { vias } => {
@@ -635,6 +635,14 @@ mod tests {
             Command::ArchiveCopy {
                 archive: "home".into(),
                 store_url: "dir:/root".into(),
+                via: None,
+                credentials: false,
+                anew: false,
+            },
+            // The store of an archive is no copy of any.
+            Command::ArchiveCopy {
+                archive: "home".into(),
+                store_url: "dir:/srv/wyng".into(),
                 via: None,
                 credentials: false,
                 anew: false,

@@ -95,6 +95,14 @@ impl Listing {
         })
     }
 
+    /// Our volumes in any pool that no label finishes.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = OwnVolume> {
+        self.0
+            .iter()
+            .filter(|found| found.label().is_none())
+            .filter_map(Listed::own)
+    }
+
     /// The newest base of a volume in a pool, which its label fits, and the older ones.
     pub(super) fn bases(&self, pool_uuid: &str, of: &BaseOf) -> Vec<(OwnVolume, Label)> {
         let mut bases: Vec<_> = self

@@ -25,6 +25,9 @@ use crate::ipc::{CHANGES_MAX, DeviceNumber, RangeKind};
 const SNAPSHOT_MAX_PERCENT: u64 = 80;
 /// Bases are removed while more than this is used, per cent.
 const BASES_MAX_PERCENT: u64 = 90;
+/// How often LVM and the kernel are compared before they count as apart: another program may change
+/// the pool between the two looks.
+const LOOKS_MAX: usize = 3;
 /// How often a volume's name is looked up again when it was renamed before the snapshot was made.
 const RENAMES_MAX: usize = 3;
 
@@ -58,7 +61,8 @@ struct Snapshot {
 enum Ranges {
     Unasked,
     Found {
-        changes: std::vec::IntoIter<(u64, u64)>,
+        /// `None`: there was no base to compare with.
+        changes: Option<std::vec::IntoIter<(u64, u64)>>,
         holes: std::vec::IntoIter<(u64, u64)>,
     },
     Unknown,
@@ -104,8 +108,8 @@ impl Pools {
             device: DmUuid::of_pool(&group_uuid, &source.pool_uuid).ok_or(Trouble::NotThin)?,
             uuid: source.pool_uuid.clone(),
         };
-        check_pool(&listing, &pool)?;
-        self.lock_snapshots(&listing, &pool)?;
+        let listing = agreeing(listing, &pool)?;
+        self.lock_snapshots()?;
         self.check_udev(&listing, &pool)?;
         make_room(&listing, &pool)?;
         let (volume, listing) = make(&uuid, &listing)?;
@@ -120,14 +124,15 @@ impl Pools {
 
     /// Removes what killed runs left, if no other daemon has snapshots; and keeps others from
     /// removing ours.
-    fn lock_snapshots(&mut self, listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+    fn lock_snapshots(&mut self) -> Result<(), Trouble> {
         if self.lock.is_some() {
             return Ok(());
         }
         if let Some(_alone) = self.journal.lock_leftovers()? {
-            for own in listing.ours(&pool.uuid).filter(|own| own.label.is_none()) {
-                tracing::info!(volume = own.volume.path(), "removes an unfinished snapshot");
-                remove(&own.volume);
+            // Only from here on does no other daemon label any.
+            for volume in Listing::take()?.unfinished() {
+                tracing::info!(volume = volume.path(), "removes an unfinished snapshot");
+                remove(&volume);
             }
         }
         self.lock = self.journal.lock_snapshots()?;
@@ -210,7 +215,7 @@ impl Pools {
         }
         match (&mut snapshot.ranges, kind) {
             (Ranges::Found { changes, .. }, RangeKind::Changes) => {
-                Some(changes.take(CHANGES_MAX).collect())
+                Some(changes.as_mut()?.take(CHANGES_MAX).collect())
             }
             (Ranges::Found { holes, .. }, RangeKind::Holes) => {
                 Some(holes.take(CHANGES_MAX).collect())
@@ -281,7 +286,7 @@ impl Snapshot {
             }) => {
                 self.transaction = Some(transaction);
                 Ranges::Found {
-                    changes: changes.into_iter(),
+                    changes: changes.map(Vec::into_iter),
                     holes: holes.into_iter(),
                 }
             }
@@ -367,6 +372,18 @@ fn remove(volume: &OwnVolume) {
     if let Err(trouble) = Call::Remove(volume).run() {
         tracing::warn!(%trouble, "a snapshot stays until a later run removes it");
     }
+}
+
+/// A listing that agrees with the kernel about a pool: this one, or one that is taken again.
+fn agreeing(mut listing: Listing, pool: &Pool) -> Result<Listing, Trouble> {
+    for _ in 1..LOOKS_MAX {
+        if check_pool(&listing, pool).is_ok() {
+            return Ok(listing);
+        }
+        listing = Listing::take()?;
+    }
+    check_pool(&listing, pool)?;
+    Ok(listing)
 }
 
 /// Refuses a pool in the middle of a change, and one that LVM and the kernel disagree about.

@@ -133,14 +133,15 @@ impl<'a> Reservation<'a> {
             journal.remove(pool_uuid)?;
             return Err(trouble);
         }
-        let root = PoolStatus::of(&pool)?
-            .held
-            .ok_or_else(|| Trouble::Metadata("its snapshot is gone at once".into()))?;
-        let mut blocks = Blocks::open(&pool)?;
-        let copy = blocks.hash(root)?;
-        let held = Held { root, copy };
-        intent.held = Some(held.clone());
-        journal.write(&intent)?;
+        let (held, blocks) = match note_taken(journal, &pool, &mut intent) {
+            Ok(taken) => taken,
+            Err(trouble) => {
+                // It is ours for certain: while it is held, nobody else can take one.
+                Call::Unreserve(&pool).run()?;
+                journal.remove(pool_uuid)?;
+                return Err(trouble);
+            }
+        };
         Ok(Self {
             journal,
             pool,
@@ -196,6 +197,23 @@ impl Drop for Reservation<'_> {
             tracing::warn!(%trouble, "a pool's metadata snapshot stays until the next run");
         }
     }
+}
+
+/// Notes which metadata snapshot was taken.
+fn note_taken(
+    journal: &Journal,
+    pool: &DmUuid,
+    intent: &mut journal::Reservation,
+) -> Result<(Held, Blocks), Trouble> {
+    let root = PoolStatus::of(pool)?
+        .held
+        .ok_or_else(|| Trouble::Metadata("its snapshot is gone at once".into()))?;
+    let mut blocks = Blocks::open(pool)?;
+    let copy = blocks.hash(root)?;
+    let held = Held { root, copy };
+    intent.held = Some(held.clone());
+    journal.write(intent)?;
+    Ok((held, blocks))
 }
 
 /// Whether the pool still holds exactly this metadata snapshot.

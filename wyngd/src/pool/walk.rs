@@ -34,8 +34,8 @@ pub(super) struct Wanted<'a> {
 pub(super) struct Found {
     /// The pool's transaction id when the snapshot was made.
     pub(super) transaction: u64,
-    /// Ranges that may have changed since the base, bytes.
-    pub(super) changes: Vec<(u64, u64)>,
+    /// Ranges that may have changed since the base, bytes; `None` without a base.
+    pub(super) changes: Option<Vec<(u64, u64)>>,
     /// Ranges that read as zeros, bytes: with a base those of the changes, else all.
     pub(super) holes: Vec<(u64, u64)>,
 }
@@ -109,7 +109,7 @@ fn look(
     );
     Ok(Found {
         transaction: details.transaction_id,
-        changes: changes.into_ranges(),
+        changes: wanted.base.map(|_| changes.into_ranges()),
         holes: holes.into_ranges(),
     })
 }

@@ -10,8 +10,7 @@ use super::create::ask_credentials;
 use crate::outcome::is_refusal;
 use crate::store::put_blob;
 use crate::world::{
-    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store,
-    StoreCredentials, World,
+    Client, Deleted, Doomed, Fetched, Kept, OpenStore, Parts, Place, Random, Store, World,
 };
 
 /// Length of the blob that is put, bytes: that of a small commit.
@@ -42,7 +41,7 @@ pub fn check_store<P: Parts>(
         &mut world.secrets,
         request.credentials,
         &request.store,
-        &StoreCredentials::default(),
+        false,
     )?;
     let place = Place {
         credentials,

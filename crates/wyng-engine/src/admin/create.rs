@@ -93,9 +93,9 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
             &mut world.secrets,
             request.credentials,
             &request.store,
-            &StoreCredentials::default(),
+            false,
         )?,
-        lock_until_day: first_day(world, &request.store),
+        lock_until_day: first_day(world, &request.store)?,
         ..Place::open(&request.store, &request.via)
     };
     let password =
@@ -234,6 +234,7 @@ fn make<P: Parts>(
         promoting: false,
         create_only: None,
         durability: None,
+        lock_base: None,
     };
     let commit = first_commit(
         &mut world.random,
@@ -371,14 +372,14 @@ pub(crate) fn ask_credentials(
     secrets: &mut impl Secrets,
     has_any: bool,
     url: &str,
-    before: &StoreCredentials,
+    are_signed: bool,
 ) -> Result<StoreCredentials, Failure> {
     if !has_any {
         return Ok(StoreCredentials::default());
     }
     match secrets.passphrase(Asked::StoreCredentials) {
         Err(Failure::NoPassphrase) => Err(Failure::NoCredentials),
-        text => StoreCredentials::parse_after(before, text?, url),
+        text => StoreCredentials::parse_after(are_signed, text?, url),
     }
 }
 

@@ -178,7 +178,7 @@ fn place_of<P: Parts>(
     let url = &request.store;
     let before = CopyNote::read_credentials(&mut world.files, &archive.folder, url)?;
     let credentials = match request.credentials {
-        true => ask_credentials(&mut world.secrets, true, url, &before)?,
+        true => ask_credentials(&mut world.secrets, true, url, before.are_signing())?,
         false => before,
     };
     Ok(Place {

@@ -12,6 +12,7 @@ use super::report::{report_sessions, report_totals};
 use super::request::PruneRequest;
 use crate::archive::Archive;
 use crate::kept::{self, kept_now, moment_now};
+use crate::locking;
 use crate::pool::Pool;
 use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
@@ -26,6 +27,7 @@ pub fn prune<P: Parts>(
     if request.trust_clock && !request.dry_run {
         let clock = kept::begin(world, true)?;
         kept::trust_clock(world, clock)?;
+        locking::trust_wall(world)?;
     }
     if request.unattended && !request.dry_run && is_jump_unlooked(world)? {
         return Err(Failure::ClockJumped);

@@ -69,6 +69,19 @@ pub struct ArchiveToml {
     /// What a receipt of the store means: the word of a [`Durability`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub durability: Option<String>,
+    /// The last moment at which the wall clock was believed for the end of an object lock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock_base: Option<LockBase>,
+}
+
+/// A moment by both clocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockBase {
+    /// The wall clock, as far as it was believed, seconds since the beginning of 1970.
+    pub wall_secs: i64,
+    /// The kept clock of the archive's chain, seconds; 0 where a person believes the wall clock.
+    pub kept_secs: u64,
 }
 
 /// A [`Via`] as the words that `archive.toml` has for it.
@@ -267,6 +280,24 @@ impl ArchiveFolder {
         url: &str,
     ) -> Result<StoreCredentials, Failure> {
         read_credentials(files, self.file(STORE_CREDENTIALS), url)
+    }
+
+    /// Whether this machine signs the requests to the store that it knows, whatever its address.
+    pub fn signs_requests(&self, files: &mut impl Files) -> Result<bool, Failure> {
+        let Some(bytes) = files
+            .read(&self.file(STORE_CREDENTIALS))?
+            .map(Zeroizing::new)
+        else {
+            return Ok(false);
+        };
+        let url = bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
+        let Ok(url) = std::str::from_utf8(url) else {
+            return Ok(false);
+        };
+        Ok(self.read_store_credentials(files, url)?.are_signing())
     }
 
     /// Writes what the store at `url` asks for, or removes it where that is nothing.

@@ -23,7 +23,7 @@ mod store_room;
 
 pub use acknowledged::{Acknowledged, SessionKey};
 pub(crate) use archives::to_hex;
-pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, from_hex};
+pub use archives::{ArchiveFolder, ArchiveToml, CacheFolder, LockBase, from_hex};
 pub use clock::StoredClock;
 pub use copies::CopyNote;
 pub use daily::{Daily, Day};

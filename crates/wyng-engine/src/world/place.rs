@@ -125,13 +125,13 @@ impl StoreCredentials {
         }
     }
 
-    /// The same for a store whose requests are signed on this machine today: they stay signed,
-    /// unless the text says otherwise in its first line.
+    /// The same for an archive whose requests are signed on this machine today, if any are: they stay
+    /// signed, unless the text says otherwise in its first line.
     ///
     /// # Errors
     /// Those of [`StoreCredentials::parse`].
     pub fn parse_after(
-        before: &Self,
+        are_signed: bool,
         text: Zeroizing<Vec<u8>>,
         url: &str,
     ) -> Result<Self, Failure> {
@@ -140,7 +140,7 @@ impl StoreCredentials {
             return Self::parse(Zeroizing::new(own.to_vec()), url);
         }
         let read = Self::parse(Zeroizing::new(text.to_vec()), url)?;
-        if read.are_signing() || !before.are_signing() {
+        if read.are_signing() || !are_signed {
             return Ok(read);
         }
         // At once as long as it gets, as above.
@@ -237,7 +237,7 @@ mod tests {
     fn what_was_signed_stays_signed_unless_it_is_said_otherwise() {
         let after = |before: &str, text: &str| {
             let before = parse(before).ok().unwrap();
-            StoreCredentials::parse_after(&before, Zeroizing::new(text.into()), URL)
+            StoreCredentials::parse_after(before.are_signing(), Zeroizing::new(text.into()), URL)
                 .map(|read| (read.are_signing(), read.text().to_owned()))
         };
         let kept = after("signed\nkey = a\n", "key = b\n");

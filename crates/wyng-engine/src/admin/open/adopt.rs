@@ -153,6 +153,7 @@ fn toml_at(
     let verify_via = ArchiveToml::other_far_end(&place.via, verify_via.or(checks));
     let same = known.as_ref().filter(|known| known.store == place.url);
     let abilities = same.map(ArchiveToml::abilities).unwrap_or_default();
+    let lock_base = known.as_ref().and_then(|known| known.lock_base);
     let mut toml = ArchiveToml {
         store: place.url.clone(),
         via: place.via.clone(),
@@ -165,6 +166,7 @@ fn toml_at(
         promoting: false,
         create_only: None,
         durability: None,
+        lock_base,
     };
     toml.note_abilities(abilities);
     Ok(toml)

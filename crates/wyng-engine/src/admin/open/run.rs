@@ -104,14 +104,18 @@ fn credentials<P: Parts>(
     url: &str,
 ) -> Result<StoreCredentials, Failure> {
     let mut known = StoreCredentials::default();
+    let mut are_signed = false;
     if let Some(here) = here {
+        // Another address of the archive, perhaps with another lock, stays signed too.
+        are_signed = url.starts_with("s3:") && here.folder.signs_requests(&mut world.files)?;
         known = here.folder.read_store_credentials(&mut world.files, url)?;
         if known.is_empty() {
             known = CopyNote::read_credentials(&mut world.files, &here.folder, url)?;
         }
     }
+    are_signed |= known.are_signing();
     match request.credentials {
-        true => ask_credentials(&mut world.secrets, true, url, &known),
+        true => ask_credentials(&mut world.secrets, true, url, are_signed),
         false => Ok(known),
     }
 }
