@@ -99,10 +99,10 @@ fn the_installed_units_work_under_systemd() {
         ("wyng-keys 700", "root wyng 660")
     );
     assert_eq!((one("stranger"), one("member")), ("1", "0"));
-    // Seven processes, each with its filter, on a system that they cannot write to and without any
-    // network.
+    // The supervisor and its roles, each with its filter, on a system that they cannot write to and
+    // without any network.
     let processes = &seen["process"];
-    assert_eq!(processes.len(), 7, "{processes:?}");
+    assert_eq!(processes.len(), 1 + ROLES.len(), "{processes:?}");
     for role in ROLES {
         let wanted = format!(
             "NoNewPrivs:1 Seccomp:2 {} wyngd: {}",

@@ -73,7 +73,7 @@ debian
 root_disk
 tests=none
 if [ $# = 0 ]; then
-    tests=$(cargo test --locked --package wyng-tests --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
+    tests=$(cargo test --locked --workspace --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
     tests=${tests#"$PWD/"}
     # shellcheck disable=SC2086 # one word a filter
     set -- "$tests" ${WYNG_VM_TESTS:-} --include-ignored --test-threads=1 --color never
