@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The daemon of the admin domain: a supervisor and seven roles, each a process of its own, joined by
-//! typed wires.
+//! The daemon of the admin domain: a supervisor and seven roles, each a process of its own, joined
+//! by typed wires.
 //!
 //! Read [`roles`] first: it says who holds what. Then follow one command: [`control`] takes it from
 //! the client, [`keyholder`] does it, [`volumes`] hands over what the caller opened, [`spawner`]

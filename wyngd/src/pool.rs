@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The role of LVM thin pools. It makes snapshots for volumes, says which of their ranges changed,
-//! and removes them. It starts lvm and dmsetup, and nothing else; it reads a pool's metadata, and no
-//! byte of a volume. Where it runs not, thin volumes are read whole.
+//! and removes them. It starts lvm and dmsetup, and nothing else; it reads a pool's metadata, and
+//! no byte of a volume. Where it runs not, thin volumes are read whole.
 //!
 //! It is never killed: the supervisor waits until it has put everything in order. If the supervisor
 //! is killed, the role notices that volumes is gone, and ends as well.

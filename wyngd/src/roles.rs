@@ -189,8 +189,8 @@ impl Role {
             // with `CAP_SYS_ADMIN`. The filter leaves no other use of that capability.
             (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
             // lvm and dmsetup inherit the capabilities: ioctls of device-mapper, and devices that
-            // belong to a group. While volumes are suspended, lvm must neither be swapped out, maybe
-            // to one of them, nor wait for the processor.
+            // belong to a group. While volumes are suspended, lvm must neither be swapped out,
+            // maybe to one of them, nor wait for the processor.
             (Self::Pool, _) => CapabilitySet::SYS_ADMIN
                 .union(CapabilitySet::DAC_OVERRIDE)
                 .union(CapabilitySet::IPC_LOCK)

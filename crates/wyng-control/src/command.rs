@@ -33,29 +33,6 @@ impl fmt::Display for SessionChoice {
     }
 }
 
-/// The volume of a base snapshot. Each volume of an archive has at most one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
-pub struct BaseOf {
-    /// The archive's id.
-    pub archive: [u8; 16],
-    /// The volume's id in that archive.
-    pub volume: [u8; 16],
-}
-
-/// The session of which a base snapshot is the state. Changes since then apply to the tree with
-/// this root and to no other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
-pub struct BaseLabel {
-    /// Archive and volume.
-    pub of: BaseOf,
-    /// The generation that added the session.
-    pub generation: u64,
-    /// The time that names the session, seconds since 1970 UTC.
-    pub session: i64,
-    /// The root of the session's content tree.
-    pub root: [u8; 32],
-}
-
 /// The other side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum CompareWith {

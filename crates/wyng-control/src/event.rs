@@ -5,7 +5,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::command::{BaseLabel, BaseOf};
+use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
 use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;

@@ -3,7 +3,7 @@
 
 use bincode::{Decode, Encode};
 
-use crate::command::BaseLabel;
+use crate::base::BaseLabel;
 
 /// What stands already where a target is, or will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]

@@ -13,6 +13,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod base;
 mod bounds;
 mod codec;
 mod command;
@@ -28,14 +29,15 @@ mod trial;
 mod via;
 mod warning;
 
+pub use base::{BaseLabel, BaseOf};
 pub use bounds::{
     ARCHIVE_NAME_MAX_BYTES, ITEMS_MAX, STORE_MAX_BYTES, VOLUME_NAME_MAX_BYTES, WORD_MAX_BYTES,
     is_archive_name,
 };
 pub use codec::{CodecError, MESSAGE_MAX_BYTES, decode, encode};
 pub use command::{
-    BackupSource, BaseLabel, BaseOf, Command, CompareWith, Compression, HoldOff, KeepRules,
-    PruneRules, SessionChoice, UNLOCK_MAX_SECS, Unattended,
+    BackupSource, Command, CompareWith, Compression, HoldOff, KeepRules, PruneRules, SessionChoice,
+    UNLOCK_MAX_SECS, Unattended,
 };
 pub use event::{
     ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyLine, CopyReport, DayLine, DayState,

@@ -5,7 +5,8 @@
 
 use bincode::{Decode, Encode};
 
-use crate::command::{BaseLabel, Command};
+use crate::base::BaseLabel;
+use crate::command::Command;
 use crate::origin::{FoundSource, NoSource, Remembered, is_path_bounded};
 use crate::target::{TargetFault, TargetForm, TargetLook};
 

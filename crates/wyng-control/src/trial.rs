@@ -20,8 +20,8 @@ pub struct StoreChecked {
     pub abilities: Abilities,
 }
 
-/// What far ends stated about a store, and what a trial of it showed. All of it is only a claim, and
-/// loosens no check. `None`: not known.
+/// What far ends stated about a store, and what a trial of it showed. All of it is only a claim,
+/// and loosens no check. `None`: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Abilities {
     /// What keeps two blobs from one name.

@@ -45,8 +45,8 @@ pub enum Warning {
     },
     /// The state directory's kept clock was missing or damaged, and starts anew.
     ClockLost,
-    /// Objects of the store are to be locked, and what this command stores is not: the wall clock is
-    /// not believed.
+    /// Objects of the store are to be locked, and what this command stores is not: the wall clock
+    /// is not believed.
     NotLocked,
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {

@@ -128,8 +128,8 @@ fn next_base(now: Moment, base: LockBase) -> LockBase {
     }
 }
 
-/// The day at whose beginning a lock of so many days ends, counted from the beginning of 1970 UTC; 0
-/// if it would end in the past by the wall clock, and so be refused.
+/// The day at whose beginning a lock of so many days ends, counted from the beginning of 1970 UTC;
+/// 0 if it would end in the past by the wall clock, and so be refused.
 fn until_day(now: Moment, base: LockBase, days: u16) -> u32 {
     let latest = believed_secs(now, base).saturating_add(AHEAD_MAX_SECS);
     let begin = now.wall_secs.min(latest);

@@ -97,8 +97,8 @@ const FATAL_BY_DEFAULT: [libc::c_int; 4] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGPIPE];
 
 /// Starts a program that must come to its own end, such as lvm: it is in a session of its own, is
-/// not killed with its parent, ignores the signals that would end it, and gets nothing from standard
-/// input and no descriptor beyond the standard streams.
+/// not killed with its parent, ignores the signals that would end it, and gets nothing from
+/// standard input and no descriptor beyond the standard streams.
 pub fn start_unkillable(mut command: Command) -> io::Result<Child> {
     let alone = || {
         // Only system calls from here on: nothing may be allocated or locked between fork and exec.

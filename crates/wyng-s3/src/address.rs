@@ -133,8 +133,8 @@ impl S3Address {
 }
 
 impl Server {
-    /// The HTTP server of an address, unless credentials would cross the network without TLS and the
-    /// address does not say that its owner wants that.
+    /// The HTTP server of an address, unless credentials would cross the network without TLS and
+    /// the address does not say that its owner wants that.
     pub fn of(url: &Url<'_>, tls: bool, host: &str, port: Option<u16>) -> Option<Self> {
         let insecure = match url.value("insecure").as_deref() {
             None | Some("false") => false,

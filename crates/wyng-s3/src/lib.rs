@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 pub use action::{Action, PAGE_KEYS};
 pub use address::{S3Address, Server, absolute, has_no_empty_or_climbing_part};
-pub use encode::{encode_path, encode_query};
+pub use encode::{encode_base64, encode_path, encode_query};
 pub use lock::{Lock, LockMode, LockUntil};
 pub use time::Stamp;
 pub use url::Url;

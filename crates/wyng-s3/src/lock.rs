@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Object locks: until a day, nobody can delete what an object is now, or overwrite it for good.
 
-use crate::{Stamp, Url};
+use crate::{Stamp, Url, encode_base64};
 
 /// Maximum number of days of a lock: nobody can take back a longer one.
 const DAYS_MAX: u16 = 3650;
@@ -65,7 +65,10 @@ impl LockUntil {
     /// The headers of a PUT that locks what it stores. Without a checksum, services refuse to lock.
     pub fn headers(self, body_sha256: &[u8; 32]) -> Vec<(&'static str, String)> {
         vec![
-            ("x-amz-checksum-sha256", base64(body_sha256)),
+            (
+                "x-amz-checksum-sha256",
+                encode_base64(body_sha256).to_string(),
+            ),
             ("x-amz-object-lock-mode", self.mode().into()),
             ("x-amz-object-lock-retain-until-date", self.date()),
             // Required of a request that locks, although the checksum's own name says as much.
@@ -85,40 +88,9 @@ impl LockUntil {
     }
 }
 
-/// The base64 of the standard alphabet, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
-    for group in bytes.chunks(3) {
-        let byte = |at: usize| u32::from(group.get(at).copied().unwrap_or_default());
-        let bits = (byte(0) << 16) | (byte(1) << 8) | byte(2);
-        for digit in 0..4_usize {
-            let index = (bits >> (18 - 6 * digit)) & 63;
-            let index = usize::try_from(index).unwrap_or_default();
-            let char = ALPHABET.get(index).copied().map(char::from);
-            text.push(char.filter(|_| digit <= group.len()).unwrap_or('='));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xfb, 0xef, 0xff]), "++//");
-    }
 
     #[test]
     fn a_lock_is_a_number_of_days_and_a_mode() {

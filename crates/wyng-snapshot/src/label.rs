@@ -12,29 +12,17 @@
 use rustix::fs::Stat;
 use wyng_control::{BaseLabel, BaseOf};
 
-/// Number of digits of each part.
-const DIGITS: [usize; 7] = [32, 32, 16, 16, 64, 16, 16];
+/// Number of digits of the parts that are the file's own.
+const OWN_DIGITS: usize = 16;
 
 /// The name of this file with this label.
 pub(crate) fn name(label: &BaseLabel, file: &Stat) -> String {
-    let BaseLabel {
-        of,
-        generation,
-        session,
-        root,
-    } = label;
-    let mut name = prefix(of);
-    name.push_str(&format!(
-        "{generation:016x}-{session:016x}-{}-{}",
-        hex(root),
-        own(file)
-    ));
-    name
+    format!("{}-{}", label.words().join("-"), own(file))
 }
 
 /// The common prefix of the names of a volume's base snapshots.
 pub(crate) fn prefix(of: &BaseOf) -> String {
-    format!("{}-{}-", hex(&of.archive), hex(&of.volume))
+    format!("{}-", of.words().join("-"))
 }
 
 /// The label in a name, if it is the name of exactly this file.
@@ -45,26 +33,14 @@ pub(crate) fn parse(name: &str, file: &Stat) -> Option<BaseLabel> {
 /// The label in a name, whichever file has it.
 pub(crate) fn read(name: &str) -> Option<BaseLabel> {
     let parts: Vec<&str> = name.split('-').collect();
-    let parts = <[&str; 7]>::try_from(parts).ok()?;
+    let [archive, volume, generation, session, root, inode, modified] =
+        <[&str; 7]>::try_from(parts).ok()?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    if !parts
-        .iter()
-        .zip(DIGITS)
-        .all(|(part, digits)| part.len() == digits && part.bytes().all(is_digit))
-    {
+    let is_number = |part: &str| part.len() == OWN_DIGITS && part.bytes().all(is_digit);
+    if !(is_number(inode) && is_number(modified)) {
         return None;
     }
-    let [archive, volume, generation, session, root, ..] = parts;
-    let number = |part| u64::from_str_radix(part, 16).ok();
-    Some(BaseLabel {
-        of: BaseOf {
-            archive: bytes(archive)?,
-            volume: bytes(volume)?,
-        },
-        generation: number(generation)?,
-        session: number(session)?.cast_signed(),
-        root: bytes(root)?,
-    })
+    BaseLabel::from_words([archive, volume, generation, session, root])
 }
 
 /// The part of the name that differs for a copy, and for the same file after a write.
@@ -73,19 +49,6 @@ fn own(file: &Stat) -> String {
     let modified =
         u64::try_from(seconds.saturating_add(i128::from(file.st_mtime_nsec))).unwrap_or(0);
     format!("{:016x}-{modified:016x}", file.st_ino)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let begin = place.checked_mul(2)?;
-        *byte = u8::from_str_radix(hex.get(begin..begin.checked_add(2)?)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 #[cfg(test)]

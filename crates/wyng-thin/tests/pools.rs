@@ -213,7 +213,12 @@ fn map() -> impl Strategy<Value = BTreeMap<u64, u64>> {
 
 proptest! {
     #[test]
-    fn two_volumes_differ_as_their_maps_do(old in map(), new in map(), fan_out in 3..12_usize, end in 0..500_u64) {
+    fn two_volumes_differ_as_their_maps_do(
+        old in map(),
+        new in map(),
+        fan_out in 3..12_usize,
+        end in 0..500_u64,
+    ) {
         let mut pool = Pool::new(fan_out);
         pool.add(1, &old);
         pool.add(2, &new);
@@ -227,7 +232,10 @@ proptest! {
     #[test]
     fn a_snapshot_and_its_origin_differ_by_what_was_written_and_cost_no_more(
         origin in map(),
-        writes in prop::collection::vec((0..400_u64, prop::option::weighted(0.8, 1000..2000_u64), any::<bool>()), 0..40),
+        writes in prop::collection::vec(
+            (0..400_u64, prop::option::weighted(0.8, 1000..2000_u64), any::<bool>()),
+            0..40,
+        ),
         fan_out in 3..12_usize,
     ) {
         let mut pool = Pool::new(fan_out);
@@ -248,7 +256,7 @@ proptest! {
         prop_assert_eq!(single(&found), expected(&maps[0], &maps[1], ALL));
         // Superblock, two look-ups, two ways down, then what was copied and its counterparts.
         let most = 24 + 8 * written as u64;
-        prop_assert!(blocks_read <= most, "{} blocks were read where {} were written", blocks_read, written);
+        prop_assert!(blocks_read <= most, "{blocks_read} blocks for {written} that were written");
     }
 
     #[test]
@@ -274,7 +282,10 @@ proptest! {
     #[test]
     fn sealed_nonsense_ends_in_an_error_and_never_in_a_panic_or_a_wrong_order(
         origin in map(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), 4..4096_usize, any::<u8>()), 1..30),
+        changes in prop::collection::vec(
+            (any::<prop::sample::Index>(), 4..4096_usize, any::<u8>()),
+            1..30,
+        ),
     ) {
         let mut pool = Pool::new(5);
         pool.add(1, &origin);

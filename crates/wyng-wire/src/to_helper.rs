@@ -58,8 +58,8 @@ pub enum ToHelper<'a> {
     KeepAlive,
 }
 
-/// `flags:u8 zero signed_length:u16 lock_until_day:u32 destination[1..=4096] signed`. The destination is the
-/// store's address, behind which credentials may follow, and is never printed.
+/// `flags:u8 zero signed_length:u16 lock_until_day:u32 destination[1..=4096] signed`. The
+/// destination is the store's address, behind which credentials may follow, and is never printed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Open<'a> {
     /// Flag 1: the store is new. The last folder of its path is made if it is missing, and must be
@@ -71,8 +71,8 @@ pub struct Open<'a> {
     /// Flag 2: every request of the call is signed by the daemon. The signature is that of the
     /// first request, which looks whether the store is there and holds anything.
     pub signed: Option<Signed<'a>>,
-    /// What this call stores cannot be deleted before the beginning of this day of UTC, counted from
-    /// the beginning of 1970; 0: nothing is locked. The store's address says how it is locked.
+    /// What this call stores cannot be deleted before the beginning of this day of UTC, counted
+    /// from the beginning of 1970; 0: nothing is locked. The store's address says how it is locked.
     pub lock_until_day: u32,
     /// The store's address: 1 to [`DESTINATION_MAX`] bytes, opaque to the daemon.
     pub destination: &'a [u8],

@@ -19,8 +19,8 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The answer of a server that refuses headers of S3 which are not signed, as Amazon's does; the
-    /// server of the tests heeds them. `None` if there are none.
+    /// The answer of a server that refuses headers of S3 which are not signed, as Amazon's does;
+    /// the server of the tests heeds them. `None` if there are none.
     pub fn has_unsigned_headers(&self) -> Option<Action> {
         let head = self.head.to_ascii_lowercase();
         let (_, signed) = head.split_once("signedheaders=")?;

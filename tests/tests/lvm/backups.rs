@@ -272,7 +272,8 @@ fn a_base_that_is_lost_changed_or_of_another_pool_is_no_base() {
             run(&format!("lvchange -q -p rw vg/{}", base()));
         }),
         ("of another pool", &|| {
-            // All is made anew with the same names, ids and transaction ids, and the label is copied.
+            // All is made anew with the same names, ids and transaction ids, and the label is
+            // copied.
             let line = thin.ours()[0].clone();
             let (name, tag) = line.split_once(char::is_whitespace).unwrap();
             run("vgremove -q -f -f vg && wipefs -q -a /dev/vdc");

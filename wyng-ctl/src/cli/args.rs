@@ -276,8 +276,8 @@ pub(crate) struct ReachArgs {
     /// The same, or those of the configuration.
     #[arg(skip)]
     pub(super) store_credentials: Option<StoreCredentials>,
-    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: the one known for this
-    /// store, else local]
+    /// Far end: local, ssh:HOST, qrexec:VM, qrexec:@dispvm:TEMPLATE [default: the one known for
+    /// this store, else local]
     #[arg(long, value_name = "TRANSPORT")]
     pub(super) via: Option<String>,
     /// The same, or that of the configuration.

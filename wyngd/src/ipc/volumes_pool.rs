@@ -18,7 +18,8 @@ pub enum VolumesToPool {
         /// Volume whose base snapshot is looked for in the same pool.
         of: BaseOf,
     },
-    /// The next ranges are wanted. [`PoolToVolumes::Ranges`] or [`PoolToVolumes::NoRanges`] answers.
+    /// The next ranges are wanted. [`PoolToVolumes::Ranges`] or [`PoolToVolumes::NoRanges`]
+    /// answers.
     NextRanges {
         /// The snapshot's number.
         number: u32,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What this machine's daemons hold of its pools, beyond their own lives: one small file a pool that
-//! says that its metadata snapshot is ours, and two locks.
+//! What this machine's daemons hold of its pools, beyond their own lives: one small file a pool
+//! that says that its metadata snapshot is ours, and two locks.
 //!
-//! A pool has one metadata snapshot, and anybody may take it. To release somebody else's would spoil
-//! what they read, and to leave ours would cost the pool space for good. So the intent is on the
-//! disk before ours is taken, and which one we got after; only that one is ever released.
+//! A pool has one metadata snapshot, and anybody may take it. To release somebody else's would
+//! spoil what they read, and to leave ours would cost the pool space for good. So the intent is on
+//! the disk before ours is taken, and which one we got after; only that one is ever released.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};

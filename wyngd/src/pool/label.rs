@@ -8,7 +8,7 @@
 //! The parts up to ROOT are hexadecimal, of 32, 32, 16, 16 and 64 digits. POOL and LV are UUIDs as
 //! LVM prints them, the rest are decimal numbers; SIZE is in bytes.
 
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::BaseLabel;
 
 use super::names::is_uuid;
 
@@ -45,12 +45,6 @@ pub(super) struct Label {
 impl Label {
     /// The label as a tag.
     pub(super) fn tag(&self) -> String {
-        let BaseLabel {
-            of,
-            generation,
-            session,
-            root,
-        } = &self.base;
         let Identity {
             pool,
             volume,
@@ -59,11 +53,8 @@ impl Label {
             size_bytes,
         } = &self.identity;
         format!(
-            "{PREFIX}:{}:{}:{generation:016x}:{session:016x}:{}:{pool}:{volume}:{device}:\
-             {transaction}:{size_bytes}",
-            hex(&of.archive),
-            hex(&of.volume),
-            hex(root),
+            "{PREFIX}:{}:{pool}:{volume}:{device}:{transaction}:{size_bytes}",
+            self.base.words().join(":")
         )
     }
 
@@ -84,17 +75,8 @@ impl Label {
             transaction,
             size,
         ] = <[&str; PARTS]>::try_from(parts).ok()?;
-        let number = |part| u64::from_str_radix(part, 16).ok();
         let label = Self {
-            base: BaseLabel {
-                of: BaseOf {
-                    archive: bytes(archive)?,
-                    volume: bytes(of)?,
-                },
-                generation: number(generation)?,
-                session: number(session)?.cast_signed(),
-                root: bytes(root)?,
-            },
+            base: BaseLabel::from_words([archive, of, generation, session, root])?,
             identity: Identity {
                 pool: is_uuid(pool).then(|| pool.to_owned())?,
                 volume: is_uuid(volume).then(|| volume.to_owned())?,
@@ -107,24 +89,11 @@ impl Label {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn bytes<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    let mut bytes = [0; N];
-    for (place, byte) in bytes.iter_mut().enumerate() {
-        let begin = place.checked_mul(2)?;
-        *byte = u8::from_str_radix(hex.get(begin..begin.checked_add(2)?)?, 16).ok()?;
-    }
-    Some(bytes)
-}
-
 #[cfg(test)]
 pub(super) fn example() -> Label {
     Label {
         base: BaseLabel {
-            of: BaseOf {
+            of: wyng_control::BaseOf {
                 archive: [1; 16],
                 volume: [0xab; 16],
             },

@@ -107,14 +107,19 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            cases: 500,
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn a_coarser_list_is_bounded_and_errs_on_the_side_of_reading(
             steps in prop::collection::vec((1..40_u64, 1..40_u64), 0..100),
         ) {
             const UNIT: u64 = 1 << 15;
-            let (mut growing, mut shrinking) = (Spool::with(8, Coarser::CloseGaps), Spool::with(8, Coarser::DropShort));
+            let mut growing = Spool::with(8, Coarser::CloseGaps);
+            let mut shrinking = Spool::with(8, Coarser::DropShort);
             let (mut at, mut ranges) = (0, Vec::new());
             for (gap, length) in steps {
                 let begin = at + gap * UNIT;
@@ -123,11 +128,15 @@ mod tests {
                 growing.push(begin, at);
                 shrinking.push(begin, at);
             }
-            let within = |(begin, end): (u64, u64), all: &[(u64, u64)]| all.iter().any(|of| of.0 <= begin && end <= of.1);
+            let within = |(begin, end): (u64, u64), all: &[(u64, u64)]| {
+                all.iter().any(|of| of.0 <= begin && end <= of.1)
+            };
             let (grown, shrunk) = (growing.into_ranges(), shrinking.into_ranges());
             prop_assert!(grown.len() <= 8 && shrunk.len() <= 8);
-            prop_assert!(ranges.iter().all(|range| within(*range, &grown)), "every range is listed");
-            prop_assert!(shrunk.iter().all(|range| within(*range, &ranges)), "nothing else is listed");
+            let is_listed = ranges.iter().all(|range| within(*range, &grown));
+            prop_assert!(is_listed, "every range is listed");
+            let is_known = shrunk.iter().all(|range| within(*range, &ranges));
+            prop_assert!(is_known, "nothing else is listed");
         }
     }
 }

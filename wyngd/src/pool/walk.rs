@@ -11,8 +11,8 @@ use super::reservation::{Patience, Reservation};
 use super::spool::Spool;
 use super::trouble::Trouble;
 
-/// The largest chunk of an archive, bytes. Where sizes differ, what lies behind the last whole one of
-/// the shorter volume counts as changed.
+/// The largest chunk of an archive, bytes. Where sizes differ, what lies behind the last whole one
+/// of the shorter volume counts as changed.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 /// The volume that is looked at, and the one that it is compared with.

@@ -165,7 +165,8 @@ fn number_of(source: &OwnedFd) -> Result<Option<DeviceNumber>, Fatal> {
     }))
 }
 
-/// Whether a descriptor was opened for reading. One opened by its path alone needs no right to read.
+/// Whether a descriptor was opened for reading. One opened by its path alone needs no right to
+/// read.
 fn can_be_read(file: &OwnedFd) -> Result<bool, Errno> {
     let flags = rustix::fs::fcntl_getfl(file)?;
     Ok(!flags.contains(OFlags::PATH) && flags & OFlags::RWMODE != OFlags::WRONLY)

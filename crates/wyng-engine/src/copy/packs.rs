@@ -110,8 +110,8 @@ pub(super) fn settle(store: &mut impl Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Sends a sound older version of a pack that the source does not serve whole; without one, the pack
-/// is reported.
+/// Sends a sound older version of a pack that the source does not serve whole; without one, the
+/// pack is reported.
 fn send_older<P: Parts>(
     world: &mut World<P>,
     pack: &PackEntry,

@@ -31,7 +31,8 @@ pub(super) enum Target {
 /// A copy as it is shown.
 #[derive(Default)]
 pub(super) struct Shown {
-    /// Lengths of the blobs that are the archive's by their names, or that this machine copied, bytes.
+    /// Lengths of the blobs that are the archive's by their names, or that this machine copied,
+    /// bytes.
     pub listed: HashMap<BlobName, u64>,
     /// The newest commit that authenticates, unless this machine has read it back before.
     pub newest: Option<SoundCommit>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Packs that are noted lost, and of which the store keeps older versions: a session that needs them
-//! may be restored all the same. Which version is sound shows when it is read.
+//! Packs that are noted lost, and of which the store keeps older versions: a session that needs
+//! them may be restored all the same. Which version is sound shows when it is read.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::world::{Fetched, Parts, Store, World};
 /// Number of packs that are asked for before the first answer is awaited.
 const ASKED_AHEAD: usize = 32;
 
-/// For the rest of the command, packs do not count as lost of which the store has any older version.
-/// The store is asked only if a pack is noted lost.
+/// For the rest of the command, packs do not count as lost of which the store has any older
+/// version. The store is asked only if a pack is noted lost.
 pub(super) fn hope_for_older_versions<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,

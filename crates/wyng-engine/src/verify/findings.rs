@@ -86,8 +86,8 @@ impl Findings {
         });
     }
 
-    /// Notes what is wrong with an object outside of all packs, of which the store has a sound older
-    /// version.
+    /// Notes what is wrong with an object outside of all packs, of which the store has a sound
+    /// older version.
     pub(super) fn note_older(&mut self, class: Class, name: BlobName, fault: Fault) {
         self.problems.push(Found {
             damage: Damage::new(class, name.0, fault),

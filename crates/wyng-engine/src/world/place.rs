@@ -125,8 +125,8 @@ impl StoreCredentials {
         }
     }
 
-    /// The same for an archive whose requests are signed on this machine today, if any are: they stay
-    /// signed, unless the text says otherwise in its first line.
+    /// The same for an archive whose requests are signed on this machine today, if any are: they
+    /// stay signed, unless the text says otherwise in its first line.
     ///
     /// # Errors
     /// Those of [`StoreCredentials::parse`].

@@ -27,8 +27,8 @@ pub enum Kept {
 }
 
 /// The name of a blob that may be deleted: neither a commit, nor a slot that the head lists, nor a
-/// pack that anything needs. Only the guard of `space` makes one, after its check, and `store check` for
-/// the name that it draws, so that no DELETE can be signed for any other name.
+/// pack that anything needs. Only the guard of `space` makes one, after its check, and
+/// `store check` for the name that it draws, so that no DELETE can be signed for any other name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Doomed(BlobName);
 
@@ -165,9 +165,9 @@ pub trait Store {
         offset_bytes: u32,
         length_bytes: u32,
     ) -> Result<(), Failure>;
-    /// From now on requests for this blob read its `version`-th older version, where the store keeps
-    /// any; 0: the blob that the store serves. At most [`wyng_wire::GET_VERSION_MAX`]. Holds until
-    /// the next fetch is connected.
+    /// From now on requests for this blob read its `version`-th older version, where the store
+    /// keeps any; 0: the blob that the store serves. At most [`wyng_wire::GET_VERSION_MAX`]. Holds
+    /// until the next fetch is connected.
     fn show_version(&mut self, name: BlobName, version: u8);
     /// The answer to the oldest request.
     fn answer(&mut self) -> Result<Fetched<Self::Bytes>, Failure>;

@@ -137,8 +137,8 @@ impl Bucket {
                 continue;
             };
             let is_done = answer.status.is_success();
-            // A server that complains about what the header asks for has read it: some copy no object
-            // onto itself, and none encrypts without a key.
+            // A server that complains about what the header asks for has read it: some copy no
+            // object onto itself, and none encrypts without a key.
             let code = self.refusal(STORING, answer).await.code;
             if is_done || matches!(&*code, "InvalidRequest" | "InvalidArgument") {
                 return Err(StoreError::Lax {
@@ -149,8 +149,9 @@ impl Bucket {
         Ok(())
     }
 
-    /// Puts a blob by two equal requests whose last bytes are sent at the same moment. A server that
-    /// looks whether a key is free when a request begins, or that ignores the condition, takes both.
+    /// Puts a blob by two equal requests whose last bytes are sent at the same moment. A server
+    /// that looks whether a key is free when a request begins, or that ignores the condition, takes
+    /// both.
     async fn put_twice(
         self: &Arc<Self>,
         key: &str,

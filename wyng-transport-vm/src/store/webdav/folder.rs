@@ -227,8 +227,8 @@ impl Folder {
         made.map_err(|problem| open_status(&problem))
     }
 
-    /// The free space that the server states for the folder (RFC 4331), bytes; `None` where it states
-    /// none.
+    /// The free space that the server states for the folder (RFC 4331), bytes; `None` where it
+    /// states none.
     pub(super) async fn free_bytes(&self, step: &'static str) -> Option<u64> {
         let ask = Ask {
             headers: &[("depth", "0"), ("content-type", "application/xml")],
@@ -320,42 +320,9 @@ pub(super) fn is_shard(name: &str) -> bool {
     name.len() == 2 && name.bytes().all(is_digit)
 }
 
-/// Base64 with padding, as the header `authorization` has it.
-pub(super) fn encode_base64(bytes: &[u8]) -> Zeroizing<String> {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let room = bytes.len().div_ceil(3).saturating_mul(4);
-    let mut encoded = Zeroizing::new(String::with_capacity(room));
-    for part in bytes.chunks(3) {
-        let mut number = 0_u32;
-        for index in 0..3 {
-            number = (number << 8) | u32::from(part.get(index).copied().unwrap_or(0));
-        }
-        for index in 0..4_u32 {
-            let digit = (number >> (18 - 6 * index)) & 63;
-            let digit = DIGITS.get(digit as usize).copied().unwrap_or(b'=');
-            let is_padding = index as usize > part.len();
-            encoded.push(if is_padding { '=' } else { char::from(digit) });
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("Aladdin:open sesame", "QWxhZGRpbjpvcGVuIHNlc2FtZQ=="),
-        ] {
-            assert_eq!(encode_base64(bytes.as_bytes()).as_str(), text);
-        }
-    }
 
     #[test]
     fn a_blob_lies_in_its_shard_and_on_its_way_in_beside_it() {

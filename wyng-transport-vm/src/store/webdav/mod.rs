@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::turns::Turns;
 use super::{Prune, StoreError, WebdavAddress};
 use crate::net::{Credentials, Network, Prepared};
-use folder::{Ask, Folder, encode_base64, open_status};
+use folder::{Ask, Folder, open_status};
 
 const DELETING: &str = "delete a blob";
 
@@ -69,7 +69,7 @@ fn authorization(
         (None, None) => Ok(None),
         (Some(user), Some(password)) if !user.contains(':') => {
             let pair = Zeroizing::new(format!("{user}:{}", password.as_str()));
-            let encoded = encode_base64(pair.as_bytes());
+            let encoded = wyng_s3::encode_base64(pair.as_bytes());
             Ok(Some(Zeroizing::new(format!("Basic {}", encoded.as_str()))))
         }
         _ => {

@@ -115,8 +115,8 @@ impl Source {
         rustix::fs::seek(&self.file, SeekFrom::End(0))
     }
 
-    /// Whether the ranges that read as zeros should be asked for: it is a snapshot of a device, which
-    /// cannot be asked itself.
+    /// Whether the ranges that read as zeros should be asked for: it is a snapshot of a device,
+    /// which cannot be asked itself.
     pub(in crate::keyholder) fn wants_holes(&self) -> bool {
         self.holes.is_none()
     }

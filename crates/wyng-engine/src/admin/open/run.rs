@@ -120,9 +120,9 @@ fn credentials<P: Parts>(
     }
 }
 
-/// Tries a store to which signed requests will go, before anything counts: with one more copy of the
-/// commit to open, which is part of every archive. Where nothing may be stored, nothing is tried,
-/// since nothing that is signed can do harm there. The store is open for reading.
+/// Tries a store to which signed requests will go, before anything counts: with one more copy of
+/// the commit to open, which is part of every archive. Where nothing may be stored, nothing is
+/// tried, since nothing that is signed can do harm there. The store is open for reading.
 fn try_signatures<P: Parts>(
     world: &mut World<P>,
     view: &View,

@@ -82,7 +82,8 @@ impl<B> Fetch<B> {
         self.next = self.next.saturating_add(1);
     }
 
-    /// The answer to the oldest GET, if it is there; [`Failure::FarEndProtocol`] if there is no GET.
+    /// The answer to the oldest GET, if it is there; [`Failure::FarEndProtocol`] if there is no
+    /// GET.
     pub(super) fn take(&mut self) -> Result<Option<Fetched<B>>, Failure> {
         let oldest = self.ranges.front_mut().ok_or(Failure::FarEndProtocol)?;
         let Some(answer) = oldest.answer.take() else {
