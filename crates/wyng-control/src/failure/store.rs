@@ -75,8 +75,7 @@ macro_rules! store_failures {
         what: ("the helper does not understand the store's address {store:?}"),
         safe: NOTHING_CHANGED,
         next: "Compare it with docs/stores.md: dir:/absolute/path, s3://bucket/prefix, \
-               // host/path or sftp://user@host/path. Which of them the helper knows depends \
-               webdavs:
+               webdavs://host/path or sftp://user@host/path. Which of them the helper knows depends \
                on its version; without TLS the address needs insecure=true.",
     }
 
