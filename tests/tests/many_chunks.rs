@@ -20,9 +20,9 @@ use wyng_engine::cache::{Location, Stored};
 use wyng_engine::prune::{self, PruneRequest};
 use wyng_engine::space::{Roots, mark_alive};
 use wyng_engine::world::{
-    ChangePage, Client, Clock, Deleted, Doomed, Errno, Fetched, Found, Kept, OpenStore, Parts,
-    Place, Random, Receipt, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes,
-    Wait, World,
+    ChangePage, Client, Clock, Deleted, Doomed, Errno, Fetched, Found, Kept, Lasting, OpenStore,
+    Parts, Place, Random, Receipt, Renewed, Reserve, Secrets, SourceShape, Store, TargetShape,
+    TargetWish, Volumes, Wait, World,
 };
 use wyng_engine::{admin, backup};
 use wyng_tests::memory_world::sources_named;
@@ -355,6 +355,14 @@ impl Store for TakesAll {
     // Calls that a backup never makes.
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
         panic!("this store takes every name")
+    }
+
+    fn renew(&mut self, _: Lasting) -> Result<(), Failure> {
+        panic!("this store has no locks")
+    }
+
+    fn renewed(&mut self) -> Result<Renewed, Failure> {
+        panic!("this store has no locks")
     }
 
     fn delete(&mut self, _: Doomed) -> Result<(), Failure> {

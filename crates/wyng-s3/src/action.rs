@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The requests that are ever signed for somebody else: each names one object, or a page of the
 //! names behind the prefix. There is deliberately none for copies, several deletions at once,
-//! several parts, rights, life cycles or versions, nor one that changes a lock.
+//! several parts, rights, life cycles or versions, nor one that removes a lock: the service makes a
+//! lock longer, and refuses to make it shorter.
 
 use crate::{AccessKey, LockUntil, Request, S3Address, Signature, Stamp, sha256, signature};
 
 /// Objects in one page of a listing; servers give no more.
 pub const PAGE_KEYS: &str = "1000";
+
+/// The query of the request that lengthens a lock.
+pub const RETENTION: [(&str, &str); 1] = [("retention", "")];
 
 /// What a signature allows. A name is the 32 bytes whose hexadecimal digits follow the prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +25,13 @@ pub enum Action<'n> {
         body_sha256: [u8; 32],
         /// Until when it is locked; `None`: not at all.
         lock: Option<LockUntil>,
+    },
+    /// Lengthens the object's lock.
+    Renew {
+        /// The name.
+        name: &'n [u8; 32],
+        /// Until when it is locked.
+        until: LockUntil,
     },
     /// Deletes the object.
     Delete(&'n [u8; 32]),
@@ -48,7 +59,7 @@ impl Action<'_> {
     /// Signs the request that does it in this bucket, and nothing else.
     pub fn sign(&self, bucket: &S3Address, key: &AccessKey, stamp: Stamp) -> Signature {
         let (method, object) = match self {
-            Self::Put { name, .. } => ("PUT", bucket.key_of(name)),
+            Self::Put { name, .. } | Self::Renew { name, .. } => ("PUT", bucket.key_of(name)),
             Self::Delete(name) => ("DELETE", bucket.key_of(name)),
             Self::Get {
                 name,
@@ -66,6 +77,7 @@ impl Action<'_> {
         let mut query = match self {
             Self::Page { .. } => pages(bucket, PAGE_KEYS),
             Self::Look => pages(bucket, "1"),
+            Self::Renew { .. } => RETENTION.to_vec(),
             _ => Vec::new(),
         };
         query.extend(behind.as_deref().map(|behind| ("start-after", behind)));
@@ -89,6 +101,7 @@ impl Action<'_> {
     pub fn body_sha256(&self) -> [u8; 32] {
         match self {
             Self::Put { body_sha256, .. } => *body_sha256,
+            Self::Renew { until, .. } => sha256(until.retention().as_bytes()),
             _ => sha256(b""),
         }
     }
@@ -107,6 +120,12 @@ impl Action<'_> {
                     ("if-none-match", "*".into()),
                 ];
                 headers.extend(lock.iter().flat_map(|lock| lock.headers(body_sha256)));
+                headers
+            }
+            Self::Renew { until, .. } => {
+                let body = until.retention();
+                let mut headers = vec![("content-length", body.len().to_string())];
+                headers.extend(until.retention_headers(&sha256(body.as_bytes())));
                 headers
             }
             Self::Get {

@@ -18,7 +18,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub use action::{Action, PAGE_KEYS};
+pub use action::{Action, PAGE_KEYS, RETENTION};
 pub use address::{S3Address, Server, absolute, has_no_empty_or_climbing_part};
 pub use encode::{encode_base64, encode_path, encode_query};
 pub use lock::{Lock, LockMode, LockUntil};

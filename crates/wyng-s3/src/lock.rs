@@ -6,6 +6,10 @@ use crate::{Stamp, Url, encode_base64};
 /// Maximum number of days of a lock: nobody can take back a longer one.
 const DAYS_MAX: u16 = 3650;
 const SECS_A_DAY: i64 = 86_400;
+/// The form of a date up to its seconds, in which `0` stands for any digit.
+const DATE_FORM: &str = "0000-00-00T00:00:00";
+/// Where the seconds of a date end, bytes.
+const SECONDS_END: usize = DATE_FORM.len();
 
 /// What nobody can do to a locked object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +80,47 @@ impl LockUntil {
         ]
     }
 
+    /// The body of the request that lengthens an object's lock to this day.
+    pub fn retention(self) -> String {
+        let (mode, date) = (self.mode(), self.date());
+        format!(
+            "<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>{mode}</Mode>\
+             <RetainUntilDate>{date}</RetainUntilDate></Retention>"
+        )
+    }
+
+    /// The headers of that request, beside those of every signature.
+    pub fn retention_headers(self, body_sha256: &[u8; 32]) -> Vec<(&'static str, String)> {
+        vec![
+            (
+                "x-amz-checksum-sha256",
+                encode_base64(body_sha256).to_string(),
+            ),
+            ("x-amz-sdk-checksum-algorithm", "SHA256".into()),
+        ]
+    }
+
+    /// Whether an object with the lock that these headers of its answer state is locked at least as
+    /// strictly and as long.
+    pub fn is_kept_by(self, mode: Option<&str>, until: Option<&str>) -> bool {
+        let is_strict = match self.mode {
+            LockMode::Governance => matches!(mode, Some("GOVERNANCE" | "COMPLIANCE")),
+            LockMode::Compliance => mode == Some("COMPLIANCE"),
+        };
+        // Both are dates of the same form, whose fractions of a second do not matter.
+        let date = self.date();
+        let own = date.get(..SECONDS_END);
+        let its = until.and_then(|until| until.get(..SECONDS_END));
+        let is_date = |text: &str| {
+            let mut bytes = text.bytes().zip(DATE_FORM.bytes());
+            bytes.all(|(is, form)| match form {
+                b'0' => is.is_ascii_digit(),
+                form => is == form,
+            })
+        };
+        is_strict && its.is_some_and(is_date) && its >= own
+    }
+
     fn mode(self) -> &'static str {
         match self.mode {
             LockMode::Governance => "GOVERNANCE",
@@ -124,5 +169,35 @@ mod tests {
         let headers = lock.headers(&[0; 32]);
         assert_eq!(headers[1].1, "COMPLIANCE");
         assert_eq!(headers[2].1, "2024-02-29T00:00:00Z");
+    }
+
+    #[test]
+    fn only_a_lock_of_the_same_strictness_and_length_keeps_what_is_asked_for() {
+        let (days, day) = (1, 19_782);
+        let lock = |mode| Lock { mode, days }.until(day);
+        let compliance = lock(LockMode::Compliance);
+        let governance = lock(LockMode::Governance);
+        for (mode, until, by_compliance, by_governance) in [
+            ("COMPLIANCE", "2024-02-29T00:00:00Z", true, true),
+            ("COMPLIANCE", "2024-02-29T00:00:00.000Z", true, true),
+            ("COMPLIANCE", "2024-02-28T23:59:59Z", false, false),
+            ("GOVERNANCE", "2031-01-01T00:00:00Z", false, true),
+            ("COMPLIANCE", "never", false, false),
+            ("COMPLIANCE", "9999-99-99 and later", false, false),
+            ("OFF", "2031-01-01T00:00:00Z", false, false),
+        ] {
+            let (mode, until) = (Some(mode), Some(until));
+            assert_eq!(
+                compliance.is_kept_by(mode, until),
+                by_compliance,
+                "{until:?}"
+            );
+            assert_eq!(
+                governance.is_kept_by(mode, until),
+                by_governance,
+                "{until:?}"
+            );
+        }
+        assert!(!governance.is_kept_by(None, None));
     }
 }

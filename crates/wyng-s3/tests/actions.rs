@@ -68,11 +68,25 @@ fn each_action_is_exactly_one_request() {
         ),
         ("x-amz-sdk-checksum-algorithm", "SHA256"),
     ];
+    // One line: what is signed is this text, byte for byte.
+    let retention = sha256(
+        b"<Retention xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Mode>COMPLIANCE</Mode>\
+          <RetainUntilDate>2024-02-29T00:00:00Z</RetainUntilDate></Retention>",
+    );
+    let checksum = wyng_s3::encode_base64(&retention);
+    let renew_headers: Pairs<'_> = &[
+        ("content-length", "149"),
+        ("x-amz-checksum-sha256", &checksum),
+        ("x-amz-sdk-checksum-algorithm", "SHA256"),
+    ];
+    let of_lock: Pairs<'_> = &[("retention", "")];
+    let renew = Action::Renew { name, until: lock };
     let range: Pairs<'_> = &[("range", "bytes=10-29")];
     let page = |after| Action::Page { after };
     for (action, method, path, query, headers, sha) in [
         (put, "PUT", &*object, nothing, put_headers, body_sha256),
         (locked, "PUT", &object, nothing, locked_headers, body_sha256),
+        (renew, "PUT", &object, of_lock, renew_headers, retention),
         (
             Action::Delete(name),
             "DELETE",

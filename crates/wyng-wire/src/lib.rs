@@ -45,7 +45,7 @@ pub use to_daemon::{
     BlobBytes, BytesStatus, CreateOnly, Durability, Entry, ListEnd, ListStatus, OpenStatus, Opened,
     Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon,
 };
-pub use to_helper::{Delete, Get, List, Open, Page, Put, Stat, ToHelper};
+pub use to_helper::{Delete, Get, List, Open, Page, Put, Renew, Stat, ToHelper};
 
 /// Length of the header of every frame except HELLO, bytes: kind, three zeros, length of the rest
 /// as u32.

@@ -83,6 +83,10 @@ impl ToHelperRules {
                 self.follows(put.number)?;
                 self.received.add(&put.name);
             }
+            ToHelper::Renew(renew) => {
+                self.follows(renew.number)?;
+                self.received.add(&renew.name);
+            }
             ToHelper::Delete(delete) => {
                 self.follows(delete.number)?;
                 self.received.add(&delete.name);
@@ -103,6 +107,7 @@ impl ToHelperRules {
         use Service::{Fetch, Prune, Push};
         let is_signed = match frame {
             ToHelper::Put(put) => put.signed.is_some(),
+            ToHelper::Renew(renew) => renew.signed.is_some(),
             ToHelper::Delete(delete) => delete.signed.is_some(),
             ToHelper::List(list) => list.page.is_some(),
             ToHelper::Stat(stat) => stat.signed.is_some(),
@@ -120,7 +125,11 @@ impl ToHelperRules {
                 service == Push || !asks_of_push
             }
             (_, Opening | Serving, ToHelper::KeepAlive)
-            | (Push, Serving, ToHelper::Put(_) | ToHelper::Sync | ToHelper::End(_))
+            | (
+                Push,
+                Serving,
+                ToHelper::Put(_) | ToHelper::Renew(_) | ToHelper::Sync | ToHelper::End(_),
+            )
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))
             | (Fetch, Serving, ToHelper::List(_) | ToHelper::Stat(_) | ToHelper::Get(_)) => true,
             _ => false,
@@ -271,6 +280,9 @@ fn belongs(status: ReceiptStatus, service: Service) -> bool {
         | ReceiptStatus::Full
         | ReceiptStatus::Lax
         | ReceiptStatus::StoredOnce
-        | ReceiptStatus::StoredTwice => service == Service::Push,
+        | ReceiptStatus::StoredTwice
+        | ReceiptStatus::Renewed
+        | ReceiptStatus::NotThere
+        | ReceiptStatus::Unsupported => service == Service::Push,
     }
 }

@@ -74,7 +74,7 @@ byte_enum! {
 }
 
 byte_enum! {
-    /// The outcome of a PUT or a DELETE.
+    /// The outcome of a PUT, a RENEW or a DELETE.
     ReceiptStatus {
         /// The blob is new and durable. The only cumulative status of a PUT.
         Stored = 1,
@@ -86,7 +86,7 @@ byte_enum! {
         ExistsUnknown = 4,
         /// There is no free space beyond the reserve. Nothing was stored.
         Full = 5,
-        /// The store denies permission. Nothing was stored or deleted.
+        /// The store denies permission. Nothing was stored, locked or deleted.
         Refused = 6,
         /// The store failed; the outcome of this number and of all later ones is unknown. The
         /// helper ends.
@@ -107,6 +107,12 @@ byte_enum! {
         /// The blob is new and durable. It was sent twice at the same moment, and the store took
         /// both. Only for the first PUT of a call that tries the store.
         StoredTwice = 13,
+        /// The blob is locked until the day of its RENEW, or longer.
+        Renewed = 14,
+        /// There is no such blob that could be locked.
+        NotThere = 15,
+        /// The store has no locks that could be lengthened, or its address does not say how.
+        Unsupported = 16,
     }
 }
 
@@ -126,6 +132,7 @@ impl ReceiptStatus {
                 | Self::ExistsSame
                 | Self::Deleted
                 | Self::Absent
+                | Self::Renewed
         )
     }
 }
@@ -207,7 +214,7 @@ impl BytesStatus {
 pub enum ToDaemon {
     /// The answer to OPEN.
     Opened(Opened),
-    /// The outcome of PUTs or DELETEs.
+    /// The outcome of PUTs, RENEWs or DELETEs.
     Receipt(Receipt),
     /// The answer to END: the tally of what is done and durable.
     Final(Tally),

@@ -19,6 +19,7 @@ const DELETE: u8 = 0x05;
 const LIST: u8 = 0x06;
 const STAT: u8 = 0x07;
 const GET: u8 = 0x08;
+const RENEW: u8 = 0x09;
 const KEEP_ALIVE: u8 = 0x7f;
 
 /// Bytes of OPEN between its header and the store's address.
@@ -27,6 +28,7 @@ const OPEN_FIXED_BYTES: usize = 8;
 const PUT_BYTES: usize = 48;
 const NAMED_BYTES: usize = 40;
 const GET_BYTES: usize = 56;
+const RENEW_BYTES: usize = 48;
 /// The same of a LIST of one page; a LIST of everything has its number alone.
 const PAGE_BYTES: usize = 48;
 const LIST_BYTES: usize = 8;
@@ -42,9 +44,11 @@ pub enum ToHelper<'a> {
     Open(Open<'a>),
     /// Stores one blob, whose bytes follow the frame.
     Put(Put<'a>),
+    /// Lengthens the lock of one blob that is stored.
+    Renew(Renew<'a>),
     /// Requests that everything sent before is settled and its receipts are sent now.
     Sync,
-    /// The last frame, with the tally of every PUT or every DELETE.
+    /// The last frame, with the tally of every PUT and RENEW, or of every DELETE.
     End(Tally),
     /// Deletes one blob.
     Delete(Delete<'a>),
@@ -101,6 +105,20 @@ pub struct Put<'a> {
     /// Flag 1: the body may be stored in the last [`crate::RESERVE_BYTES`] of the store.
     pub may_use_reserve: bool,
     /// The signature of the request that stores it.
+    pub signed: Option<Signed<'a>>,
+}
+
+/// `number:u64 name[32] until_day:u32 zero[4] signed`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Renew<'a> {
+    /// The number after that of the last PUT or RENEW.
+    pub number: u64,
+    /// The blob whose lock is lengthened. Nothing else of it changes.
+    pub name: BlobName,
+    /// It cannot be deleted before the beginning of this day of UTC, counted from the beginning of
+    /// 1970; at least 1. A lock that lasts as long, or longer, stays as it is.
+    pub until_day: u32,
+    /// The signature of the request that lengthens it.
     pub signed: Option<Signed<'a>>,
 }
 
@@ -184,6 +202,7 @@ impl<'a> ToHelper<'a> {
             DELETE | STAT => bytes == NAMED_BYTES || is_signed(NAMED_BYTES),
             LIST => bytes == LIST_BYTES || is_signed(PAGE_BYTES),
             GET => bytes == GET_BYTES || is_signed(GET_BYTES),
+            RENEW => bytes == RENEW_BYTES || is_signed(RENEW_BYTES),
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
         if fits {
@@ -223,6 +242,7 @@ impl<'a> ToHelper<'a> {
                 }));
             }
             GET => return Get::decode(fields).map(Self::Get),
+            RENEW => return Renew::decode(fields).map(Self::Renew),
             KEEP_ALIVE => Self::KeepAlive,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
@@ -276,6 +296,12 @@ impl<'a> ToHelper<'a> {
                 let version = [get.version, 0, 0, 0];
                 let fields: [&[u8]; 5] = [&request, &get.name.0, &offset, &length, &version];
                 encode_signed(out, GET, fields, get.signed.as_ref())
+            }
+            Self::Renew(renew) => {
+                in_bounds(renew.number >= 1 && renew.until_day >= 1)?;
+                let (number, day) = (renew.number.to_le_bytes(), renew.until_day.to_le_bytes());
+                let fields: [&[u8]; 4] = [&number, &renew.name.0, &day, &[0; 4]];
+                encode_signed(out, RENEW, fields, renew.signed.as_ref())
             }
             Self::KeepAlive => fields::encode(out, KEEP_ALIVE, &[]),
         }
@@ -380,6 +406,22 @@ impl<'a> Put<'a> {
             name,
             length_bytes,
             may_use_reserve,
+            signed: Signed::decode_rest(fields)?,
+        })
+    }
+}
+
+impl<'a> Renew<'a> {
+    fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
+        let (number, name, until_day) = (fields.number()?, fields.name()?, fields.u32()?);
+        fields.zeros::<4>()?;
+        if until_day == 0 {
+            return Err(DecodeError::OutOfBounds);
+        }
+        Ok(Self {
+            number,
+            name,
+            until_day,
             signed: Signed::decode_rest(fields)?,
         })
     }

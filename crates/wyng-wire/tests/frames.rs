@@ -9,8 +9,8 @@ use wyng_wire::{
     BODY_MAX, BlobBytes, BlobName, BytesStatus, CreateOnly, DESTINATION_MAX, DecodeError, Delete,
     Durability, EncodeError, Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError,
     KEY_ID_MAX, List, ListEnd, ListStatus, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Page, Put,
-    Receipt, ReceiptStatus, SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated, TO_DAEMON_MAX,
-    TO_HELPER_MAX, TOKEN_MAX, Tally, ToDaemon, ToHelper,
+    Receipt, ReceiptStatus, Renew, SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated,
+    TO_DAEMON_MAX, TO_HELPER_MAX, TOKEN_MAX, Tally, ToDaemon, ToHelper,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -94,6 +94,16 @@ fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
                 signed,
             })
         }),
+        (number.clone(), name(), 1..=u32::MAX, maybe_signed()).prop_map(
+            |(number, name, until_day, signed)| {
+                ToHelper::Renew(Renew {
+                    number,
+                    name,
+                    until_day,
+                    signed,
+                })
+            }
+        ),
         (number.clone(), prop::option::of(page()))
             .prop_map(|(request, page)| ToHelper::List(List { request, page })),
         (number.clone(), name(), maybe_signed()).prop_map(
@@ -389,6 +399,17 @@ fn the_layouts_are_those_of_the_specification() {
     expected.extend_from_slice(&[0, 3, 0, 0, 1, 0, 0, 0]);
     assert_eq!(put, expected);
 
+    let renew = bytes_to_helper(ToHelper::Renew(Renew {
+        number: 0x0102,
+        name: NAME,
+        until_day: 0x0403,
+        signed: None,
+    }));
+    let mut expected = vec![9, 0, 0, 0, 48, 0, 0, 0, 2, 1, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[7; 32]);
+    expected.extend_from_slice(&[3, 4, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(renew, expected);
+
     let mut tail = vec![2, 1, 0, 0, 0, 0, 0, 0];
     tail.extend_from_slice(&[8; 32]);
     tail.extend_from_slice(&[9; 32]);
@@ -619,6 +640,12 @@ fn every_reserved_byte_must_be_zero() {
         name: NAME,
         signed: Some(SIGNED),
     };
+    let renew = Renew {
+        number: 1,
+        name: NAME,
+        until_day: 1,
+        signed: None,
+    };
     let first_page = List {
         request: 1,
         page: Some(Page {
@@ -636,6 +663,10 @@ fn every_reserved_byte_must_be_zero() {
             vec![1, 2, 3, 53, 54, 55],
         ),
         (bytes_to_helper(ToHelper::Open(open)), vec![1, 2, 3, 9]),
+        (
+            bytes_to_helper(ToHelper::Renew(renew)),
+            vec![1, 2, 3, 52, 53, 54, 55],
+        ),
         (
             bytes_to_helper(ToHelper::Stat(signed_stat)),
             vec![1, 2, 3, 121, 124, 125, 126, 127],
@@ -720,10 +751,22 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         ToDaemon::decode(&receipt),
         Err(DecodeError::UnknownStatus(0))
     );
-    receipt[16] = 14;
+    receipt[16] = 17;
     assert_eq!(
         ToDaemon::decode(&receipt),
-        Err(DecodeError::UnknownStatus(14))
+        Err(DecodeError::UnknownStatus(17))
+    );
+    let mut renew = bytes_to_helper(ToHelper::Renew(Renew {
+        number: 1,
+        name: NAME,
+        until_day: 1,
+        signed: None,
+    }));
+    renew[48] = 0;
+    assert_eq!(
+        ToHelper::decode(&renew),
+        Err(DecodeError::OutOfBounds),
+        "day 0"
     );
     for place in [9, 10] {
         let mut open = bytes_to_daemon(opened(OpenStatus::Ok));

@@ -5,8 +5,8 @@
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, List, ListEnd, ListStatus, Open,
-    OpenStatus, Opened, OutOfPhase, Page, Put, Receipt, ReceiptStatus, Service, Signed, Stat,
-    StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
+    OpenStatus, Opened, OutOfPhase, Page, Put, Receipt, ReceiptStatus, Renew, Service, Signed,
+    Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -24,6 +24,15 @@ fn put(number: u64) -> ToHelper<'static> {
         name: NAME,
         length_bytes: 0,
         may_use_reserve: false,
+        signed: None,
+    })
+}
+
+fn renew(number: u64) -> ToHelper<'static> {
+    ToHelper::Renew(Renew {
+        number,
+        name: NAME,
+        until_day: 20_000,
         signed: None,
     })
 }
@@ -112,19 +121,20 @@ fn each_service_takes_its_own_verbs_and_no_other() {
         list(1),
         stat(1),
         get(1),
+        renew(1),
     ];
     for (service, taken) in [
         (
             Service::Push,
-            [true, true, true, false, false, false, false],
+            [true, true, true, false, false, false, false, true],
         ),
         (
             Service::Prune,
-            [false, false, true, true, false, false, false],
+            [false, false, true, true, false, false, false, false],
         ),
         (
             Service::Fetch,
-            [false, false, false, false, true, true, true],
+            [false, false, false, false, true, true, true, false],
         ),
     ] {
         for (verb, taken) in verbs.iter().zip(taken) {
@@ -162,6 +172,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
     let requests = |mut frame: ToHelper<'static>, with: Option<Signed<'static>>| {
         match &mut frame {
             ToHelper::Put(put) => put.signed = with,
+            ToHelper::Renew(renew) => renew.signed = with,
             ToHelper::Delete(delete) => delete.signed = with,
             ToHelper::Stat(stat) => stat.signed = with,
             ToHelper::Get(get) => get.signed = with,
@@ -184,6 +195,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
     });
     for (service, frame) in [
         (Service::Push, put(1)),
+        (Service::Push, renew(1)),
         (Service::Prune, delete(1)),
         (Service::Fetch, list(1)),
         (Service::Fetch, stat(1)),
@@ -244,6 +256,9 @@ fn numbers_count_from_one_without_a_gap() {
     assert_eq!(rules.accept(&put(1)), Ok(()));
     assert_eq!(rules.accept(&put(1)), Err(OutOfPhase::Number));
     assert_eq!(rules.accept(&put(2)), Ok(()));
+    assert_eq!(rules.accept(&renew(2)), Err(OutOfPhase::Number));
+    assert_eq!(rules.accept(&renew(3)), Ok(()));
+    assert_eq!(rules.accept(&put(4)), Ok(()));
 }
 
 #[test]

@@ -144,6 +144,9 @@ impl Call {
             }
             ToHelper::Put(put) => self.put(put),
             ToHelper::Delete(delete) => self.delete(delete),
+            ToHelper::Renew(renew) => {
+                self.settle(renew.number, ReceiptStatus::Unsupported, &renew.name);
+            }
             ToHelper::List(list) => self.list(list.request),
             ToHelper::Stat(stat) => {
                 let content = self.shown(&stat.name);

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use wyng_control::{Failure, Via};
 use wyng_engine::world::{
-    Deleted, Doomed, Fetched, Found, Kept, OpenStore, Place, Receipt, Reserve, Store, Wait,
+    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Place, Receipt, Renewed, Reserve,
+    Store, Wait,
 };
 use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
@@ -77,6 +78,16 @@ pub struct MemoryStore {
     pub capacity_bytes: Option<u64>,
     /// Names of the blobs that were requested, in order.
     pub read: Vec<[u8; 32]>,
+    /// Until which day each blob of the first store is locked.
+    pub locks: BTreeMap<[u8; 32], u32>,
+    /// Locks that were to be lengthened, in order.
+    pub renewals: Vec<Lasting>,
+    /// Locks to be lengthened without an answer yet.
+    renewing: VecDeque<Lasting>,
+    /// What the store answers to each that is to be lengthened, if not what is so.
+    pub answers_renewals: Option<Renewed>,
+    /// What the present push stores is locked until this day.
+    locks_until_day: u32,
 }
 
 impl MemoryStore {
@@ -109,6 +120,11 @@ impl MemoryStore {
             hidden: BTreeSet::new(),
             capacity_bytes: None,
             read: Vec::new(),
+            locks: BTreeMap::new(),
+            renewals: Vec::new(),
+            renewing: VecDeque::new(),
+            answers_renewals: None,
+            locks_until_day: 0,
         }
     }
 
@@ -215,6 +231,11 @@ impl MemoryStore {
         }
         self.returned = matches!(kept, Kept::Different | Kept::Unknown).then(|| sent.bytes.clone());
         if self.keeps(&sent) {
+            if kept == Kept::New && self.locks_until_day > 0 {
+                self.locks
+                    .entry(sent.name.0)
+                    .or_insert(self.locks_until_day);
+            }
             let blobs = self.of_mut(&sent.at);
             blobs.entry(sent.name.0).or_insert(sent.bytes);
         }
@@ -241,6 +262,9 @@ impl Store for MemoryStore {
             return Err(Failure::StoreMissing {
                 store: place.url.clone(),
             });
+        }
+        if service == Service::Push {
+            self.locks_until_day = place.lock_until_day;
         }
         self.open.insert(service, place.url.clone());
         self.services.push(service);
@@ -304,6 +328,28 @@ impl Store for MemoryStore {
 
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
         Ok(self.returned.take().unwrap())
+    }
+
+    fn renew(&mut self, lasting: Lasting) -> Result<(), Failure> {
+        self.plug.change();
+        self.renewals.push(lasting);
+        self.renewing.push_back(lasting);
+        Ok(())
+    }
+
+    fn renewed(&mut self) -> Result<Renewed, Failure> {
+        self.plug.change();
+        self.reach_far_end()?;
+        let Lasting { name, until_day } = self.renewing.pop_front().unwrap();
+        if let Some(answer) = self.answers_renewals {
+            return Ok(answer);
+        }
+        if !self.blobs.contains_key(&name.0) {
+            return Ok(Renewed::Missing);
+        }
+        let lock = self.locks.entry(name.0).or_default();
+        *lock = until_day.max(*lock);
+        Ok(Renewed::Locked)
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {

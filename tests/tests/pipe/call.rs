@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Get, HEADER_BYTES, HELLO_BYTES, Hello, Open,
-    OpenStatus, Opened, Put, ReceiptStatus, Service, Stat, StatStatus, Tally, ToDaemon,
+    OpenStatus, Opened, Put, ReceiptStatus, Renew, Service, Stat, StatStatus, Tally, ToDaemon,
     ToDaemonRules, ToHelper,
 };
 
@@ -258,6 +258,18 @@ impl Call {
             name,
             length_bytes,
             may_use_reserve: reserve == Reserve::Usable,
+            signed: None,
+        }));
+    }
+
+    /// Sends RENEW.
+    pub(crate) fn renew(&mut self, name: BlobName, until_day: u32) {
+        let number = self.next_number();
+        self.sent.add(&name);
+        self.send(&ToHelper::Renew(Renew {
+            number,
+            name,
+            until_day,
             signed: None,
         }));
     }

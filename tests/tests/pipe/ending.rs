@@ -72,8 +72,16 @@ fn a_verb_of_another_set_is_refused() {
         name: name(0, 0),
         signed: None,
     });
+    let renewal = ToHelper::Renew(wyng_wire::Renew {
+        number: 1,
+        name: name(0, 0),
+        until_day: 40_000,
+        signed: None,
+    });
     for (service, verb) in [
         (Service::Push, deletion),
+        (Service::Prune, renewal),
+        (Service::Fetch, renewal),
         (Service::Fetch, deletion),
         (
             Service::Push,

@@ -301,3 +301,16 @@ fn a_push_opens_no_stored_blob_but_the_one_whose_name_was_taken() {
         .collect();
     assert_eq!(opened, [name(2, 2).to_string()]);
 }
+
+#[test]
+fn a_folder_has_no_locks_that_could_be_longer_and_its_push_continues() {
+    let store = store();
+    let mut call = Call::open(Service::Push, store.path());
+    call.put(name(1, 1), b"a blob");
+    call.renew(name(1, 1), 40_000);
+    call.renew(name(2, 2), 40_000);
+    call.put(name(3, 3), b"another");
+    let (stored, unsupported) = (ReceiptStatus::Stored, ReceiptStatus::Unsupported);
+    assert_eq!(call.finish(2), [stored, unsupported, unsupported, stored]);
+    assert_eq!(files(store.path()).len(), 3);
+}

@@ -12,7 +12,7 @@ use wyng_tests::sandbox::noise;
 use wyng_tests::stores::{Action as Proxied, Kind, Proxy, SECRET, Seen, Server, Shelf, USER};
 use wyng_wire::{
     BlobName, BytesStatus, Delete, Get, List, ListStatus, Open, OpenStatus, Page, Put,
-    ReceiptStatus, Service, Signed, Stat, StatStatus, ToDaemon, ToHelper,
+    ReceiptStatus, Renew, Service, Signed, Stat, StatStatus, ToDaemon, ToHelper,
 };
 
 use super::call::{Call, name};
@@ -59,10 +59,7 @@ impl Keys {
         Made {
             time_secs: u64::try_from(secs).unwrap(),
             signature,
-            body_sha256: match action {
-                Action::Put { body_sha256, .. } => *body_sha256,
-                _ => sha256(b""),
-            },
+            body_sha256: action.body_sha256(),
         }
     }
 
@@ -97,6 +94,25 @@ impl Keys {
             lock: None,
         });
         put_with(call, name, body, &made)
+    }
+
+    /// A RENEW until a day, with the signature of one until another.
+    fn renew(&self, call: &mut Call, name: BlobName, days: [u32; 2]) -> ReceiptStatus {
+        let [until_day, signed_day] = days;
+        let until = self.bucket.locked_until(signed_day).unwrap();
+        let name_bytes = &name.0;
+        let made = self.sign(&Action::Renew {
+            name: name_bytes,
+            until,
+        });
+        let number = call.next_number();
+        call.send(&ToHelper::Renew(Renew {
+            number,
+            name,
+            until_day,
+            signed: Some(made.on_the_pipe()),
+        }));
+        receipt(call)
     }
 
     fn delete(&self, call: &mut Call, name: BlobName) -> ReceiptStatus {
@@ -247,6 +263,24 @@ fn a_helper_without_a_key_does_exactly_what_was_signed() {
     assert_eq!(keys.delete(&mut prune, name(1, 1)), ReceiptStatus::Deleted);
     assert_eq!(server.blob("store", &name(1, 1)), None);
     assert!(server.blob("store", &name(2, 2)).is_some());
+}
+
+#[test]
+fn a_signed_renewal_is_one_of_its_very_name_and_day() {
+    let test = "a_signed_renewal_is_one_of_its_very_name_and_day";
+    let Some(server) = Server::start(Kind::S3, test) else {
+        return;
+    };
+    server.plant("store", &name(0, 0), b"the first blob");
+    let keys = Keys::at(format!("{}&lock=30d", server.url("store")));
+    let mut push = keys.opened(Service::Push);
+    // This server has no locks: by saying so it has accepted the signature.
+    let own = keys.renew(&mut push, name(0, 0), [40_000, 40_000]);
+    assert_eq!(own, ReceiptStatus::Unsupported, "{}", push.said());
+    let longer = keys.renew(&mut push, name(0, 0), [40_001, 40_000]);
+    assert_eq!(longer, ReceiptStatus::Refused, "{}", push.said());
+    let put = keys.put(&mut push, name(1, 1), b"the call continues");
+    assert_eq!(put, ReceiptStatus::Stored);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Push`: PUT, SYNC, END. One thread receives a body while another thread waits until the
+//! `wyng.Push`: PUT, RENEW, SYNC, END. One thread receives a body while another thread waits until the
 //! bodies before it are durable, so that neither the pipe nor the store waits for the other. A
 //! folder has two bodies open at a time; a store behind a network has as many as make up for its
 //! round trips. Receipts keep the order of the numbers. Nothing is read back.
@@ -18,7 +18,7 @@ use super::room::{Hold, Room};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
-use crate::store::{Given, Placed, Push, Reserve, StoreError, Upload};
+use crate::store::{Given, Placed, Push, Renewal, Renewed, Reserve, StoreError, Upload};
 
 /// Maximum time that a receipt is held back while more blobs wait.
 const HOLD_BACK: Duration = Duration::from_millis(50);
@@ -31,6 +31,12 @@ enum Work<U> {
         name: BlobName,
         upload: Result<U, StoreError>,
         hold: Hold,
+    },
+    /// A lock that is being lengthened.
+    Renewal {
+        number: u64,
+        name: BlobName,
+        renewal: Renewal,
     },
     /// SYNC.
     Flush,
@@ -99,6 +105,14 @@ fn receive<S: Push>(
                     given: put.signed.as_ref().map(Given::from),
                 };
                 receive_body(store, input, announced, hold.ok_or(CallError::Stopped)?)?
+            }
+            ToHelper::Renew(renew) => {
+                let given = renew.signed.as_ref().map(Given::from);
+                Work::Renewal {
+                    number: renew.number,
+                    name: renew.name,
+                    renewal: store.renew(&renew.name, renew.until_day, given),
+                }
             }
             ToHelper::Sync => Work::Flush,
             ToHelper::End(_) => Work::Finish,
@@ -183,6 +197,11 @@ fn settle<U: Upload>(
                 settle_body(number, &name, upload, &mut receipts)?;
                 drop(hold);
             }
+            Some(Work::Renewal {
+                number,
+                name,
+                renewal,
+            }) => settle_renewal(number, &name, renewal, &mut receipts)?,
             Some(Work::Flush) => receipts.flush()?,
             Some(Work::Finish) => return receipts.finish(),
             // The pipe ended early: complete bodies are settled and reported by now.
@@ -223,6 +242,46 @@ fn settle_body<U: Upload>(
             } else {
                 Ok(())
             }
+        }
+    }
+}
+
+fn settle_renewal(
+    number: u64,
+    name: &BlobName,
+    renewal: Renewal,
+    receipts: &mut Receipts<'_>,
+) -> Result<(), CallError> {
+    match renewal() {
+        Ok(Renewed::Locked) => receipts.settle(number, name, ReceiptStatus::Renewed),
+        Ok(Renewed::Absent) => receipts.settle(number, name, ReceiptStatus::NotThere),
+        Ok(Renewed::Unsupported) => receipts.settle(number, name, ReceiptStatus::Unsupported),
+        Err(problem @ StoreError::Lost { .. }) => {
+            receipts.flush()?;
+            Err(problem.into())
+        }
+        Err(problem) => {
+            let status = renew_status(&problem);
+            receipts.settle(number, name, status)?;
+            match status {
+                ReceiptStatus::Failed => Err(problem.into()),
+                _ => Ok(()),
+            }
+        }
+    }
+}
+
+/// The status of a lock that was not lengthened.
+fn renew_status(problem: &StoreError) -> ReceiptStatus {
+    warn!("{problem}");
+    match problem {
+        StoreError::Refused { .. }
+        | StoreError::Foreign { .. }
+        | StoreError::Unusable { .. }
+        | StoreError::Lax { .. } => ReceiptStatus::Refused,
+        StoreError::Expired { .. } => ReceiptStatus::Expired,
+        StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Lost { .. } => {
+            ReceiptStatus::Failed
         }
     }
 }

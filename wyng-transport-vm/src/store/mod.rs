@@ -16,7 +16,9 @@ mod xml;
 
 pub(crate) use address::{Address, WebdavAddress};
 pub(crate) use error::StoreError;
-pub(crate) use traits::{Blob, Fetch, Given, Opened, Placed, Prune, Push, Reserve, Upload, Wanted};
+pub(crate) use traits::{
+    Blob, Fetch, Given, Opened, Placed, Prune, Push, Renewal, Renewed, Reserve, Upload, Wanted,
+};
 
 /// Maximum number of blobs that a store behind a network stores at a time: with small packs, as many
 /// as a fast link carries in the round trips of one.

@@ -95,7 +95,27 @@ pub(crate) trait Push: Sync {
     ) -> Result<Self::Upload, StoreError> {
         Err(knows_no_signatures())
     }
+
+    /// Begins to lengthen the lock of a blob to a day of UTC, perhaps with a request that the
+    /// daemon signed. Only stores with locks override it.
+    fn renew(&self, _name: &BlobName, _until_day: u32, _given: Option<Given>) -> Renewal {
+        Box::new(|| Ok(Renewed::Unsupported))
+    }
 }
+
+/// The outcome of a RENEW.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    /// The blob is locked until the day, or longer.
+    Locked,
+    /// There is no such blob.
+    Absent,
+    /// The store has no locks, or its address does not say how it locks.
+    Unsupported,
+}
+
+/// A RENEW under way: it is waited for until it is over.
+pub(crate) type Renewal = Box<dyn FnOnce() -> Result<Renewed, StoreError> + Send>;
 
 /// A blob that is being stored.
 pub(crate) trait Upload: Send {

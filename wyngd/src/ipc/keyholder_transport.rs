@@ -79,6 +79,17 @@ pub enum KeyholderToTransport {
         /// The request, in a call whose requests are signed.
         signature: Option<Signature>,
     },
+    /// One blob whose lock is to be lengthened.
+    Renew {
+        /// 1, 2, 3 and so on, in a call that puts nothing.
+        number: u64,
+        /// Its name.
+        name: [u8; 32],
+        /// The day of UTC until whose beginning it is locked, counted from the beginning of 1970.
+        until_day: u32,
+        /// The request, in a call whose requests are signed.
+        signature: Option<Signature>,
+    },
     /// Everything that was put is to be settled.
     Sync,
     /// The push is over.
@@ -150,6 +161,13 @@ pub enum TransportToKeyholder {
         last: u64,
         /// The answer.
         answer: PutAnswer,
+    },
+    /// The RENEW of this number has this answer.
+    Renewed {
+        /// Its number.
+        number: u64,
+        /// The answer.
+        answer: RenewAnswer,
     },
     /// DELETEs `first` to `last` have this answer.
     Deleted {
@@ -230,6 +248,23 @@ pub enum PutAnswer {
     Expired,
     /// The store also does what was not signed.
     Lax,
+}
+
+/// The answer to a RENEW.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum RenewAnswer {
+    /// The blob is locked until the day, or longer.
+    Renewed,
+    /// There is no such blob.
+    Missing,
+    /// The store has no locks.
+    Unsupported,
+    /// The store does not allow it.
+    Refused,
+    /// The store failed.
+    Failed,
+    /// The store rejects the signature's time.
+    Expired,
 }
 
 /// The answer to a DELETE.

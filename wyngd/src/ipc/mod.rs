@@ -20,8 +20,8 @@ pub use control_spawner::{ControlToSpawner, SpawnerToControl};
 pub use control_volumes::{ControlToVolumes, VolumesToControl};
 pub use jail::{NotEnforced, enter_jail, enter_jail_as, not_enforced};
 pub use keyholder_transport::{
-    DeleteAnswer, FarEndFault, KeyholderToTransport, Listed, NotGot, PutAnswer, Signature,
-    SignedPage, TransportToKeyholder,
+    DeleteAnswer, FarEndFault, KeyholderToTransport, Listed, NotGot, PutAnswer, RenewAnswer,
+    Signature, SignedPage, TransportToKeyholder,
 };
 pub use service::Service;
 pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};

@@ -236,6 +236,7 @@ fn take(
 fn service_of(message: &KeyholderToTransport) -> Service {
     match message {
         KeyholderToTransport::Put { .. }
+        | KeyholderToTransport::Renew { .. }
         | KeyholderToTransport::Sync
         | KeyholderToTransport::EndPush => Service::Push,
         KeyholderToTransport::Delete { .. } | KeyholderToTransport::EndPrune => Service::Prune,
@@ -259,6 +260,17 @@ fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
             may_use_reserve,
             signature,
             file: received.descriptor()?,
+        },
+        KeyholderToTransport::Renew {
+            number,
+            name,
+            until_day,
+            signature,
+        } => Request::Renew {
+            number,
+            name,
+            until_day,
+            signature,
         },
         KeyholderToTransport::Sync => Request::Sync,
         KeyholderToTransport::Delete {

@@ -21,7 +21,10 @@ pub(crate) use place::lock_days;
 pub use place::{Place, StoreCredentials};
 pub use random::Random;
 pub use secrets::Secrets;
-pub use store::{Deleted, Doomed, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
+pub use store::{
+    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Receipt, Renewed, Reserve, Store,
+    Wait,
+};
 pub use volumes::{
     Beside, ChangePage, Errno, SourceShape, TargetShape, TargetWish, There, Volumes,
 };

@@ -94,6 +94,29 @@ pub enum Deleted {
     Refused,
 }
 
+/// A blob whose lock is to be lengthened, and until when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lasting {
+    /// Its name.
+    pub name: BlobName,
+    /// The day of UTC until whose beginning it is locked, counted from the beginning of 1970; at
+    /// least 1.
+    pub until_day: u32,
+}
+
+/// Answer to the lengthening of a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Renewed {
+    /// The blob is locked until the day, or longer.
+    Locked,
+    /// There is no such blob.
+    Missing,
+    /// The store has no locks that could be lengthened.
+    Unsupported,
+    /// The store does not allow it.
+    Refused,
+}
+
 /// Which store a far end is to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OpenStore {
@@ -150,6 +173,11 @@ pub trait Store {
     /// The bytes of the PUT of the last receipt, if the store did not take them because the name
     /// was taken. They are given back once.
     fn take_back(&mut self) -> Result<Self::Buffer, Failure>;
+    /// Requests that the lock of a blob be lengthened, in a push that puts nothing; answers come in
+    /// the order of the requests.
+    fn renew(&mut self, lasting: Lasting) -> Result<(), Failure>;
+    /// The answer to the oldest request to lengthen a lock. A store that fails is an error.
+    fn renewed(&mut self) -> Result<Renewed, Failure>;
     /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
     /// Requests the deletion of a blob; answers come in the order of the names.

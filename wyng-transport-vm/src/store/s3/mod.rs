@@ -5,6 +5,7 @@
 mod bucket;
 mod listing;
 mod reading;
+mod renewal;
 mod upload;
 mod versions;
 

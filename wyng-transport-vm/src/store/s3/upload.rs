@@ -17,7 +17,7 @@ use super::S3;
 use super::bucket::{Ask, Bucket};
 use crate::net::{Faced, Patience};
 use crate::store::buffered::Buffered;
-use crate::store::{Given, NETWORK_BODIES_AT_ONCE, Placed, Push, Reserve, StoreError};
+use crate::store::{Given, NETWORK_BODIES_AT_ONCE, Placed, Push, Renewal, Reserve, StoreError};
 
 const STORING: &str = "store a blob";
 const COMPARING: &str = "compare a blob";
@@ -49,6 +49,10 @@ impl Push for S3 {
         given: Given,
     ) -> Result<Buffered, StoreError> {
         self.begin_with(name, length_bytes, Some(given))
+    }
+
+    fn renew(&self, name: &BlobName, until_day: u32, given: Option<Given>) -> Renewal {
+        self.begin_renewal(name, until_day, given)
     }
 }
 

@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::keyholder::sealed::Sealed;
 use wyng_engine::world::{
-    ChangePage, Deleted, Doomed, Errno, Fetched, Found, OpenStore, Place, Random, Receipt, Reserve,
-    Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
+    ChangePage, Deleted, Doomed, Errno, Fetched, Found, Lasting, OpenStore, Place, Random, Receipt,
+    Renewed, Reserve, Secrets, SourceShape, Store, TargetShape, TargetWish, Volumes, Wait,
 };
 
 /// The failure of a look that asks for what only work needs: a defect of ours.
@@ -61,6 +61,14 @@ impl Store for Nothing {
     }
 
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
+        refused()
+    }
+
+    fn renew(&mut self, _: Lasting) -> Result<(), Failure> {
+        refused()
+    }
+
+    fn renewed(&mut self) -> Result<Renewed, Failure> {
         refused()
     }
 

@@ -19,7 +19,7 @@ use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES};
 use super::stop::{Stop, no_room};
 use super::watchdog::Watchdog;
 use crate::ipc::{
-    DeleteAnswer, FarEndFault, Fatal, Listed, NotGot, PutAnswer, TransportToKeyholder,
+    DeleteAnswer, FarEndFault, Fatal, Listed, NotGot, PutAnswer, RenewAnswer, TransportToKeyholder,
 };
 
 /// Maximum number of blobs in a listing: at 16 MiB each they would hold 256 TiB. A longer listing
@@ -37,6 +37,8 @@ pub(super) enum Expected {
         name: BlobName,
         length_bytes: u32,
     },
+    /// The receipt of a RENEW.
+    Renewed { number: u64, name: BlobName },
     /// FINAL, after END.
     Final,
     /// The bytes of a GET.
@@ -86,11 +88,12 @@ pub(super) struct Answer {
     pub(super) file: Option<OwnedFd>,
 }
 
-/// A PUT or a DELETE without a receipt.
+/// A PUT, a RENEW or a DELETE without a receipt.
 struct Unsettled {
     number: u64,
     name: BlobName,
     length_bytes: u32,
+    is_renewal: bool,
 }
 
 /// A request without its last answer; answers come in the order of the requests.
@@ -129,8 +132,8 @@ pub(super) struct Incoming {
     /// Number of the last PUT or request that was sent.
     sent_through: u64,
     unsettled: VecDeque<Unsettled>,
-    /// PUTs that the store has now by its receipts, or DELETEs that it has no more. A name that it
-    /// holds with other bytes is not among them.
+    /// PUTs that the store has now by its receipts, and RENEWs that are done; or DELETEs that it has
+    /// no more. A name that it holds with other bytes is not among them.
     placed: Tally,
     due: VecDeque<Due>,
     is_open: bool,
@@ -172,6 +175,16 @@ impl Incoming {
                     number,
                     name,
                     length_bytes,
+                    is_renewal: false,
+                });
+            }
+            Expected::Renewed { number, name } => {
+                self.sent_through = number;
+                self.unsettled.push_back(Unsettled {
+                    number,
+                    name,
+                    length_bytes: 0,
+                    is_renewal: true,
                 });
             }
             Expected::Final => self.ends = true,
@@ -371,7 +384,13 @@ impl Incoming {
         numbers: RangeInclusive<u64>,
         watchdog: &mut Watchdog,
     ) -> Result<(), FarEndFault> {
+        let mut is_renewal = false;
         while let Some(put) = self.pop_unsettled(numbers.clone()) {
+            // No receipt settles both, and none of a PUT settles a RENEW.
+            is_renewal |= put.is_renewal;
+            if put.is_renewal && numbers.start() != numbers.end() {
+                return Err(FarEndFault::Protocol);
+            }
             if receipt.status.is_done() {
                 self.placed.add(&put.name);
             }
@@ -383,6 +402,12 @@ impl Incoming {
             TransportToKeyholder::Deleted {
                 first,
                 last,
+                answer,
+            }
+        } else if is_renewal {
+            let answer = renew_answer(receipt).ok_or(FarEndFault::Protocol)?;
+            TransportToKeyholder::Renewed {
+                number: last,
                 answer,
             }
         } else {
@@ -586,7 +611,11 @@ fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
         ReceiptStatus::Expired => PutAnswer::Expired,
         ReceiptStatus::Lax => PutAnswer::Lax,
         ReceiptStatus::Failed => PutAnswer::Failed,
-        ReceiptStatus::Deleted | ReceiptStatus::Absent => return None,
+        ReceiptStatus::Deleted
+        | ReceiptStatus::Absent
+        | ReceiptStatus::Renewed
+        | ReceiptStatus::NotThere
+        | ReceiptStatus::Unsupported => return None,
     })
 }
 
@@ -598,6 +627,19 @@ fn delete_answer(receipt: Receipt) -> Option<DeleteAnswer> {
         ReceiptStatus::Refused => DeleteAnswer::Refused,
         ReceiptStatus::Expired => DeleteAnswer::Expired,
         ReceiptStatus::Failed => DeleteAnswer::Failed,
+        _ => return None,
+    })
+}
+
+/// The answer to a RENEW; `None` for a status that it cannot have.
+fn renew_answer(receipt: Receipt) -> Option<RenewAnswer> {
+    Some(match receipt.status {
+        ReceiptStatus::Renewed => RenewAnswer::Renewed,
+        ReceiptStatus::NotThere => RenewAnswer::Missing,
+        ReceiptStatus::Unsupported => RenewAnswer::Unsupported,
+        ReceiptStatus::Refused => RenewAnswer::Refused,
+        ReceiptStatus::Expired => RenewAnswer::Expired,
+        ReceiptStatus::Failed => RenewAnswer::Failed,
         _ => return None,
     })
 }
@@ -923,6 +965,45 @@ pub(super) mod tests {
         stored.expect(put(1, 0));
         let stored = stored.say(&receipt(1, ReceiptStatus::Stored));
         assert_eq!(stored, Err(FarEndFault::Protocol));
+    }
+
+    #[test]
+    fn a_renewal_is_settled_by_its_own_receipt_and_by_none_of_a_put() {
+        let renewed = |number| Expected::Renewed { number, name: NAME };
+        let mut call = Call::opened(Service::Push);
+        let mut done = Tally::default();
+        (0..2).for_each(|_| done.add(&NAME));
+        let statuses = [
+            (ReceiptStatus::Renewed, RenewAnswer::Renewed),
+            (ReceiptStatus::NotThere, RenewAnswer::Missing),
+            (ReceiptStatus::Unsupported, RenewAnswer::Unsupported),
+            (ReceiptStatus::Refused, RenewAnswer::Refused),
+            (ReceiptStatus::Expired, RenewAnswer::Expired),
+            (ReceiptStatus::Renewed, RenewAnswer::Renewed),
+        ];
+        for (number, (status, answer)) in (1..).zip(statuses) {
+            call.expect(renewed(number));
+            assert_eq!(call.say(&receipt(number, status)), Ok(()));
+            let heard = call.heard().pop();
+            let expected = TransportToKeyholder::Renewed { number, answer };
+            assert_eq!(heard, Some(expected));
+        }
+        assert_eq!(call.say(&ToDaemon::Final(done)), Ok(()));
+
+        // A receipt that settles several numbers settles no renewal among them.
+        for (sent, status, number) in [
+            ([put(1, 0), renewed(2)], ReceiptStatus::Stored, 2),
+            ([renewed(1), put(2, 0)], ReceiptStatus::Stored, 2),
+            ([renewed(1), put(2, 0)], ReceiptStatus::Stored, 1),
+            ([renewed(1), put(2, 0)], ReceiptStatus::ExistsSame, 1),
+            ([put(1, 0), renewed(2)], ReceiptStatus::Renewed, 1),
+            ([put(1, 0), renewed(2)], ReceiptStatus::NotThere, 1),
+        ] {
+            let mut call = Call::opened(Service::Push);
+            sent.into_iter().for_each(|sent| call.expect(sent));
+            let said = call.say(&receipt(number, status));
+            assert_eq!(said, Err(FarEndFault::Protocol), "{status:?} {number}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 
 use wyng_wire::{
-    BlobName, Delete, EncodeError, Get, Hello, List, Open, Page, Put, Service, Stat, TO_HELPER_MAX,
-    Tally, ToHelper,
+    BlobName, Delete, EncodeError, Get, Hello, List, Open, Page, Put, Renew, Service, Stat,
+    TO_HELPER_MAX, Tally, ToHelper,
 };
 
 use zeroize::Zeroize;
@@ -26,6 +26,13 @@ pub(in crate::transport) enum Request {
         may_use_reserve: bool,
         signature: Option<Signature>,
         file: OwnedFd,
+    },
+    /// A blob whose lock is to be lengthened.
+    Renew {
+        number: u64,
+        name: [u8; 32],
+        until_day: u32,
+        signature: Option<Signature>,
     },
     /// Everything that was put is to be settled.
     Sync,
@@ -86,9 +93,9 @@ pub(super) struct Outgoing {
     frames: Vec<u8>,
     /// Follows the frames.
     body: Option<Body>,
-    /// Number of the last PUT, DELETE or request.
+    /// Number of the last PUT, RENEW, DELETE or request.
     number: u64,
-    /// The PUTs or DELETEs so far.
+    /// The PUTs and RENEWs, or the DELETEs, so far.
     sent: Tally,
 }
 
@@ -201,6 +208,23 @@ impl Outgoing {
                     name,
                     length_bytes,
                 })
+            }
+            Request::Renew {
+                number,
+                name,
+                until_day,
+                signature,
+            } => {
+                let name = BlobName(name);
+                self.encode(&ToHelper::Renew(Renew {
+                    number,
+                    name,
+                    until_day,
+                    signed: signature.as_ref().map(Signature::on_the_pipe),
+                }))?;
+                self.number = number;
+                self.sent.add(&name);
+                Begun::Answered(Expected::Renewed { number, name })
             }
             Request::Sync => {
                 self.encode(&ToHelper::Sync)?;

@@ -10,17 +10,17 @@ use rustix::event::PollFlags;
 use wyng_config::without_credentials;
 use wyng_control::{Abilities, CreateOnly, Failure, Via};
 
+use super::asked::Asked;
 use super::faults::{Opening, failure_of};
 use super::fetch::Fetch;
-use super::prune::Prune;
 use super::push::{Again, Push, Sent};
 use super::signer::{SIGNED_AGAIN_MAX, Signer};
 use crate::ipc::{
-    ControlToKeyholder, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport, PutAnswer,
-    Received, Service, TransportToKeyholder, Wire,
+    ControlToKeyholder, DeleteAnswer, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport,
+    PutAnswer, Received, RenewAnswer, Service, TransportToKeyholder, Wire,
 };
 use crate::keyholder::real_world::control::{Control, SharedControl, broken};
-use wyng_engine::world::{Doomed, OpenStore, Place, Reserve};
+use wyng_engine::world::{Doomed, Lasting, OpenStore, Place, Reserve};
 use wyng_jail::MappedFile;
 use zeroize::Zeroize;
 
@@ -50,7 +50,8 @@ pub struct FarEnds {
     failed: HashMap<Service, Failure>,
     /// What signs the requests of each call whose far end has no key.
     signers: HashMap<Service, Signer>,
-    pub(super) prune: Prune<Doomed>,
+    pub(super) prune: Asked<Doomed, DeleteAnswer>,
+    pub(super) renewals: Asked<Lasting, RenewAnswer>,
     pub(super) fetch: Fetch<MappedFile>,
     /// Answers to a fetch that came while a receipt was waited for. At most as many as were
     /// requested.
@@ -78,7 +79,8 @@ impl FarEnds {
             openings: HashMap::new(),
             failed: HashMap::new(),
             signers: HashMap::new(),
-            prune: Prune::default(),
+            prune: Asked::default(),
+            renewals: Asked::default(),
             fetch: Fetch::default(),
             heard: VecDeque::new(),
             spare: Vec::new(),
@@ -96,6 +98,7 @@ impl FarEnds {
             TransportToKeyholder::AllClosed
         ) {}
         self.push.begin(None);
+        self.renewals = Asked::default();
         self.heard.clear();
         self.signers.clear();
         Ok(())
@@ -110,8 +113,11 @@ impl FarEnds {
         open: OpenStore,
     ) -> Result<(), Failure> {
         match service {
-            Service::Push => self.push.begin(None),
-            Service::Prune => self.prune = Prune::default(),
+            Service::Push => {
+                self.push.begin(None);
+                self.renewals = Asked::default();
+            }
+            Service::Prune => self.prune = Asked::default(),
             Service::Fetch => {
                 self.fetch = Fetch::default();
                 self.heard.clear();
@@ -384,7 +390,9 @@ impl FarEnds {
                 | Failure::QrexecFailed { .. }
         );
         let Some(again) = self.push.again.take().filter(|again| {
-            is_loss && !again.fruitless && self.control.with(|control| control.cancelled).is_none()
+            // A lock that was not made longer is for the next run.
+            let resumes = is_loss && self.renewals.is_empty();
+            resumes && !again.fruitless && self.control.with(|control| control.cancelled).is_none()
         }) else {
             return Err(failure);
         };

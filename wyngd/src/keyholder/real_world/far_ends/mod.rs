@@ -3,13 +3,13 @@
 //! a push in a disposable begun once more with what has no receipt. What a far end says is parsed
 //! by transport; here are only its answers.
 
+mod asked;
 mod calls;
 mod faults;
 mod fetch;
 mod memory_file;
 #[cfg(test)]
 mod over_wires;
-mod prune;
 mod push;
 mod signer;
 mod store;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Signs requests to S3 for a far end that has no key. Each signature is that of one request, which
 //! names one object and its bytes, one range, one look or one page; a DELETE is signed only for a
-//! name that the engine's guard has checked, or that `store check` drew. The time is that of this
+//! name that the engine's guard has checked, or that `store check` drew. No lock is made shorter:
+//! the service refuses that, and a bypass is never signed. The time is that of this
 //! machine's clock alone.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -75,6 +76,12 @@ impl Signer {
             body_sha256: sha256,
             lock: self.lock,
         })
+    }
+
+    /// Lengthening the lock of one blob to a day; `None` where the address has no lock.
+    pub(super) fn renew(&self, name: &[u8; 32], until_day: u32) -> Option<Signature> {
+        let until = self.bucket.locked_until(until_day)?;
+        Some(self.sign(&Action::Renew { name, until }))
     }
 
     /// A deletion that the engine allows.

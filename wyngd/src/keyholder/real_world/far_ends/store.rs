@@ -17,12 +17,13 @@ use super::memory_file::{memory_file, read_at};
 use super::push::{Sent, Settled};
 use super::signer::SIGNED_AGAIN_MAX;
 use crate::ipc::{
-    DeleteAnswer, Fatal, KeyholderToTransport, Listed, NotGot, Service, SignedPage,
+    DeleteAnswer, Fatal, KeyholderToTransport, Listed, NotGot, RenewAnswer, Service, SignedPage,
     TransportToKeyholder, wait,
 };
 use crate::keyholder::real_world::control::{Control, broken};
 use wyng_engine::world::{
-    Deleted, Doomed, Fetched, Found, OpenStore, Place, Receipt, Reserve, Store, Wait,
+    Deleted, Doomed, Fetched, Found, Lasting, OpenStore, Place, Receipt, Renewed, Reserve, Store,
+    Wait,
 };
 
 /// Maximum number of bytes of blobs that the transport has and the far end has not settled: it
@@ -172,7 +173,10 @@ impl FarEnds {
     /// Signs and sends DELETEs again whose signatures were too old.
     fn delete_again(&mut self, first: u64, last: u64) -> Result<(), Failure> {
         for number in first..=last {
-            match self.prune.ask_again(number, SIGNED_AGAIN_MAX)? {
+            match self
+                .prune
+                .ask_again(number, SIGNED_AGAIN_MAX, DeleteAnswer::Expired)?
+            {
                 Some((doomed, number)) if self.signer(Service::Prune).is_some() => {
                     self.send_delete(number, doomed)?;
                 }
@@ -180,6 +184,37 @@ impl FarEnds {
             }
         }
         Ok(())
+    }
+
+    fn send_renew(&self, number: u64, lasting: Lasting) -> Result<(), Failure> {
+        let Lasting { name, until_day } = lasting;
+        let signature = match self.signer(Service::Push) {
+            None => None,
+            Some(signer) => Some(
+                signer
+                    .renew(&name.0, until_day)
+                    .ok_or_else(|| Failure::internal("a store without locks is to lock"))?,
+            ),
+        };
+        self.send_transport(&KeyholderToTransport::Renew {
+            number,
+            name: name.0,
+            until_day,
+            signature,
+        })
+    }
+
+    /// Signs and sends a RENEW again whose signature was too old.
+    fn renew_again(&mut self, number: u64) -> Result<(), Failure> {
+        let again = self
+            .renewals
+            .ask_again(number, SIGNED_AGAIN_MAX, RenewAnswer::Expired)?;
+        match again {
+            Some((lasting, number)) if self.signer(Service::Push).is_some() => {
+                self.send_renew(number, lasting)
+            }
+            _ => Err(self.wrong_clock(Service::Push)),
+        }
     }
 
     fn send_get(&self, range: Range) -> Result<(), Failure> {
@@ -341,6 +376,46 @@ impl Store for FarEnds {
 
     fn take_back(&mut self) -> Result<Vec<u8>, Failure> {
         self.take_back_blob()
+    }
+
+    fn renew(&mut self, lasting: Lasting) -> Result<(), Failure> {
+        if self.push.number > 0 {
+            return Err(Failure::internal(
+                "a lock is lengthened in a call that stores",
+            ));
+        }
+        self.control.with(|control| control.prompts.work_begins());
+        self.control.with(Control::unless_cancelled)?;
+        let number = self.renewals.next(lasting);
+        self.send_renew(number, lasting)
+    }
+
+    fn renewed(&mut self) -> Result<Renewed, Failure> {
+        let answer = loop {
+            if let Some(answer) = self.renewals.take_answer() {
+                break answer;
+            }
+            match self.transport_message()?.message {
+                TransportToKeyholder::Renewed {
+                    number,
+                    answer: RenewAnswer::Expired,
+                } => self.renew_again(number)?,
+                TransportToKeyholder::Renewed { number, answer } => {
+                    self.renewals.settle(number, number, answer)?;
+                }
+                _ => return Err(broken(&Fatal::Unexpected("transport"))),
+            }
+        };
+        match answer {
+            RenewAnswer::Renewed => Ok(Renewed::Locked),
+            RenewAnswer::Missing => Ok(Renewed::Missing),
+            RenewAnswer::Unsupported => Ok(Renewed::Unsupported),
+            RenewAnswer::Refused => Ok(Renewed::Refused),
+            RenewAnswer::Expired => Err(self.wrong_clock(Service::Push)),
+            RenewAnswer::Failed => Err(Failure::StoreFailed {
+                store: self.opening(Service::Push).store,
+            }),
+        }
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {

@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The DELETEs of a call and their answers, in the order in which they were asked for, also where
-//! one had to be signed and sent again. It does no I/O.
+//! The DELETEs or RENEWs of a call and their answers, in the order in which they were asked for,
+//! also where one had to be signed and sent again. It does no I/O.
 
 use std::collections::VecDeque;
 
 use wyng_control::Failure;
 
-use crate::ipc::DeleteAnswer;
-
-/// The prune of a command.
-pub(super) struct Prune<D> {
-    /// Number of the last DELETE on the pipe.
+/// What a command asks of one call: each thing `D` is answered by an `A`.
+pub(super) struct Asked<D, A> {
+    /// Number of the last one on the pipe.
     sent: u64,
-    /// Number of the last DELETE on the pipe that was answered.
+    /// Number of the last one on the pipe that was answered.
     answered: u64,
-    /// The DELETEs whose answers were not taken yet.
-    waiting: VecDeque<Waiting<D>>,
+    /// Those whose answers were not taken yet.
+    waiting: VecDeque<Waiting<D, A>>,
 }
 
-struct Waiting<D> {
-    doomed: D,
+struct Waiting<D, A> {
+    asked: D,
     /// Its number on the pipe.
     number: u64,
     /// How often it was signed again.
     again: u8,
-    answer: Option<DeleteAnswer>,
+    answer: Option<A>,
 }
 
-impl<D> Default for Prune<D> {
+impl<D, A> Default for Asked<D, A> {
     fn default() -> Self {
         Self {
             sent: 0,
@@ -37,12 +35,17 @@ impl<D> Default for Prune<D> {
     }
 }
 
-impl<D: Copy> Prune<D> {
-    /// Numbers the next DELETE.
-    pub(super) fn next(&mut self, doomed: D) -> u64 {
+impl<D: Copy, A: Copy> Asked<D, A> {
+    /// Whether nothing waits for its answer to be taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Numbers the next one.
+    pub(super) fn next(&mut self, asked: D) -> u64 {
         self.sent = self.sent.saturating_add(1);
         self.waiting.push_back(Waiting {
-            doomed,
+            asked,
             number: self.sent,
             again: 0,
             answer: None,
@@ -50,21 +53,16 @@ impl<D: Copy> Prune<D> {
         self.sent
     }
 
-    /// The answer to the oldest DELETE, if it is there.
-    pub(super) fn take_answer(&mut self) -> Option<DeleteAnswer> {
+    /// The answer to the oldest one, if it is there.
+    pub(super) fn take_answer(&mut self) -> Option<A> {
         let answer = self.waiting.front()?.answer?;
         self.waiting.pop_front();
         Some(answer)
     }
 
-    /// The DELETEs `first..=last` have this answer. Answers come in the order of the numbers;
+    /// Those with the numbers `first..=last` have this answer. Answers come in the order of the numbers;
     /// anything else is [`Failure::FarEndProtocol`].
-    pub(super) fn settle(
-        &mut self,
-        first: u64,
-        last: u64,
-        answer: DeleteAnswer,
-    ) -> Result<(), Failure> {
+    pub(super) fn settle(&mut self, first: u64, last: u64, answer: A) -> Result<(), Failure> {
         if self.answered.checked_add(1) != Some(first) || last < first || last > self.sent {
             return Err(Failure::FarEndProtocol);
         }
@@ -76,31 +74,39 @@ impl<D: Copy> Prune<D> {
         Ok(())
     }
 
-    /// The time of the signature of this DELETE was refused: its name, and the number under which it
-    /// is sent again. `None` if that was done `max` times already.
-    pub(super) fn ask_again(&mut self, number: u64, max: u8) -> Result<Option<(D, u64)>, Failure> {
-        self.settle(number, number, DeleteAnswer::Expired)?;
+    /// The time of the signature of this one was refused, as `expired` says: what was asked, and the
+    /// number under which it is sent again. `None` if that was done `max` times already.
+    pub(super) fn ask_again(
+        &mut self,
+        number: u64,
+        max: u8,
+        expired: A,
+    ) -> Result<Option<(D, u64)>, Failure> {
+        self.settle(number, number, expired)?;
         let mut waiting = self.waiting.iter_mut();
-        let expired = waiting
+        let again = waiting
             .find(|waiting| waiting.number == number)
             .ok_or(Failure::FarEndProtocol)?;
-        if expired.again >= max {
+        if again.again >= max {
             return Ok(None);
         }
         self.sent = self.sent.saturating_add(1);
-        expired.again = expired.again.saturating_add(1);
-        (expired.number, expired.answer) = (self.sent, None);
-        Ok(Some((expired.doomed, self.sent)))
+        again.again = again.again.saturating_add(1);
+        (again.number, again.answer) = (self.sent, None);
+        Ok(Some((again.asked, self.sent)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ipc::DeleteAnswer;
+
+    const EXPIRED: DeleteAnswer = DeleteAnswer::Expired;
 
     #[test]
     fn answers_settle_deletes_in_order_and_none_that_was_not_sent() {
-        let mut prune = Prune::default();
+        let mut prune = Asked::default();
         let numbers = [prune.next('a'), prune.next('b'), prune.next('c')];
         assert_eq!(numbers, [1, 2, 3]);
         let unexpected = Err(Failure::FarEndProtocol);
@@ -118,17 +124,21 @@ mod tests {
 
     #[test]
     fn a_delete_that_is_signed_again_keeps_its_place_among_the_answers() {
-        let mut prune = Prune::default();
+        let mut prune = Asked::default();
         assert_eq!([prune.next('a'), prune.next('b')], [1, 2]);
-        assert_eq!(prune.ask_again(1, 3), Ok(Some(('a', 3))));
+        assert_eq!(prune.ask_again(1, 3, EXPIRED), Ok(Some(('a', 3))));
         assert_eq!(prune.settle(2, 2, DeleteAnswer::Absent), Ok(()));
         assert_eq!(prune.take_answer(), None, "the first is not answered");
-        assert_eq!(prune.ask_again(3, 3), Ok(Some(('a', 4))));
-        assert_eq!(prune.ask_again(4, 3), Ok(Some(('a', 5))));
-        assert_eq!(prune.ask_again(5, 3), Ok(None), "three times, and no more");
-        let mut prune = Prune::default();
+        assert_eq!(prune.ask_again(3, 3, EXPIRED), Ok(Some(('a', 4))));
+        assert_eq!(prune.ask_again(4, 3, EXPIRED), Ok(Some(('a', 5))));
+        assert_eq!(
+            prune.ask_again(5, 3, EXPIRED),
+            Ok(None),
+            "three times, and no more"
+        );
+        let mut prune = Asked::default();
         assert_eq!([prune.next('a'), prune.next('b')], [1, 2]);
-        assert_eq!(prune.ask_again(1, 3), Ok(Some(('a', 3))));
+        assert_eq!(prune.ask_again(1, 3, EXPIRED), Ok(Some(('a', 3))));
         assert_eq!(prune.settle(2, 3, DeleteAnswer::Deleted), Ok(()));
         let deleted = Some(DeleteAnswer::Deleted);
         let answers = [
