@@ -306,6 +306,8 @@ pub struct ArchiveSummary {
     pub verify_via: Option<String>,
     /// What is known of its store.
     pub abilities: Abilities,
+    /// What is known of the locks of its store; `None`: its address has no lock.
+    pub lock: Option<LockSummary>,
     /// Its copies that this machine has made, by address.
     pub copies: Vec<CopyLine>,
     /// Generation of the newest commit that this machine knows; 0 if it knows none.
@@ -349,6 +351,21 @@ pub struct ArchiveSummary {
     pub hold_off_secs: u64,
     /// Minimum age of a session that a prune removes, seconds.
     pub minimum_age_secs: u64,
+}
+
+/// The object locks of what an archive needs, as far as this machine has set them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct LockSummary {
+    /// For how many days the store's address says that everything is locked.
+    pub period_days: u16,
+    /// When the first of the known locks ends, seconds since 1970 UTC; `None`: none is known.
+    pub end_time: Option<i64>,
+    /// Number of packs, slots and commits whose lock this machine does not know: an earlier version
+    /// or another machine stored them.
+    pub unknown_count: u64,
+    /// The first of the known locks ends within a quarter of the period, by the clock that says
+    /// less.
+    pub ends_soon: bool,
 }
 
 /// A copy of an archive, as this machine knows it.

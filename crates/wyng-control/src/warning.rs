@@ -45,9 +45,31 @@ pub enum Warning {
     },
     /// The state directory's kept clock was missing or damaged, and starts anew.
     ClockLost,
-    /// Objects of the store are to be locked, and what this command stores is not: the wall clock
-    /// is not believed.
+    /// Objects of the store are to be locked, and what this command stores is not, nor is a lock
+    /// made longer: the wall clock is not believed.
     NotLocked,
+    /// Locks of the store that were to be made longer are not all longer.
+    LocksNotRenewed {
+        /// Number of locks that are longer now.
+        renewed: u64,
+        /// Number of objects that the store does not have.
+        missing: u64,
+        /// Number of objects whose locks the store refuses to make longer.
+        refused: u64,
+        /// Number of locks that are left for the next run.
+        left: u64,
+        /// The failure that ended it, if one did.
+        why: Option<String>,
+    },
+    /// The store makes no lock longer.
+    LocksNotSupported,
+    /// The first lock of what an archive needs ends soon.
+    LockEndsSoon {
+        /// The archive's name.
+        archive: String,
+        /// When it ends, seconds since 1970 UTC.
+        end_time: i64,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -66,6 +88,9 @@ impl Warning {
             Self::ClockJumped { .. } => "clock-jumped",
             Self::ClockLost => "clock-lost",
             Self::NotLocked => "not-locked",
+            Self::LocksNotRenewed { .. } => "locks-not-renewed",
+            Self::LocksNotSupported => "locks-not-supported",
+            Self::LockEndsSoon { .. } => "lock-ends-soon",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -93,6 +118,15 @@ impl Warning {
             }
             Self::NotLocked => {
                 "Compare the clock with another one. If it is right, run `wyng-ctl status --trust-clock`; what is stored afterwards is locked."
+            }
+            Self::LocksNotRenewed { .. } => {
+                "Nothing if only some are left: the next backup continues. If objects are missing, run `wyng-ctl verify ARCHIVE`; if the store refuses, give the push `s3:PutObjectRetention`."
+            }
+            Self::LocksNotSupported => {
+                "Make the locks longer with the tools of the service, or use a service that lets a lock be made longer."
+            }
+            Self::LockEndsSoon { .. } => {
+                "Back up: each backup makes the locks longer of which half is over, the shortest first. If it warns, do what it says."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -146,7 +180,30 @@ impl fmt::Display for Warning {
                 "the kept clock in the state directory was missing or damaged, and starts anew",
             ),
             Self::NotLocked => to.write_str(
-                "what this command stores is not locked, because the clock of this machine is not believed",
+                "what this command stores is not locked, and no lock is made longer, because the clock of this machine is not believed",
+            ),
+            Self::LocksNotRenewed {
+                renewed,
+                missing,
+                refused,
+                left,
+                why,
+            } => {
+                write!(
+                    to,
+                    "of the locks that were to be made longer, {renewed} are; {missing} objects are missing, {refused} are refused by the store, and {left} are left for the next run"
+                )?;
+                match why {
+                    Some(why) => write!(to, ": {why}"),
+                    None => Ok(()),
+                }
+            }
+            Self::LocksNotSupported => {
+                to.write_str("the store does not let a lock be made longer: what it locks is locked for its first days alone")
+            }
+            Self::LockEndsSoon { archive, .. } => write!(
+                to,
+                "less than a quarter is left of the first lock of the archive {archive}: what it holds can be deleted then"
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

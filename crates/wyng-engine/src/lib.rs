@@ -14,7 +14,7 @@
 //!   [`look`] (reports that change nothing). Nothing reaches into a wing past its door.
 //! - `kept`: the kept clock, observed where a command begins and ends; `unattended`: whether a
 //!   timer's run comes too soon; `older`: older versions of damaged blobs;
-//!   `locking`: object locks.
+//!   `locking`, `renewing`: object locks, and making them longer.
 //! - On the ground: [`bits`], [`naming`], [`outcome`], [`pool`]. [`run`] is one command from its
 //!   begin to its exit status.
 #![cfg_attr(not(test), deny(clippy::indexing_slicing))]
@@ -34,6 +34,7 @@ mod older;
 pub mod outcome;
 pub mod pool;
 pub mod prune;
+mod renewing;
 pub mod restore;
 pub mod room;
 pub mod space;

@@ -5,13 +5,14 @@
 //! kernel's own count bears it out since it was last believed, and never because a commit says so:
 //! the commit's time came from the same clock.
 
+use wyng_archive::format::Stamp;
 use wyng_archive::plan::age::Moment;
 use wyng_control::{Failure, ToClient, Warning};
 use wyng_wire::Service;
 
 use crate::archive::Archive;
 use crate::kept::{kept_now, kept_of_commit, local_clock};
-use crate::state::{ArchiveFolder, LockBase};
+use crate::state::{ArchiveFolder, LockBase, PushLock};
 use crate::world::{Client, Clock, Parts, World, lock_days};
 
 /// How many times the kept time the wall clock is believed to pass: machines are off for most of
@@ -27,7 +28,18 @@ pub(crate) fn connect_to_push<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
 ) -> Result<(), Failure> {
-    archive.lock_until_day = day_for(world, archive, &archive.toml.store.clone())?;
+    let until_day = day_for(world, archive, &archive.toml.store.clone())?;
+    archive.lock = PushLock {
+        until_day,
+        at: Stamp {
+            kept_secs: kept_now(&mut world.files, &mut world.clock, archive)?,
+            run: archive.head.stamp.stamp.run,
+        },
+        first_pack: match archive.uncommitted.packs.last() {
+            Some((last, _)) => last.saturating_add(1),
+            None => archive.head.next_pack(),
+        },
+    };
     archive.connect(&mut world.store, Service::Push)
 }
 

@@ -2,10 +2,13 @@
 //! Objects that are locked when they are stored: nobody deletes what they are before the day that
 //! this machine set.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use jiff::Timestamp;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
 use wyng_tests::stores::{Action, Kind, Proxy, Server};
-use wyng_wire::{OpenStatus, ReceiptStatus, Service};
+use wyng_wire::{BlobName, OpenStatus, ReceiptStatus, Service};
 
 use super::call::{Call, Store, name};
 
@@ -134,4 +137,200 @@ fn a_bucket_without_object_lock_takes_nothing_that_is_to_be_locked() {
     assert_eq!(status, OpenStatus::Ok);
     call.put(name(1, 1), b"not locked");
     assert_eq!(call.finish(1), [ReceiptStatus::Stored]);
+}
+
+/// The present day of UTC, counted from the beginning of 1970.
+fn today() -> u32 {
+    u32::try_from(Timestamp::now().as_second() / 86_400).unwrap()
+}
+
+/// The day at whose beginning the lock of a blob ends.
+fn end_of(server: &Server, blob: &BlobName) -> u32 {
+    let answer = lock(server, &blob.to_string());
+    let (_, date) = answer.split_once("retain-until-date: ").unwrap();
+    let end: Timestamp = date.lines().next().unwrap().trim().parse().unwrap();
+    u32::try_from(end.as_second() / 86_400).unwrap()
+}
+
+#[test]
+fn a_lock_is_made_longer_and_never_shorter_and_what_is_not_there_is_no_success() {
+    let test = "a_lock_is_made_longer_and_never_shorter_and_what_is_not_there_is_no_success";
+    let Some(server) = Server::start_with_versions(test) else {
+        return;
+    };
+    let place = |query: &str| {
+        let url = server.url("store");
+        format!("{url}{query}\n{}", server.credentials()).into_bytes()
+    };
+    let (locked, today) = (name(1, 1), today());
+    let mut call = Call::start(Service::Push);
+    let status = call.ask_to_open_locked(&place("&lock=30d"), Store::New, today + 30);
+    assert_eq!(status, OpenStatus::Ok);
+    call.put(locked, b"a blob");
+    call.put(name(2, 2), b"another");
+    let stored = ReceiptStatus::Stored;
+    assert_eq!(call.finish(2), [stored, stored]);
+    server.delete("store", &name(2, 2).to_string());
+
+    let mut call = Call::start(Service::Push);
+    let status = call.ask_to_open(&place("&lock=30d"), Store::Existing);
+    assert_eq!(status, OpenStatus::Ok);
+    for day in [today + 60, today + 60, today + 40] {
+        call.renew(locked, day);
+    }
+    call.renew(name(2, 2), today + 60);
+    call.renew(name(3, 3), today + 60);
+    let renewed = ReceiptStatus::Renewed;
+    let absent = ReceiptStatus::NotThere;
+    let expected = [renewed, renewed, renewed, absent, absent];
+    assert_eq!(call.receipts(), expected, "{}", call.said());
+    assert_eq!(end_of(&server, &locked), today + 60);
+    let id = version(&server, &locked.to_string());
+    let path = format!("/disks/store/{locked}?versionId={id}");
+    let refused = server.ask("DELETE", &path, "", b"").0;
+    assert!(refused.contains(" 403 "), "{refused}");
+
+    // Without a lock in the address nothing says how.
+    let mut call = Call::start(Service::Push);
+    let status = call.ask_to_open(&place(""), Store::Existing);
+    assert_eq!(status, OpenStatus::Ok);
+    call.renew(locked, today + 90);
+    assert_eq!(call.finish(0), [ReceiptStatus::Unsupported]);
+    assert_eq!(end_of(&server, &locked), today + 60);
+}
+
+#[test]
+fn a_backup_makes_the_locks_longer_of_which_half_is_over() {
+    let test = "a_backup_makes_the_locks_longer_of_which_half_is_over";
+    let Some(server) = Server::start_with_versions(test) else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    create(&sandbox, &server, "lock=2d").success();
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    assert_all_are_locked(&server, "COMPLIANCE", 2);
+
+    // With another period, less than half of it is left of these.
+    let proxy = Proxy::start(server.port(), |_| Action::Pass);
+    let renewals = Arc::new(AtomicUsize::new(0));
+    let open = |query: &str, words: &[&str]| {
+        let count = Arc::clone(&renewals);
+        proxy.set_rule(move |seen| {
+            let is_trial = seen.is("PUT") && !seen.head.contains("?retention");
+            match is_trial {
+                true => Action::Answer("HTTP/1.1 403 No\r\ncontent-length: 0\r\n\r\n".into()),
+                false => Action::Pass,
+            }
+        });
+        let url = format!("{}&{query}", server.url_through(proxy.port(), "store"));
+        let own = [
+            "archive",
+            "open",
+            "home",
+            "--credentials",
+            "credentials",
+            "--store",
+            &url,
+        ];
+        sandbox.wyng(&[&own[..], words].concat()).success();
+        proxy.set_rule(move |seen| {
+            let renews = seen.is("PUT") && seen.head.contains("?retention");
+            count.fetch_add(usize::from(renews), Ordering::SeqCst);
+            Action::Pass
+        });
+    };
+    for (query, words, days) in [("lock=30d", &[][..], 30), ("lock=70d", &["--signed"], 70)] {
+        open(query, words);
+        let known = server.objects("store").len();
+        let before = sandbox.wyng(&["archive", "show", "home"]);
+        let lock = &before.success().json["archives"][0]["lock"];
+        assert_eq!(lock["period_days"], days);
+        let is_other_address = words.is_empty();
+        let unknown = if is_other_address { known } else { 0 };
+        assert_eq!(lock["unknown_objects"], unknown);
+        sandbox.image("disk.img", IMAGE_BYTES, u64::try_from(days).unwrap());
+        let backed_up = sandbox.wyng(&["backup", "home", "disk.img"]);
+        assert!(
+            backed_up.success().json["warnings"]
+                .as_array()
+                .is_none_or(Vec::is_empty)
+        );
+        assert_all_are_locked(&server, "COMPLIANCE", days);
+        assert_eq!(
+            renewals.swap(0, Ordering::SeqCst),
+            known,
+            "one request for each"
+        );
+        let after = sandbox.wyng(&["status", "home"]);
+        let lock = &after.success().json["archives"][0]["lock"];
+        let ends = lock["ends"].as_str().unwrap();
+        let days = [day_after(days), day_after(days - 1)];
+        assert!(
+            days.iter()
+                .any(|day| day.ends_with(&ends[..10]) || day.contains(&ends[..10]))
+        );
+        assert_eq!(lock["unknown_objects"], 0);
+        assert_eq!(lock["ends_soon"], false);
+        sandbox.image("disk.img", IMAGE_BYTES, 1);
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+        assert_eq!(renewals.load(Ordering::SeqCst), 0, "they are new");
+    }
+}
+
+#[test]
+fn what_the_service_refuses_to_lock_longer_is_a_warning_and_stays_as_it_was() {
+    let test = "what_the_service_refuses_to_lock_longer_is_a_warning_and_stays_as_it_was";
+    let Some(server) = Server::start_with_versions(test) else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let proxy = Proxy::start(server.port(), |_| Action::Pass);
+    sandbox.text("credentials", &server.credentials());
+    create(&sandbox, &server, "lock=2d").success();
+    for (query, status, code, words) in [
+        (
+            "lock=30d",
+            "403 Forbidden",
+            "locks-not-renewed",
+            "are refused by the store",
+        ),
+        (
+            "lock=31d",
+            "501 Not Implemented",
+            "locks-not-supported",
+            "for its first days",
+        ),
+        (
+            "lock=32d",
+            "404 Not Found",
+            "locks-not-renewed",
+            "objects are missing",
+        ),
+    ] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+        proxy.set_rule(move |seen| match seen.head.contains("?retention") {
+            true => Action::Answer(answer.clone()),
+            false => Action::Pass,
+        });
+        let url = format!("{}&{query}", server.url_through(proxy.port(), "store"));
+        let open = [
+            "archive",
+            "open",
+            "home",
+            "--credentials",
+            "credentials",
+            "--store",
+            &url,
+        ];
+        sandbox.wyng(&open).success();
+        sandbox.image("disk.img", 100_000, 1);
+        let backed_up = sandbox.wyng(&["backup", "home", "disk.img"]);
+        let warning = &backed_up.success().json["warnings"][0];
+        assert_eq!(warning["code"], code, "{warning}");
+        assert!(
+            warning["text"].as_str().unwrap().contains(words),
+            "{warning}"
+        );
+    }
 }

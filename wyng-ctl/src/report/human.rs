@@ -7,7 +7,7 @@ use std::time::Instant;
 use wyng_config::Config;
 use wyng_control::{
     Abilities, ArchiveSummary, CopyLine, CreateOnly, Durability, ExitStatus, JudgedSession,
-    KeySlot, Problem, ProofSummary, RestoreReport, SessionLine, SlotKind, SpaceReport,
+    KeySlot, LockSummary, Problem, ProofSummary, RestoreReport, SessionLine, SlotKind, SpaceReport,
     StoreChecked, ToClient, Trial, TrialResult, Unenforced, VerifyReport, VolumeLine, VolumeReport,
 };
 
@@ -19,7 +19,7 @@ use super::space::{compacted, copied, undeleted, waiting};
 use super::table::{Cell, Side, State, Table, painted};
 use crate::cli::{Cli, Kind};
 use crate::clock::{Clock, duration};
-use crate::history::{chart, line};
+use crate::history::{chart, day_name, line};
 use crate::output::{Output, has_colours, terminal_columns};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes, show_share};
@@ -453,6 +453,7 @@ impl Human {
         if self.kind != Kind::Status || self.verbose || lacks_ability(archive.abilities) {
             lines.push(format!("  {}", able(archive.abilities)));
         }
+        lines.extend(archive.lock.map(|lock| format!("  {}", lock_line(lock))));
         lines.extend(archive.copies.iter().map(|copy| {
             let ago = self.clock.ago(copy.copied_time);
             format!("  {}", copy_line(copy, &ago))
@@ -1011,6 +1012,20 @@ fn able(abilities: Abilities) -> String {
 fn lacks_ability(abilities: Abilities) -> bool {
     abilities.create_only == Some(CreateOnly::Checked)
         || abilities.durability == Some(Durability::Accepted)
+}
+
+/// What this machine knows of the object locks of an archive, in words.
+fn lock_line(lock: LockSummary) -> String {
+    let period = counted(u64::from(lock.period_days), "day");
+    let end = match lock.end_time {
+        Some(time) => format!("the first ends on {}", day_name(time)),
+        None => "when the first ends is not known".to_owned(),
+    };
+    let unknown = match (lock.unknown_count, lock.end_time) {
+        (0, _) | (_, None) => String::new(),
+        (count, Some(_)) => format!(", and that of {} is not known", counted(count, "object")),
+    };
+    format!("locked for {period}: {end}{unknown}")
 }
 
 /// The line of a copy that this machine knows.

@@ -430,7 +430,7 @@ mod tests {
     use wyng_control::{
         Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
         DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason,
-        KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
+        KeySlot, LockSummary, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
         RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
         StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
         VolumeReport, VolumeSizes, WaitReason, Waits,
@@ -493,6 +493,18 @@ What a person must know although the command did what it was asked to. With `--j
             Warning::ClockJumped { ahead_secs: 7200 },
             Warning::ClockLost,
             Warning::NotLocked,
+            Warning::LocksNotRenewed {
+                renewed: 1,
+                missing: 0,
+                refused: 0,
+                left: 1,
+                why: None,
+            },
+            Warning::LocksNotSupported,
+            Warning::LockEndsSoon {
+                archive: String::new(),
+                end_time: 0,
+            },
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -504,6 +516,9 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::ClockJumped { .. }
                 | Warning::ClockLost
                 | Warning::NotLocked
+                | Warning::LocksNotRenewed { .. }
+                | Warning::LocksNotSupported
+                | Warning::LockEndsSoon { .. }
                 | Warning::TooSoon { .. } => {}
             }
         }
@@ -654,6 +669,12 @@ What a person must know although the command did what it was asked to. With `--j
                 create_only: Some(CreateOnly::Checked),
                 durability: None,
             },
+            lock: Some(LockSummary {
+                period_days: 30,
+                end_time: Some(1_797_984_000),
+                unknown_count: 1,
+                ends_soon: false,
+            }),
             copies: vec![CopyLine {
                 store_url: "dir:/mnt/usb/wyng".into(),
                 via: "local".into(),

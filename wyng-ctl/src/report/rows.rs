@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
-    KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
+    KeySlot, LockSummary, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
     RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
     VolumeReport, VolumeSizes,
 };
@@ -31,6 +31,8 @@ pub(super) struct ArchiveFields {
     verify_via: Option<String>,
     #[serde(flatten, serialize_with = "abilities")]
     abilities: Abilities,
+    #[serde(serialize_with = "lock")]
+    lock: Option<LockSummary>,
     #[serde(serialize_with = "copies")]
     copies: Vec<CopyLine>,
     generation: u64,
@@ -80,6 +82,16 @@ impl AbilitiesRow {
             durability: abilities.durability.map(Durability::key),
         }
     }
+}
+
+/// The object locks of an archive.
+#[derive(Serialize)]
+struct LockRow {
+    period_days: u16,
+    #[serde(serialize_with = "time_if_any")]
+    ends: Option<i64>,
+    unknown_objects: u64,
+    ends_soon: bool,
 }
 
 /// A copy of an archive.
@@ -503,6 +515,16 @@ fn proof<S: Serializer>(proof: &ProofSummary, to: S) -> Result<S::Ok, S::Error> 
 
 fn abilities<S: Serializer>(abilities: &Abilities, to: S) -> Result<S::Ok, S::Error> {
     AbilitiesRow::of(*abilities).serialize(to)
+}
+
+fn lock<S: Serializer>(lock: &Option<LockSummary>, to: S) -> Result<S::Ok, S::Error> {
+    let row = lock.map(|lock| LockRow {
+        period_days: lock.period_days,
+        ends: lock.end_time,
+        unknown_objects: lock.unknown_count,
+        ends_soon: lock.ends_soon,
+    });
+    row.serialize(to)
 }
 
 fn copies<S: Serializer>(copies: &[CopyLine], to: S) -> Result<S::Ok, S::Error> {

@@ -47,9 +47,39 @@ pub fn next_probe(exists: u64, absent: Option<u64>) -> Option<u64> {
     }
 }
 
+/// The generations that a search for `newest` from nothing finds on its way, `newest` itself among
+/// them: without one of them the search would end at an older one.
+pub fn probed(newest: u64) -> impl Iterator<Item = u64> {
+    let (mut exists, mut absent) = (0, None);
+    core::iter::from_fn(move || {
+        while let Some(probe) = next_probe(exists, absent) {
+            if probe <= newest {
+                exists = probe;
+                return Some(probe);
+            }
+            absent = Some(probe);
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_search_from_nothing_meets_the_powers_of_two_and_then_halves_what_is_left() {
+        assert_eq!(probed(0).count(), 0);
+        assert_eq!(probed(1).collect::<Vec<_>>(), [1]);
+        assert_eq!(probed(11).collect::<Vec<_>>(), [1, 2, 4, 8, 10, 11]);
+        for newest in 1..300 {
+            assert_eq!(probed(newest).last(), Some(newest));
+            // What is on the way once stays on it until it is left for good.
+            let before: Vec<u64> = probed(newest - 1).collect();
+            let new = probed(newest).filter(|generation| !before.contains(generation));
+            assert_eq!(new.collect::<Vec<_>>(), [newest]);
+        }
+    }
 
     #[test]
     fn descent_takes_at_most_half_of_log2_squared_steps() {

@@ -35,7 +35,7 @@ pub mod undelete;
 pub mod waiting;
 mod walk;
 
-pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe};
+pub use chain::{COPIES_ABSENT, GENERATION_MAX, earlier_step, head_probes, next_probe, probed};
 pub use diff::diff;
 pub use edit::{EditError, Editor};
 pub use mark::{any, mark, mark_by_level};

@@ -21,7 +21,9 @@ use crate::cache::Cache;
 use crate::kept::local_clock;
 use crate::locking::first_day;
 use crate::outcome::internal;
-use crate::state::{ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, to_hex};
+use crate::state::{
+    ArchiveFolder, ArchiveToml, Journal, KnownCommit, Ledger, Lockable, Locks, PushLock, to_hex,
+};
 use crate::store::{put_blob, seal_commit};
 use crate::world::{
     Clock, Files, Kept, OpenStore, Parts, Place, Random, Secrets, Store, StoreCredentials, World,
@@ -116,12 +118,35 @@ pub fn create<P: Parts>(world: &mut World<P>, request: &CreateRequest) -> Result
         Ok(made)
     });
     match pushed {
-        Ok(made) => push(world, request, &place, &folder, &made),
+        Ok(made) => {
+            push(world, request, &place, &folder, &made)?;
+            note_first(&mut world.files, &folder, &place, made.commit.generation)
+        }
         Err(failure) => {
             folder.forget(&mut world.files, &request.name)?;
             Err(failure)
         }
     }
+}
+
+/// Notes until when slot and commit of a new archive are locked.
+fn note_first(
+    files: &mut impl Files,
+    folder: &ArchiveFolder,
+    place: &Place,
+    generation: u64,
+) -> Result<(), Failure> {
+    let lock = PushLock {
+        until_day: place.lock_until_day,
+        ..PushLock::default()
+    };
+    let Some(lock) = lock.set() else {
+        return Ok(());
+    };
+    let mut locks = Locks::default();
+    let slot = Lockable::Slot(FIRST_SLOT.into());
+    locks.note([slot, Lockable::Commit(generation)], lock);
+    locks.write(files, folder, &place.url)
 }
 
 /// What a new archive consists of in the store.

@@ -19,7 +19,7 @@ use crate::cache::{Cache, PacksAtHand};
 use crate::outcome::{damaged, internal};
 use crate::state::{
     ArchiveFolder, ArchiveToml, Journal, JournalSending, JournalVolume, Journaled, KnownCommit,
-    Ledger, to_hex,
+    Ledger, PushLock, to_hex,
 };
 use crate::world::{
     Clock, Files, OpenStore, Parts, Place, Secrets, Store, StoreCredentials, World,
@@ -60,8 +60,8 @@ pub struct Archive {
     pub dropped: Vec<BlobName>,
     /// The missing part of the key table.
     pub lost_keys: LostKeys,
-    /// What the next push stores is locked until this day; 0: not at all.
-    pub(crate) lock_until_day: u32,
+    /// How what the next push stores is locked.
+    pub(crate) lock: PushLock,
 }
 
 /// What a passphrase opened.
@@ -124,7 +124,7 @@ impl Archive {
             inherited_floor: None,
             dropped: Vec::new(),
             lost_keys,
-            lock_until_day: 0,
+            lock: PushLock::default(),
         };
         archive.roll_forward(files)?;
         archive.follow_head(files)?;
@@ -181,7 +181,7 @@ impl Archive {
                 inherited_floor: None,
                 dropped: Vec::new(),
                 lost_keys: LostKeys::default(),
-                lock_until_day: 0,
+                lock: PushLock::default(),
             };
             match archive.follow_head(files) {
                 Ok(()) => return Ok(archive),
@@ -221,7 +221,7 @@ impl Archive {
     ) -> Result<(), Failure> {
         let place = Place {
             credentials: self.credentials.clone(),
-            lock_until_day: self.lock_until_day,
+            lock_until_day: self.lock.until_day,
             ..Place::open(&self.toml.store, via)
         };
         store.connect(service, &place, OpenStore::Existing)

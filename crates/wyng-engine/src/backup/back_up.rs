@@ -20,6 +20,7 @@ use crate::locking::connect_to_push;
 use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
 use crate::prune::prune_after_backup;
+use crate::renewing::renew;
 use crate::state::Said;
 use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
 use crate::verify;
@@ -60,8 +61,14 @@ pub fn back_up<P: Parts>(
         sent_bytes,
         peak_rss_bytes,
     })?;
-    if request.verify && !request.dry_run {
-        read_back(world, &mut archive, before)?;
+    if !request.dry_run {
+        // A failure of the reading says nothing about the locks.
+        let read = match request.verify {
+            true => read_back(world, &mut archive, before),
+            false => Ok(()),
+        };
+        renew(world, &mut archive)?;
+        read?;
     }
     Ok(if exit == ExitStatus::Done {
         pruned?

@@ -16,6 +16,7 @@ use wyng_control::{
 use super::space::{IDS_A_PART, sizes, space};
 use crate::archive::{Archive, Packs};
 use crate::kept::{local_clock, moment_now, moment_of_session};
+use crate::renewing::lock_summary;
 use crate::space::{look_for_waits, tell_waits};
 use crate::state::{ArchiveFolder, CopyNote, Origins, StoreRoom, to_hex};
 use crate::store::{is_damaged, packs_of};
@@ -36,6 +37,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
     let Proven { share, verified } = proven(&mut world.files, &archive, &packs, now)?;
     let keys_proven = archive.ledger.keys_proven;
     let copies = copies_of(&mut world.files, &archive, &packs)?;
+    let lock = lock_summary(&mut world.files, &mut archive, now)?;
     world
         .client
         .tell(ToClient::Archive(Box::new(ArchiveSummary {
@@ -45,6 +47,7 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             via: archive.toml.via.to_string(),
             verify_via: archive.toml.verify_via.as_ref().map(Via::to_string),
             abilities: archive.toml.abilities(),
+            lock,
             copies,
             generation: archive.head.generation,
             committed_time: archive.head.time,
@@ -65,6 +68,15 @@ pub fn show<P: Parts>(world: &mut World<P>, name: &str) -> Result<ExitStatus, Fa
             hold_off_secs: settings.hold_off_secs,
             minimum_age_secs: settings.minimum_age_secs,
         })))?;
+    if let Some(end_time) = lock
+        .filter(|lock| lock.ends_soon)
+        .and_then(|lock| lock.end_time)
+    {
+        world.client.tell(ToClient::Warned(Warning::LockEndsSoon {
+            archive: name.to_owned(),
+            end_time,
+        }))?;
+    }
     Ok(ExitStatus::Done)
 }
 

@@ -14,6 +14,7 @@ use crate::archive::Archive;
 use crate::kept::{self, kept_now, moment_now};
 use crate::locking;
 use crate::pool::Pool;
+use crate::renewing::renew;
 use crate::space::{tell_waits, tidy};
 use crate::store::{Changes, CommitPoint, PackChanges, commit};
 use crate::world::{Client, Parts, Store, World};
@@ -48,6 +49,7 @@ pub fn prune<P: Parts>(
             }))?;
         }
         tell_waits(&mut world.client, &tidied.waits)?;
+        renew(world, &mut archive)?;
         if tidied.problems > 0 {
             let count = tidied.problems;
             return Err(Failure::ProblemsFound { count });

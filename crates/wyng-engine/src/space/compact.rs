@@ -23,6 +23,7 @@ use crate::kept::kept_now;
 use crate::locking::connect_to_push;
 use crate::outcome::problem_of;
 use crate::pool::Pool;
+use crate::renewing::renew;
 use crate::state::PackNote;
 use crate::store::{
     Changes, CommitPoint, PackChanges, Packer, commit, confirm_head, packs_below, settle_pending,
@@ -67,6 +68,7 @@ pub fn compact<P: Parts>(
     compacted.problems = compacted.problems.saturating_add(tidied.problems);
     tell_waits(&mut world.client, &tidied.waits)?;
     world.client.tell(ToClient::Compacted(compacted))?;
+    renew(world, &mut archive)?;
     match compacted.problems {
         0 => Ok(ExitStatus::Done),
         count => Err(Failure::ProblemsFound { count }),

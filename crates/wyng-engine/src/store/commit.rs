@@ -25,6 +25,7 @@ use crate::cache::PacksAtHand;
 use crate::kept::kept_now;
 use crate::outcome::{damaged, internal};
 use crate::pool::Pool;
+use crate::renewing::note_commit;
 use crate::state::{JournalSending, JournalVolume, KnownCommit, PackProof, Proofs, StayingVm};
 use crate::world::{Clock, Parts, Random, World};
 
@@ -240,7 +241,8 @@ fn finish<P: Parts>(
     let new_packs = archive.head.next_pack()..commit.next_pack();
     push_pending(&mut world.files, &mut world.store, archive)?;
     let pushed = PackProof::of_pushed(stamp.stamp.kept_secs, StayingVm::of(&archive.toml.via));
-    Proofs::note_new(&mut world.files, &archive.folder, new_packs, pushed)?;
+    Proofs::note_new(&mut world.files, &archive.folder, new_packs.clone(), pushed)?;
+    note_commit(&mut world.files, archive, generation, new_packs)?;
     archive.uncommitted = Uncommitted::default();
     archive
         .cache

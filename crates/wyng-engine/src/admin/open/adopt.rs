@@ -15,8 +15,8 @@ use crate::archive::{StoredSlot, read_slot, slot_hash};
 use crate::kept::{kept_of_commit, local_clock};
 use crate::outcome::{class_of, problem_of};
 use crate::state::{
-    ArchiveToml, CacheFolder, CopyNote, Journal, KnownCommit, Ledger, Notes, PackProof, Proofs,
-    SpaceNotes, StayingVm, to_hex,
+    ArchiveToml, CacheFolder, CopyNote, Journal, KnownCommit, Ledger, Locks, Notes, PackProof,
+    Proofs, SpaceNotes, StayingVm, to_hex,
 };
 use crate::store::{OldCache, rebuild};
 use crate::world::{Client, Files, Parts, Place, Random, Secrets, Store, World};
@@ -111,6 +111,7 @@ pub(super) fn adopt<P: Parts>(
         // store, nobody has read the same packs.
         SpaceNotes::default().write(&mut world.files, &folder)?;
         Proofs::default().write(&mut world.files, &folder)?;
+        Locks::forget(&mut world.files, &folder)?;
     }
     if is_other_store && promoting {
         // What the promotion sent lies in the copy alone.
