@@ -172,6 +172,9 @@ fn a_server_that_stops_in_the_middle_of_an_answer_is_given_up_and_the_same_comma
         let deep = ["verify", "home", "--deep"];
         let given_up = sandbox.wyng(&[&deep[..], &["--config", &impatient]].concat());
         assert_eq!(given_up.expect(6).codes(), ["far-end-stalled"], "{kind:?}");
+        let text = given_up.json["errors"][0]["text"].as_str().unwrap();
+        let url = server.url_through(proxy.port(), "store");
+        assert!(text.contains(url.split('?').next().unwrap()), "{text}");
         assert!(stalled.load(Ordering::SeqCst) > 0);
         proxy.set_rule(|_| Action::Pass);
         let verified = sandbox.wyng(&deep);

@@ -39,10 +39,12 @@ macro_rules! far_end_failures {
         next: "Run the same command again.",
     }
 
-    /// The far end made no progress within the timeout.
-    FarEndStalled = {
+    /// The far end of this store made no progress within the timeout.
+    FarEndStalled { store: String } = {
         code: "far-end-stalled", exit: Unreachable,
-        what: ("the far end made no progress for too long, so the call was ended"),
+        what: (
+            "the far end of the store {store} made no progress for too long, so the call was ended"
+        ),
         safe: Safe::OfCommand,
         next: "Check the network and the disk or service behind the store, and run the same \
                command again. A slower store requires a longer [far_ends] stall_timeout.",

@@ -437,7 +437,7 @@ impl FarEnds {
             );
         }
         match ended {
-            Err(Failure::Interrupted | Failure::FarEndStalled) => Ok(()),
+            Err(Failure::Interrupted | Failure::FarEndStalled { .. }) => Ok(()),
             ended => ended,
         }
     }
@@ -449,7 +449,8 @@ impl FarEnds {
         if self.pump_until_ended(service, KILL_PATIENCE_MS)? {
             Ok(())
         } else {
-            Err(Failure::FarEndStalled)
+            let store = self.opening(service).store;
+            Err(Failure::FarEndStalled { store })
         }
     }
 

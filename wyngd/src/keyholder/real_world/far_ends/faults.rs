@@ -51,7 +51,7 @@ pub(super) fn failure_of(fault: FarEndFault, opening: &Opening) -> Failure {
         FarEndFault::Banner => Failure::FarEndBanner,
         FarEndFault::Protocol => Failure::FarEndProtocol,
         FarEndFault::Lost => Failure::FarEndLost,
-        FarEndFault::Stalled => Failure::FarEndStalled,
+        FarEndFault::Stalled => Failure::FarEndStalled { store },
         FarEndFault::Silent => Failure::FarEndSilent {
             via: opening.via.clone(),
         },
