@@ -250,6 +250,7 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
                 true => admin::promote(world, &archive)?,
                 false => admin::take_over(world, &archive)?,
             }
+            let _ = note_abilities(world, &archive); // the same
             look::show(world, &archive)
         }
         Command::ArchiveCopy {

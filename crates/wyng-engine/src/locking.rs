@@ -28,6 +28,28 @@ pub(crate) fn connect_to_push<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
 ) -> Result<(), Failure> {
+    set_lock(world, archive)?;
+    archive.connect(&mut world.store, Service::Push)
+}
+
+/// The same for a push whose first blob is new to the store. It also finds out what keeps two blobs
+/// from one name, where that is not known: the blob is sent twice. Where requests are signed here
+/// this would be no harmless trial, because other bytes are sent too; `archive open --signed` made
+/// it with a blob that does not matter.
+pub(crate) fn connect_to_push_anew<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
+    let is_known = archive.toml.create_only.is_some();
+    if is_known || archive.credentials.are_signing() {
+        return connect_to_push(world, archive);
+    }
+    set_lock(world, archive)?;
+    archive.connect_to_try(&mut world.store)
+}
+
+/// Sets how what the next push stores is locked.
+fn set_lock<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(), Failure> {
     let until_day = day_for(world, archive, &archive.toml.store.clone())?;
     archive.lock = PushLock {
         until_day,
@@ -40,7 +62,7 @@ pub(crate) fn connect_to_push<P: Parts>(
             None => archive.head.next_pack(),
         },
     };
-    archive.connect(&mut world.store, Service::Push)
+    Ok(())
 }
 
 /// Until which day the store at this address is to lock what an archive pushes now; 0: nothing is

@@ -85,6 +85,16 @@ fn a_bucket_that_takes_both_of_two_puts_at_one_moment_is_known_as_checked_and_no
             .wyng(&[&words[..], &["--store", &elsewhere]].concat())
             .success();
         assert_eq!(shown(&sandbox), [Value::Null, json!("durable")]);
+        // Whoever takes the archive over there finds it out by its commit.
+        let other = Sandbox::new();
+        other.text("credentials", &server.credentials());
+        proxy.set_rule(second_put_is(status));
+        let opened = other.wyng(&[&words[..], &["--store", &url]].concat());
+        assert_eq!(abilities(&opened), [Value::Null, json!("durable")]);
+        let taken = other.wyng(&["archive", "take-over", "home"]);
+        assert_eq!(abilities(&taken), [json!(found), json!("durable")]);
+        assert_eq!(shown(&other), [json!(found), json!("durable")]);
+        other.wyng(&["verify", "home"]).success();
         // A place with blobs can be tried.
         proxy.set_rule(second_put_is(status));
         let words = ["store", "check", &url, "--credentials", "credentials"];

@@ -9,7 +9,7 @@ use wyng_control::Failure;
 
 use crate::archive::Archive;
 use crate::kept::{kept_of_commit, local_clock};
-use crate::locking::connect_to_push;
+use crate::locking::connect_to_push_anew;
 use crate::pool::Pool;
 use crate::state::CopyNote;
 use crate::store::{commit_change, settle_pending};
@@ -70,7 +70,7 @@ fn become_writer<P: Parts>(
     if archive.ledger.stopped {
         return Err(Failure::Stopped);
     }
-    connect_to_push(world, archive)?;
+    connect_to_push_anew(world, archive)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     match archive.ledger.passed_over {
         Some(passed) if passed.sound => {

@@ -204,13 +204,19 @@ impl Archive {
 
     /// Starts the archive's far end for one service and has it open the archive's store.
     pub fn connect(&self, store: &mut impl Store, service: Service) -> Result<(), Failure> {
-        self.connect_via(store, service, &self.toml.via)
+        self.connect_via(store, service, &self.toml.via, OpenStore::Existing)
+    }
+
+    /// Starts the archive's far end for a push whose first blob also tries what the store refuses.
+    pub fn connect_to_try(&self, store: &mut impl Store) -> Result<(), Failure> {
+        self.connect_via(store, Service::Push, &self.toml.via, OpenStore::Tried)
     }
 
     /// Starts the far end through which what was pushed is checked, and has it open the archive's
     /// store for reading.
     pub fn connect_to_verify(&self, store: &mut impl Store) -> Result<(), Failure> {
-        self.connect_via(store, Service::Fetch, self.toml.verify_via())
+        let via = self.toml.verify_via();
+        self.connect_via(store, Service::Fetch, via, OpenStore::Existing)
     }
 
     fn connect_via(
@@ -218,13 +224,14 @@ impl Archive {
         store: &mut impl Store,
         service: Service,
         via: &Via,
+        open: OpenStore,
     ) -> Result<(), Failure> {
         let place = Place {
             credentials: self.credentials.clone(),
             lock_until_day: self.lock.until_day,
             ..Place::open(&self.toml.store, via)
         };
-        store.connect(service, &place, OpenStore::Existing)
+        store.connect(service, &place, open)
     }
 
     /// Brings the cache up to the head, and takes up what a cut run left after it.
