@@ -216,15 +216,13 @@ impl Outgoing {
                 signature,
             } => {
                 let name = BlobName(name);
-                self.encode(&ToHelper::Renew(Renew {
+                let signed = signature.as_ref().map(Signature::on_the_pipe);
+                Begun::Answered(self.begin_renewal(Renew {
                     number,
                     name,
                     until_day,
-                    signed: signature.as_ref().map(Signature::on_the_pipe),
-                }))?;
-                self.number = number;
-                self.sent.add(&name);
-                Begun::Answered(Expected::Renewed { number, name })
+                    signed,
+                })?)
             }
             Request::Sync => {
                 self.encode(&ToHelper::Sync)?;
@@ -236,18 +234,12 @@ impl Outgoing {
                 signature,
             } => {
                 let name = BlobName(name);
-                self.encode(&ToHelper::Delete(Delete {
+                let signed = signature.as_ref().map(Signature::on_the_pipe);
+                Begun::Answered(self.begin_deletion(Delete {
                     number,
                     name,
-                    signed: signature.as_ref().map(Signature::on_the_pipe),
-                }))?;
-                self.number = number;
-                self.sent.add(&name);
-                Begun::Answered(Expected::Receipt {
-                    number,
-                    name,
-                    length_bytes: 0,
-                })
+                    signed,
+                })?)
             }
             Request::End => {
                 self.encode(&ToHelper::End(self.sent))?;
@@ -261,31 +253,60 @@ impl Outgoing {
                 signature,
             } => {
                 let request = self.next_number();
-                self.encode(&ToHelper::Get(Get {
+                let get = Get {
                     request,
                     name: BlobName(name),
                     offset_bytes,
                     length_bytes,
                     version,
                     signed: signature.as_ref().map(Signature::on_the_pipe),
-                }))?;
+                };
+                self.encode(&ToHelper::Get(get))?;
                 Begun::Answered(Expected::Bytes {
                     request,
                     length_bytes,
                 })
             }
             Request::Stat { name, signature } => {
-                let request = self.next_number();
-                self.encode(&ToHelper::Stat(Stat {
-                    request,
-                    name: BlobName(name),
-                    signed: signature.as_ref().map(Signature::on_the_pipe),
-                }))?;
-                Begun::Answered(Expected::Stated { request })
+                Begun::Answered(self.begin_stat(name, signature.as_ref())?)
             }
             Request::List { page } => Begun::Answered(self.begin_list(page.as_ref())?),
             Request::Close => Begun::Close,
         })
+    }
+
+    fn begin_deletion(&mut self, delete: Delete<'_>) -> Result<Expected, EncodeError> {
+        let Delete { number, name, .. } = delete;
+        self.encode(&ToHelper::Delete(delete))?;
+        self.number = number;
+        self.sent.add(&name);
+        Ok(Expected::Receipt {
+            number,
+            name,
+            length_bytes: 0,
+        })
+    }
+
+    fn begin_renewal(&mut self, renew: Renew<'_>) -> Result<Expected, EncodeError> {
+        let Renew { number, name, .. } = renew;
+        self.encode(&ToHelper::Renew(renew))?;
+        self.number = number;
+        self.sent.add(&name);
+        Ok(Expected::Renewed { number, name })
+    }
+
+    fn begin_stat(
+        &mut self,
+        name: [u8; 32],
+        signature: Option<&Signature>,
+    ) -> Result<Expected, EncodeError> {
+        let request = self.next_number();
+        self.encode(&ToHelper::Stat(Stat {
+            request,
+            name: BlobName(name),
+            signed: signature.map(Signature::on_the_pipe),
+        }))?;
+        Ok(Expected::Stated { request })
     }
 
     fn begin_list(&mut self, page: Option<&SignedPage>) -> Result<Expected, EncodeError> {
