@@ -42,6 +42,19 @@ struct Outcome {
     is_unsupported: bool,
 }
 
+impl Outcome {
+    /// Whether every lock that was due is longer.
+    fn is_whole(&self) -> bool {
+        self.left == 0 && self.missing == 0 && self.refused == 0
+    }
+
+    /// Whether no further request can be expected to succeed.
+    fn is_hopeless(&self) -> bool {
+        let is_refused = self.renewed == 0 && self.refused >= REFUSED_MAX;
+        is_refused || self.is_unsupported
+    }
+}
+
 /// Notes that what a commit brought is locked: itself, and the packs of these numbers that this
 /// call has stored.
 pub(crate) fn note_commit(
@@ -93,7 +106,7 @@ pub(crate) fn renew<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Re
         Err(failure) => Some(failure.to_string()),
         Ok(()) => None,
     };
-    if outcome.left == 0 && outcome.missing == 0 && outcome.refused == 0 {
+    if why.is_none() && outcome.is_whole() {
         return Ok(());
     }
     world
@@ -122,17 +135,17 @@ fn lengthen<P: Parts>(
     archive.connect(&mut world.store, Service::Push)?;
     let began = world.clock.boottime_nanos();
     let mut asked = VecDeque::new();
-    let mut due = due.into_iter().take(RENEWED_MAX);
-    let mut answers = 0usize;
-    let mut is_over = false;
+    let mut due = due.into_iter();
+    let (mut requests, mut answers, mut is_over) = (0usize, 0usize, false);
     loop {
-        while !is_over && asked.len() < AHEAD_MAX {
+        while !is_over && requests < RENEWED_MAX && asked.len() < AHEAD_MAX {
             let Some((blob, name)) = due.next() else {
                 break;
             };
             let until_day = lock.until_day;
             world.store.renew(Lasting { name, until_day })?;
             asked.push_back(blob);
+            requests = requests.saturating_add(1);
         }
         let Some(blob) = asked.pop_front() else {
             break;
@@ -151,8 +164,7 @@ fn lengthen<P: Parts>(
             locks.write(&mut world.files, &archive.folder, &archive.toml.store)?;
         }
         let passed = world.clock.boottime_nanos().saturating_sub(began);
-        let is_refused = outcome.renewed == 0 && outcome.refused >= REFUSED_MAX;
-        is_over |= passed > TIME_MAX_NANOS || is_refused || outcome.is_unsupported;
+        is_over |= passed > TIME_MAX_NANOS || outcome.is_hopeless();
         if world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
