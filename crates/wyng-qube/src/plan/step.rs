@@ -306,7 +306,8 @@ pub enum ImportEnd {
     Fail,
 }
 
-/// The call that ends an import.
+/// The call that ends an import. The answer to [`ImportEnd::Fail`] is an error of the class
+/// `QubesException` although the import has ended as asked.
 pub fn import_end(qube: &str, volume: &str, end: ImportEnd) -> Result<Request, Unsendable> {
     let payload = match end {
         ImportEnd::Ok => "ok",

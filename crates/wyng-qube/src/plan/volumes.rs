@@ -112,6 +112,11 @@ fn plan_imports(draft: &mut Draft<'_>, archived: &Archived) {
             draft.left_out(setting, WhyLeft::NoSuchVolume);
             continue;
         }
+        if *size_bytes == 0 {
+            // qubesd begins no import of nothing.
+            draft.left_out(setting, WhyLeft::OutOfBounds);
+            continue;
+        }
         let step = Step::Import {
             qube: draft.new_name(),
             volume: volume.clone(),

@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
-use crate::answer::{VolumeInfo, assigned, properties};
+use crate::answer::{PropertyKind, VolumeInfo, assigned, properties};
 use crate::class::Class;
 use crate::driver::Driver;
-use crate::record::{QubeParts, QubeRecord};
+use crate::record::{DeviceRecord, OwnValue, QubeParts, QubeRecord};
 
 mod fates;
 mod order;
@@ -74,6 +74,25 @@ fn record(name: &str, class: Class, template: Option<&str>, more: &str) -> QubeR
 
 fn app(name: &str, more: &str) -> QubeRecord {
     record(name, Class::App, Some("debian-12"), more)
+}
+
+impl QubeRecord {
+    /// The same with this effective value, as a default's.
+    fn effective_of(mut self, property: &str, value: &str) -> Self {
+        self.effective.insert(property.into(), Some(value.into()));
+        self
+    }
+
+    /// The same with this value as its own.
+    fn own_reference(self, property: &str, value: &str) -> Self {
+        let mut record = self.effective_of(property, value);
+        let own = OwnValue {
+            kind: PropertyKind::Vm,
+            value: value.into(),
+        };
+        record.properties.insert(property.into(), own);
+        record
+    }
 }
 
 fn archived(records: Vec<QubeRecord>) -> BTreeMap<String, Archived> {

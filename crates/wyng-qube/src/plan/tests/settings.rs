@@ -79,6 +79,41 @@ fn a_net_qube_is_one_that_provides_a_network() {
 }
 
 #[test]
+fn who_shows_and_manages_a_qube_is_what_was_recorded_or_none() {
+    let mut machine = machine();
+    let other = machine.qubes["default-dvm"].clone();
+    machine.qubes.insert("my-dvm".into(), other);
+    let records = [
+        app("work", "").effective_of("default_dispvm", "my-dvm"),
+        app("work", "").own_reference("default_dispvm", "my-dvm"),
+        app("work", "").effective_of("guivm", "sys-firewall"),
+    ];
+    for (record, property, value) in records
+        .into_iter()
+        .zip(["default_dispvm", "default_dispvm", "guivm"])
+        .map(|(record, property)| {
+            let value = record.effective(property).unwrap().to_owned();
+            (record, property, value)
+        })
+    {
+        let plan = planned(vec![record.clone()], &wish(&["work"]), &machine);
+        assert_eq!(set(&plan, property), Some(""), "{property}");
+        let line = (Setting::Property(property.into()), WhyLeft::Untrusted);
+        assert!(left_out(&plan).contains(&line));
+        assert!(text(&plan).contains("and is set to none\n"));
+        let plan = planned(vec![record.clone()], &trusting(&["work"]), &machine);
+        assert_eq!(set(&plan, property), Some(value.as_str()));
+        // It is not here: nothing is put in its place, and it does not come back by a default.
+        let gone = record.effective_of(property, "gone");
+        let plan = planned(vec![gone], &trusting(&["work"]), &machine);
+        assert_eq!(set(&plan, property), Some(""));
+        assert!(text(&plan).contains(&format!(
+            "work: the {property} gone is missing: it is set to none\n"
+        )));
+    }
+}
+
+#[test]
 fn net_qubes_in_a_circle_get_no_network() {
     let net = |name: &str, netvm: &str| {
         app(
@@ -205,7 +240,7 @@ fn what_a_machine_would_never_have_again_is_never_set() {
     ] {
         let own = properties(&format!("{property} default=False type={kind} 1\n"));
         let own = own.unwrap_or_else(|_| properties("template default=False type=vm x\n").unwrap());
-        let value = crate::record::OwnValue {
+        let value = OwnValue {
             kind: own[0].kind,
             value: own[0].value.clone(),
         };
@@ -245,7 +280,7 @@ fn devices_are_attached_by_hand_and_pci_never() {
     let mut parts = work.devices.clone();
     for (class, line) in lines {
         let found = assigned(class, line).unwrap().remove(0);
-        parts.push(crate::record::DeviceRecord {
+        parts.push(DeviceRecord {
             class: found.class,
             backend: found.backend,
             port: found.port,
@@ -349,8 +384,8 @@ fn what_qubesd_does_not_take_is_named_and_not_sent() {
 fn a_kernel_that_is_not_here_is_named() {
     let own = app("work", "").clone();
     let mut own_kernel = own.clone();
-    let value = crate::record::OwnValue {
-        kind: crate::answer::PropertyKind::Str,
+    let value = OwnValue {
+        kind: PropertyKind::Str,
         value: "5.4".into(),
     };
     own_kernel.properties.insert("kernel".into(), value);
@@ -382,8 +417,8 @@ proptest! {
         let mut work = app("work", "");
         work.features = features;
         work.tags = tags;
-        let str = crate::answer::PropertyKind::Str;
-        work.properties = values.into_iter().map(|(name, value)| (name, crate::record::OwnValue { kind: str, value })).collect();
+        let str = PropertyKind::Str;
+        work.properties = values.into_iter().map(|(name, value)| (name, OwnValue { kind: str, value })).collect();
         work.notes = notes;
         work.firewall = firewall;
         work.effective.insert("netvm".into(), netvm.clone());
