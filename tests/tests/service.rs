@@ -51,7 +51,7 @@ fn every_command_works_with_the_service_and_leaves_it_as_it_was() {
     let is_root = Component::Root.is_there();
     let roles = ROLES
         .iter()
-        .filter(|role| role.is_needed(is_root, Use::Works));
+        .filter(|role| role.is_needed(is_root));
     assert_eq!(processes.len(), 1 + roles.count());
     sandbox.create("home", &[]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);

@@ -40,6 +40,7 @@ use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::thin::Thin;
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -136,6 +137,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                 conversation.client.end();
             }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
+            mind_pools(cli, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for overdue in conversation
                     .watch
@@ -622,7 +624,7 @@ fn mind_snapshots(
                 report,
             );
         }
-        Verb::Snapshots(SnapshotsVerb::Clean { archive, all }) => {
+        Verb::Snapshots(SnapshotsVerb::Clean { archive, all, .. }) => {
             let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
             snapshots.remove(
                 about,
@@ -644,6 +646,44 @@ fn mind_snapshots(
         ),
         _ => {}
     }
+}
+
+/// The same for base snapshots in thin pools, about which only the daemon may ask.
+fn mind_pools(cli: &Cli, snapshots: &Snapshots, exit: ExitStatus, report: &mut Report) {
+    let (about, removes, everywhere, metadata) = match &cli.verb {
+        Verb::Status { archive, .. } => (About::Shown(archive.as_deref()), false, false, false),
+        _ if exit != ExitStatus::Done => return,
+        Verb::Monitor(_) => (About::LeftOver, false, false, false),
+        Verb::Snapshots(SnapshotsVerb::List { archive, all }) => {
+            (About::Shown(archive.as_deref()), false, *all, false)
+        }
+        Verb::Snapshots(SnapshotsVerb::Clean {
+            archive,
+            all,
+            metadata,
+        }) => {
+            let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
+            (about, true, *all, *metadata)
+        }
+        Verb::Archive(ArchiveVerb::Forget { name }) => (About::Archive(name), true, true, false),
+        _ => return,
+    };
+    let thin = match Thin::of(&cli.options, snapshots.archive_ids()) {
+        // A run may be at work, which is nothing to report of an archive.
+        Ok(thin) if matches!(cli.verb, Verb::Status { .. }) => thin.finished(),
+        Ok(thin) => thin,
+        Err(message) => {
+            report.fail(message);
+            return;
+        }
+    };
+    if removes {
+        let metadata = metadata.then_some(thin.pools.as_slice()).unwrap_or_default();
+        snapshots.remove_thin(about, &thin, (everywhere, metadata), &cli.options, report);
+    } else if !matches!(cli.verb, Verb::Monitor(_)) {
+        snapshots.show_thin(about, &thin, everywhere, report);
+    }
+    report.take_pools(&thin);
 }
 
 /// Asks the user to confirm what cannot be undone.

@@ -18,10 +18,12 @@ mod spool;
 mod trouble;
 mod udev;
 mod walk;
+mod waste;
 
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
+use wyng_control::ThinRemoval;
 
 use crate::ipc::{Fatal, PoolToVolumes, VolumesToPool, Wire, enter_jail, not_enforced};
 use crate::roles::{Daemon, Role};
@@ -61,12 +63,16 @@ fn serve(
             Err(Fatal::Gone(_)) => return Ok(()),
             received => received?.message,
         };
+        if let VolumesToPool::List { from } = message {
+            wire.send(&PoolToVolumes::Listed(waste::listed(from)), &[])?;
+            continue;
+        }
         let known = match pools {
             Some(known) => known,
             None => match Pools::new() {
                 Ok(new) => pools.insert(new),
                 Err(trouble) => {
-                    wire.send(&no_snapshot(&trouble), &[])?;
+                    wire.send(&refusal(&message, &trouble), &[])?;
                     continue;
                 }
             },
@@ -93,6 +99,10 @@ fn serve(
                 wire.send(&done(known.keep(number, label)), &[])?
             }
             VolumesToPool::DropBase { number } => wire.send(&done(known.drop_base(number)), &[])?,
+            VolumesToPool::Remove(waste) => {
+                wire.send(&PoolToVolumes::Removed(known.discard(&waste)), &[])?
+            }
+            VolumesToPool::List { .. } => {}
             VolumesToPool::Release { number } => known.release(number),
         }
     }
@@ -101,6 +111,17 @@ fn serve(
 fn no_snapshot(trouble: &Trouble) -> PoolToVolumes {
     let why = (!matches!(trouble, Trouble::NotThin)).then(|| trouble.to_string());
     PoolToVolumes::NoSnapshot { why }
+}
+
+/// The answer where the role's folder cannot be made.
+fn refusal(message: &VolumesToPool, trouble: &Trouble) -> PoolToVolumes {
+    match message {
+        VolumesToPool::Remove(_) => {
+            tracing::warn!(%trouble, "nothing is removed");
+            PoolToVolumes::Removed(ThinRemoval::Failed)
+        }
+        _ => no_snapshot(trouble),
+    }
 }
 
 fn done(done: Result<(), Trouble>) -> PoolToVolumes {

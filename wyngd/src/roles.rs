@@ -132,10 +132,10 @@ impl Role {
         ROLES.into_iter().find(|role| role.name() == name)
     }
 
-    /// Whether a daemon has this role. Only root may use LVM, and a command that changes nothing
-    /// makes no snapshot. Without the role, thin volumes are read whole.
-    pub fn is_needed(self, is_root: bool, purpose: Use) -> bool {
-        self != Self::Pool || (is_root && purpose == Use::Works)
+    /// Whether a daemon has this role. Only root may use LVM. Without the role, thin volumes are
+    /// read whole, and what lies in pools is not listed.
+    pub fn is_needed(self, is_root: bool) -> bool {
+        self != Self::Pool || is_root
     }
 
     /// The roles that it has a wire to, in the order of their descriptors.
@@ -241,11 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_role_has_a_wire_to_volumes_alone_and_only_where_root_works() {
+    fn the_pool_role_has_a_wire_to_volumes_alone_and_is_there_for_root_alone() {
         assert_eq!(Role::Pool.peers().collect::<Vec<_>>(), [Role::Volumes]);
-        assert!(Role::Pool.is_needed(true, Use::Works));
-        assert!(!Role::Pool.is_needed(false, Use::Works));
-        assert!(!Role::Pool.is_needed(true, Use::Looks));
+        assert!(Role::Pool.is_needed(true) && !Role::Pool.is_needed(false));
     }
 
     #[test]

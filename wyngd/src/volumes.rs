@@ -7,6 +7,7 @@
 mod delta;
 mod disposables;
 mod extents;
+mod folders;
 mod open;
 mod qubesd;
 mod reflink;
@@ -14,21 +15,22 @@ mod snapshot;
 mod target;
 mod thin;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use wyng_config::{Config, folder_of_qubes};
+use wyng_config::Config;
 use wyng_control::{
-    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, Wanted,
+    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, ThinRemoval,
+    ThinUnlisted, Wanted,
 };
 use wyng_jail::{PathAccess, Profile};
-use wyng_origin::{Machine, SYSFS};
+use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
@@ -37,6 +39,7 @@ use crate::ipc::{
 };
 use crate::roles::{Daemon, Role};
 use disposables::Disposables;
+use folders::{folders_of, snapshot_folders};
 use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
@@ -396,8 +399,29 @@ impl Volumes {
         Ok(true)
     }
 
+    /// Handles a message about what lies in thin pools, and returns whether it was one.
+    fn mind_pools(&self, message: &ControlToVolumes) -> Result<bool, Fatal> {
+        let answer = match (message, &self.pools) {
+            (ControlToVolumes::ThinList { from }, Some(pools)) => {
+                VolumesToControl::ThinListed(pools.list(*from)?)
+            }
+            (ControlToVolumes::ThinList { .. }, None) => {
+                VolumesToControl::ThinListed(Err(ThinUnlisted::NotRoot))
+            }
+            (ControlToVolumes::ThinRemove(waste), Some(pools)) => {
+                VolumesToControl::ThinRemoved(pools.remove(waste)?)
+            }
+            (ControlToVolumes::ThinRemove(_), None) => {
+                VolumesToControl::ThinRemoved(ThinRemoval::Failed)
+            }
+            _ => return Ok(false),
+        };
+        self.control.send(&answer, &[])?;
+        Ok(true)
+    }
+
     fn hear_control(&mut self, received: Received<ControlToVolumes>) -> Result<(), Fatal> {
-        if self.mind_qubes(&received.message)? {
+        if self.mind_qubes(&received.message)? || self.mind_pools(&received.message)? {
             return Ok(());
         }
         let Some(question) = self.asked.take() else {
@@ -725,59 +749,6 @@ impl Asked {
 
 fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
-}
-
-/// The folder in which a configured volume lies as long as this process lives. Names of devices are
-/// links, so the folder of all devices is `/dev`; a qube's own folder may be made anew, so that of
-/// a pool's volumes is the folder of all qubes.
-fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.starts_with("/dev") {
-        return Some(PathBuf::from("/dev"));
-    }
-    folder_of_qubes(path)
-        .or_else(|| path.parent())
-        .map(Path::to_owned)
-}
-
-/// The folder of base snapshots of each configured volume; volumes of one file system share it.
-fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
-    let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
-    for (name, path) in volumes {
-        // A volume's name may be a link to where it lies; and it may not be there yet.
-        let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let folder = folder_of(&lies)
-            .filter(|folder| !folder.starts_with("/dev"))
-            .and_then(|folder| Folder::above(&folder));
-        let Some(folder) = folder else { continue };
-        let shared = folders
-            .values()
-            .find(|known| known.path() == folder.path())
-            .cloned();
-        folders.insert(name.clone(), shared.unwrap_or_else(|| Rc::new(folder)));
-    }
-    folders
-}
-
-/// The folders in which configured volumes lie, as far as they exist: a file may be replaced, a
-/// device made anew. With them the folder in which the kernel lists the marks of devices.
-fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let leads_to = volumes
-        .values()
-        .filter_map(|path| std::fs::canonicalize(path).ok());
-    let mut folders: BTreeSet<PathBuf> = volumes
-        .values()
-        .cloned()
-        .chain(leads_to)
-        .filter_map(|path| folder_of(&path))
-        .collect();
-    if !folders.is_empty() {
-        folders.insert(SYSFS.into());
-    }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    folders
-        .iter()
-        .filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok())
-        .collect()
 }
 
 /// The size of a source that can be read anywhere: a regular file or a block device.

@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::thin::{ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste};
 use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;
 
@@ -158,6 +159,19 @@ pub enum ToClient {
     },
     /// The place of a volume of the last archive, and of its base snapshot.
     SnapshotOf(VolumePlace),
+    /// A thin pool with at least one of the volumes that follow.
+    ThinPool(ThinPool),
+    /// A volume that the daemon made in a thin pool.
+    ThinVolume(ThinVolume),
+    /// Nothing is reported of thin pools.
+    ThinUnlisted(ThinUnlisted),
+    /// What became of something that was to be removed from a thin pool.
+    ThinRemoved {
+        /// What was to be removed.
+        waste: ThinWaste,
+        /// What became of it.
+        removal: ThinRemoval,
+    },
     /// `qubes check`: a service of a far end answered.
     Reached {
         /// The far end.

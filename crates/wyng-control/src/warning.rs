@@ -48,6 +48,25 @@ pub enum Warning {
     /// Objects of the store are to be locked, and what this command stores is not: the wall clock
     /// is not believed.
     NotLocked,
+    /// A thin pool with base snapshots is so full that backups make no snapshot in it.
+    PoolFilling {
+        /// `GROUP/POOL`.
+        pool: String,
+        /// The larger share of its data or metadata that is used, per cent.
+        percent: u8,
+    },
+    /// A thin pool is so full that backups and `monitor` remove base snapshots from it.
+    PoolFull {
+        /// `GROUP/POOL`.
+        pool: String,
+        /// The larger share of its data or metadata that is used, per cent.
+        percent: u8,
+    },
+    /// A thin pool holds a metadata snapshot, and it is not certain whether a killed run took it.
+    PoolMetadataLeft {
+        /// `GROUP/POOL`.
+        pool: String,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -66,6 +85,9 @@ impl Warning {
             Self::ClockJumped { .. } => "clock-jumped",
             Self::ClockLost => "clock-lost",
             Self::NotLocked => "not-locked",
+            Self::PoolFilling { .. } => "pool-filling",
+            Self::PoolFull { .. } => "pool-full",
+            Self::PoolMetadataLeft { .. } => "pool-metadata-left",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -93,6 +115,15 @@ impl Warning {
             }
             Self::NotLocked => {
                 "Compare the clock with another one. If it is right, run `wyng-ctl status --trust-clock`; what is stored afterwards is locked."
+            }
+            Self::PoolFilling { .. } => {
+                "Extend the pool with `lvextend`, its metadata with `lvextend --poolmetadatasize`. Until then its volumes are read whole, and while they change."
+            }
+            Self::PoolFull { .. } => {
+                "Extend the pool at once with `lvextend`, its metadata with `lvextend --poolmetadatasize`. Base snapshots are removed from it, oldest first, and the next backup reads their volumes whole."
+            }
+            Self::PoolMetadataLeft { .. } => {
+                "If no other program uses it, run `wyng-ctl snapshots clean --metadata` as root. Until then volumes of the pool are read whole."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -147,6 +178,13 @@ impl fmt::Display for Warning {
             ),
             Self::NotLocked => to.write_str(
                 "what this command stores is not locked, because the clock of this machine is not believed",
+            ),
+            Self::PoolFilling { pool, percent } | Self::PoolFull { pool, percent } => {
+                write!(to, "{percent} % of the thin pool {pool} are used")
+            }
+            Self::PoolMetadataLeft { pool } => write!(
+                to,
+                "the thin pool {pool} holds a metadata snapshot, and it is not certain whether a killed run took it"
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

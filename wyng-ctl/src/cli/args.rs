@@ -219,7 +219,8 @@ pub(crate) enum SnapshotsVerb {
     List {
         /// Name of the archive [default: all]
         archive: Option<String>,
-        /// Also look at the top of every mounted btrfs and XFS
+        /// Also look at the top of every mounted btrfs and XFS, and for those of unknown archives
+        /// in thin pools
         #[arg(long)]
         all: bool,
     },
@@ -229,10 +230,14 @@ pub(crate) enum SnapshotsVerb {
         /// Remove all base snapshots of this archive instead; the next backup then reads each
         /// volume completely
         archive: Option<String>,
-        /// Also look at the top of every mounted btrfs and XFS, where archives of another user or
-        /// daemon may have theirs
+        /// Also look at the top of every mounted btrfs and XFS, and in thin pools, where archives of
+        /// another user or daemon may have theirs
         #[arg(long, conflicts_with = "archive")]
         all: bool,
+        /// Also release the metadata snapshots of thin pools that a killed run may have left: only
+        /// if no other program uses them
+        #[arg(long, conflicts_with = "archive")]
+        metadata: bool,
     },
 }
 

@@ -13,6 +13,7 @@ use wyng_control::{
 
 use super::advice::Advice;
 use super::found::Found;
+use super::pools;
 use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
 use super::space::{compacted, copied, undeleted, waiting};
@@ -23,6 +24,7 @@ use crate::history::{chart, line};
 use crate::output::{Output, has_colours, terminal_columns};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes, show_share};
+use crate::thin::Thin;
 
 /// Minimum difference between the wall clock and the kernel's count that is shown, seconds.
 const SKEW_SHOWN_SECS: u64 = 600;
@@ -294,24 +296,18 @@ impl Human {
             ("VOLUME", Left),
             ("SESSION", Left),
             ("AGE", Right),
-            ("FOLDER", Left),
+            ("PLACE", Left),
             ("", Left),
         ]);
         let unknown = || "-".to_owned();
         for line in lines {
             table.push([
-                plain(
-                    &line
-                        .archive
-                        .clone()
-                        .unwrap_or_else(|| hex(&line.archive_id)),
-                )
-                .into(),
+                archive_of(line).into(),
                 line.volume.as_deref().map_or_else(unknown, plain).into(),
                 line.session.map_or_else(unknown, session_name).into(),
                 line.session
                     .map_or_else(|| unknown().into(), |session| self.age(session)),
-                plain(&line.folder.display().to_string()).into(),
+                place_of(line).into(),
                 snapshot_state(line),
             ]);
         }
@@ -322,6 +318,17 @@ impl Human {
             .iter()
             .filter(|_| shown)
             .for_each(|line| output.line(line));
+    }
+
+    /// Shows the use of thin pools, and why they are missing from a list.
+    pub(super) fn pools(&mut self, thin: &Thin, output: &mut Output) {
+        self.flush(output);
+        for line in pools::lines(thin) {
+            self.say(&plain(&line), output);
+        }
+        if let Some(why) = thin.unlisted.filter(|_| self.kind != Kind::Status) {
+            self.say(pools::hint(why), output);
+        }
     }
 
     /// Prints a configuration.
@@ -960,6 +967,24 @@ fn hint_of_mount(place: &str) -> String {
 
 fn is_left_over(line: &SnapshotLine) -> bool {
     !line.removed && line.left_over.is_some()
+}
+
+/// The archive's name, or else its id.
+fn archive_of(line: &SnapshotLine) -> String {
+    match (&line.archive, &line.archive_id) {
+        (Some(name), _) => plain(name),
+        (None, Some(id)) => hex(id),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// The logical volume with what the pool holds for it, or else the folder.
+fn place_of(line: &SnapshotLine) -> String {
+    match (&line.logical_volume, line.mapped_bytes) {
+        (Some(volume), Some(bytes)) => format!("{} ({})", plain(volume), show_bytes(bytes)),
+        (Some(volume), None) => plain(volume),
+        (None, _) => plain(&line.folder.display().to_string()),
+    }
 }
 
 fn snapshot_state(line: &SnapshotLine) -> Cell {

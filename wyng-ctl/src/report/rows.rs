@@ -383,9 +383,9 @@ pub(super) struct UnenforcedRow(#[serde(with = "UnenforcedFields")] pub(super) U
 pub(crate) struct SnapshotLine {
     /// The archive's name; `None` if this machine does not know the archive.
     pub(crate) archive: Option<String>,
-    /// The archive's id.
-    #[serde(serialize_with = "id")]
-    pub(crate) archive_id: [u8; 16],
+    /// The archive's id; `None` if it is unfinished.
+    #[serde(serialize_with = "id_if_any")]
+    pub(crate) archive_id: Option<[u8; 16]>,
     /// The volume's name, if it is known.
     pub(crate) volume: Option<String>,
     /// The session of which it is the state; `None` if its folder cannot be read.
@@ -394,6 +394,10 @@ pub(crate) struct SnapshotLine {
     /// The folder that holds it.
     #[serde(serialize_with = "path")]
     pub(crate) folder: PathBuf,
+    /// `GROUP/VOLUME`, if it is a logical volume.
+    pub(crate) logical_volume: Option<String>,
+    /// Bytes that its pool holds for it, shared ones included, if LVM says so.
+    pub(crate) mapped_bytes: Option<u64>,
     /// Why it is unused; `None` if it is in use.
     pub(crate) left_over: Option<&'static str>,
     /// It was removed.
@@ -540,8 +544,8 @@ fn slot_kind<S: Serializer>(kind: &SlotKind, to: S) -> Result<S::Ok, S::Error> {
     })
 }
 
-fn id<S: Serializer>(id: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&hex(id))
+fn id_if_any<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {
+    id.as_ref().map(hex).serialize(to)
 }
 
 /// A path as text; bytes that are not UTF-8 become replacement characters.

@@ -3,7 +3,7 @@
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::{BaseLabel, BaseOf, ThinPage, ThinRemoval, ThinWaste};
 
 use super::jail::NotEnforced;
 
@@ -40,6 +40,13 @@ pub enum VolumesToPool {
         /// The snapshot's number.
         number: u32,
     },
+    /// Our volumes and their pools are to be listed. [`PoolToVolumes::Listed`] answers.
+    List {
+        /// The number of volumes that were listed before.
+        from: u32,
+    },
+    /// Something is to be removed, unless a run uses it. [`PoolToVolumes::Removed`] answers.
+    Remove(ThinWaste),
     /// The snapshot is not needed any more. There is no answer.
     Release {
         /// The snapshot's number.
@@ -71,6 +78,10 @@ pub enum PoolToVolumes {
     Ranges(Vec<(u64, u64)>),
     /// The ranges cannot be determined.
     NoRanges,
+    /// Our volumes; `None` if LVM failed.
+    Listed(Option<ThinPage>),
+    /// What became of what was to be removed.
+    Removed(ThinRemoval),
     /// It is done, or `errno` says why not.
     Done {
         /// 0, or the system's error number.

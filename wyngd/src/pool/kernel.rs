@@ -61,6 +61,20 @@ impl ThinTable {
     }
 }
 
+/// Bytes that a pool holds for an active thin volume, shared ones included.
+pub(super) fn mapped_bytes(device: &DmUuid) -> Option<u64> {
+    parse_mapped(&Call::Status(device).run().ok()?)
+}
+
+/// The line of a thin volume's status.
+fn parse_mapped(status: &str) -> Option<u64> {
+    let words: Vec<&str> = status.split_whitespace().collect();
+    let ["0", _, "thin", sectors, ..] = words.as_slice() else {
+        return None;
+    };
+    sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)
+}
+
 /// The device that holds a pool's metadata.
 pub(super) fn metadata_device(pool: &DmUuid) -> Result<DeviceNumber, Trouble> {
     let table = Call::Table(pool).run()?;
@@ -99,6 +113,17 @@ impl PoolStatus {
                 held => Some(held.parse().ok()?),
             },
         })
+    }
+
+    /// Used shares of data and of metadata, per cent, rounded up.
+    pub(super) fn used_percent(&self) -> (u8, u8) {
+        let percent = |(used, all): (u64, u64)| {
+            let percent = u128::from(used).saturating_mul(100);
+            let percent = percent.checked_add(u128::from(all.saturating_sub(1)));
+            let percent = percent.and_then(|percent| percent.checked_div(all.into()));
+            percent.map_or(100, |percent| u8::try_from(percent).unwrap_or(u8::MAX))
+        };
+        (percent(self.data_blocks), percent(self.metadata_blocks))
     }
 
     /// Whether more than this share of data or of metadata is used, per cent. A pool without blocks
@@ -198,11 +223,20 @@ mod tests {
     }
 
     #[test]
+    fn an_active_volumes_status_shows_what_is_mapped() {
+        assert_eq!(parse_mapped("0 2048 thin 1024 2047\n"), Some(512 << 10));
+        for other in ["0 2048 thin Fail", "0 2048 thin -", "0 2048 linear 1024", ""] {
+            assert_eq!(parse_mapped(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_pools_status_shows_what_is_used_and_held() {
         let line = "0 204800 thin-pool 5 12/1024 1600/1600 - rw no_discard_passdown queue - 1024";
         let status = PoolStatus::parse(line).unwrap();
         assert_eq!((status.transaction, status.held), (5, None));
         assert!(status.is_above(99) && !status.is_above(100));
+        assert_eq!(status.used_percent(), (100, 2), "rounded up");
         let held = PoolStatus::parse(&line.replace(" - rw", " 93 rw")).unwrap();
         assert_eq!(held.held, Some(93));
         let full = line

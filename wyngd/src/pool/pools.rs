@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::{BaseLabel, BaseOf, LogicalName, ThinRemoval, ThinWaste};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
@@ -19,6 +19,7 @@ use super::reservation::Patience;
 use super::trouble::Trouble;
 use super::udev;
 use super::walk::{Found, Wanted, walk};
+use super::waste;
 use crate::ipc::{CHANGES_MAX, DeviceNumber, RangeKind};
 
 /// No snapshot is made while more than this share of the pool's data or metadata is used, per cent.
@@ -251,6 +252,33 @@ impl Pools {
             remove(&snapshot.volume);
             self.unlock();
         }
+    }
+
+    /// Removes what a person wants to have removed. What a run uses stays.
+    pub(super) fn discard(&mut self, waste: &ThinWaste) -> ThinRemoval {
+        let removed = match waste {
+            ThinWaste::Volume(name) => self.discard_volume(name),
+            ThinWaste::MetadataOf(pool) => waste::release_metadata(&self.journal, pool),
+        };
+        removed.unwrap_or_else(|trouble| {
+            tracing::warn!(%trouble, "something stays in a pool");
+            ThinRemoval::Failed
+        })
+    }
+
+    fn discard_volume(&self, name: &LogicalName) -> Result<ThinRemoval, Trouble> {
+        let volume = OwnVolume::of_name(&name.group, &name.name).ok_or(UNNAMED)?;
+        let is_held = |snapshot: &Snapshot| {
+            snapshot.volume == volume
+                || snapshot
+                    .base
+                    .as_ref()
+                    .is_some_and(|(base, _)| *base == volume)
+        };
+        if self.snapshots.values().any(is_held) {
+            return Ok(ThinRemoval::InUse);
+        }
+        waste::remove(&self.journal, &volume)
     }
 
     /// Removes all snapshots that have no label.

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use super::names::{DmUuid, OwnVolume, VolumeName};
 use super::trouble::Trouble;
 
-const LVM: &str = "/usr/sbin/lvm";
+/// Where lvm is.
+pub(super) const LVM: &str = "/usr/sbin/lvm";
 const DMSETUP: &str = "/usr/sbin/dmsetup";
 /// Maximum bytes of a program's output that are kept. A volume takes about 300.
 const OUTPUT_MAX_BYTES: usize = 16 << 20;

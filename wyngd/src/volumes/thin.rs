@@ -8,7 +8,9 @@ use std::rc::Rc;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, BaseOf, Method};
+use wyng_control::{
+    BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinUnlisted, ThinWaste,
+};
 
 use super::snapshot::{Rotation, Snapshot};
 use crate::ipc::{
@@ -72,6 +74,24 @@ impl ThinPools {
                 }
                 Ok(None)
             }
+            _ => Err(Fatal::Unexpected(self.0.peer())),
+        }
+    }
+}
+
+impl ThinPools {
+    /// Our volumes in thin pools, from this number on.
+    pub(super) fn list(&self, from: u32) -> Result<Result<ThinPage, ThinUnlisted>, Fatal> {
+        match ask(&self.0, &VolumesToPool::List { from })?.message {
+            PoolToVolumes::Listed(page) => Ok(page.ok_or(ThinUnlisted::Failed)),
+            _ => Err(Fatal::Unexpected(self.0.peer())),
+        }
+    }
+
+    /// Removes what a person wants to have removed.
+    pub(super) fn remove(&self, waste: &ThinWaste) -> Result<ThinRemoval, Fatal> {
+        match ask(&self.0, &VolumesToPool::Remove(waste.clone()))?.message {
+            PoolToVolumes::Removed(removal) => Ok(removal),
             _ => Err(Fatal::Unexpected(self.0.peer())),
         }
     }
