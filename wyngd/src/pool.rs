@@ -84,6 +84,7 @@ fn serve(
                         number: made.number,
                         size_bytes: made.size_bytes,
                         base: made.base,
+                        whole: made.whole,
                     },
                     &[made.device.as_fd()],
                 )?,
@@ -92,7 +93,7 @@ fn serve(
             VolumesToPool::NextRanges { number, kind } => wire.send(
                 &known
                     .next_ranges(number, kind)
-                    .map_or(PoolToVolumes::NoRanges, PoolToVolumes::Ranges),
+                    .map_or_else(PoolToVolumes::NoRanges, PoolToVolumes::Ranges),
                 &[],
             )?,
             VolumesToPool::Keep { number, label } => {
@@ -109,7 +110,10 @@ fn serve(
 }
 
 fn no_snapshot(trouble: &Trouble) -> PoolToVolumes {
-    let why = (!matches!(trouble, Trouble::NotThin)).then(|| trouble.to_string());
+    let why = trouble.cause();
+    if why.is_some() {
+        tracing::warn!(%trouble, "a thin volume is read whole, and while it changes");
+    }
     PoolToVolumes::NoSnapshot { why }
 }
 

@@ -27,7 +27,7 @@ use rustix::io::Errno;
 use wyng_config::Config;
 use wyng_control::{
     BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, ThinRemoval,
-    ThinUnlisted, Wanted,
+    ThinUnlisted, Wanted, WholeCause,
 };
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::Machine;
@@ -44,7 +44,7 @@ use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 use target::Prepared;
-use thin::ThinPools;
+use thin::{ThinPools, Tried};
 
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
@@ -284,9 +284,9 @@ impl Volumes {
                     },
                     Some(Err(error)) => {
                         tracing::warn!(%error, "the changes are unknown: the volume is read whole");
-                        VolumesToKeyholder::NoChanges { item }
+                        self.no_changes(item)
                     }
-                    None => VolumesToKeyholder::NoChanges { item },
+                    None => self.no_changes(item),
                 };
                 self.keyholder.send(&message, &[])
             }
@@ -315,10 +315,19 @@ impl Volumes {
             .snapshots
             .get_mut(&item)
             .and_then(|snapshot| snapshot.next_holes().ok());
-        let message = page.map_or(VolumesToKeyholder::NoChanges { item }, |ranges| {
-            VolumesToKeyholder::Holes { item, ranges }
-        });
+        let message = match page {
+            Some(ranges) => VolumesToKeyholder::Holes { item, ranges },
+            None => self.no_changes(item),
+        };
         self.keyholder.send(&message, &[])
+    }
+
+    fn no_changes(&self, item: u32) -> VolumesToKeyholder {
+        let snapshot = self.snapshots.get(&item);
+        VolumesToKeyholder::NoChanges {
+            item,
+            whole: snapshot.and_then(|snapshot| snapshot.whole_cause()),
+        }
     }
 
     fn ask(&mut self, question: Asked, wanted: Wanted) -> Result<(), Fatal> {
@@ -403,7 +412,7 @@ impl Volumes {
     fn mind_pools(&self, message: &ControlToVolumes) -> Result<bool, Fatal> {
         let answer = match (message, &self.pools) {
             (ControlToVolumes::ThinList { from }, Some(pools)) => {
-                VolumesToControl::ThinListed(pools.list(*from)?)
+                VolumesToControl::ThinListed(pools.list(*from)?.ok_or(ThinUnlisted::Failed))
             }
             (ControlToVolumes::ThinList { .. }, None) => {
                 VolumesToControl::ThinListed(Err(ThinUnlisted::NotRoot))
@@ -626,16 +635,18 @@ impl Volumes {
     fn hand_over_device(&mut self, opened: Opened, base_of: &BaseOf) -> Result<(), Refusal> {
         let snapshot = match &self.pools {
             Some(pools) => pools.snapshot(&opened.source, base_of)?,
-            None => None,
+            None => Tried::AsItIs(None),
         };
-        let Some((snapshot, reads)) = snapshot else {
-            return self.hand_over_source(opened);
+        let (snapshot, reads) = match snapshot {
+            Tried::Snapshot(snapshot, reads) => (snapshot, reads),
+            Tried::AsItIs(whole) => return self.hand_over_source(opened, whole),
         };
         let message = VolumesToKeyholder::Source {
             item: opened.item,
             size_bytes: snapshot.size_bytes(),
             snapshot: true,
             base: snapshot.base(),
+            whole: snapshot.whole_cause(),
             found: opened.found,
             peak_rss_bytes: wyng_jail::peak_resident_bytes(),
         };
@@ -660,6 +671,7 @@ impl Volumes {
                     size_bytes: snapshot.size_bytes(),
                     snapshot: true,
                     base: snapshot.base(),
+                    whole: None,
                     found: opened.found,
                     peak_rss_bytes: wyng_jail::peak_resident_bytes(),
                 };
@@ -669,13 +681,17 @@ impl Volumes {
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
-                self.hand_over_source(opened)
+                self.hand_over_source(opened, None)
             }
         }
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(&self, opened: Opened) -> Result<(), Refusal> {
+    fn hand_over_source(
+        &self,
+        opened: Opened,
+        whole: Option<WholeCause>,
+    ) -> Result<(), Refusal> {
         let Opened {
             item,
             source,
@@ -694,6 +710,7 @@ impl Volumes {
                     size_bytes,
                     snapshot: false,
                     base: None,
+                    whole,
                     found,
                     peak_rss_bytes,
                 };

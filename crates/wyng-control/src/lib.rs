@@ -59,7 +59,7 @@ pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use thin::{
     LogicalName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, THIN_VOLUMES_MAX, ThinPage, ThinPool,
-    ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste,
+    ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
 };
 pub use to_daemon::{Given, ToDaemon};
 pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};

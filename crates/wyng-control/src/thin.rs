@@ -130,3 +130,136 @@ pub enum ThinRemoval {
     /// LVM refused. The daemon's log has the reason.
     Failed,
 }
+
+/// Why a volume of a thin pool was read whole, or without a snapshot. Each has one thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum WholeCause {
+    /// The volume has no base snapshot for this archive, or one that its label does not fit.
+    NoBase,
+    /// The base snapshot was removed because the pool is nearly full.
+    BaseDropped,
+    /// So much of the pool is used that no snapshot is made.
+    PoolFilling,
+    /// Another program holds the pool's metadata snapshot.
+    MetadataHeld,
+    /// A killed run may have left the pool's metadata snapshot.
+    MetadataLeft,
+    /// The pool's metadata could not be read, or did not stand still.
+    MetadataUnread,
+    /// LVM and the kernel disagree about the pool, or it is suspended or failed.
+    PoolUnsound,
+    /// udev or LVM would look into snapshots.
+    Probed,
+    /// Another daemon removes what killed runs left.
+    DaemonTidies,
+    /// The volume is renamed again and again.
+    Renamed,
+    /// lvm or dmsetup failed, or was not understood.
+    LvmFailed,
+}
+
+impl WholeCause {
+    /// Every cause.
+    pub const ALL: [Self; 11] = [
+        Self::NoBase,
+        Self::BaseDropped,
+        Self::PoolFilling,
+        Self::MetadataHeld,
+        Self::MetadataLeft,
+        Self::MetadataUnread,
+        Self::PoolUnsound,
+        Self::Probed,
+        Self::DaemonTidies,
+        Self::Renamed,
+        Self::LvmFailed,
+    ];
+
+    /// A short word for scripts, stable over versions.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::NoBase => "no-base",
+            Self::BaseDropped => "base-dropped",
+            Self::PoolFilling => "pool-filling",
+            Self::MetadataHeld => "metadata-held",
+            Self::MetadataLeft => "metadata-left",
+            Self::MetadataUnread => "metadata-unread",
+            Self::PoolUnsound => "pool-unsound",
+            Self::Probed => "snapshots-probed",
+            Self::DaemonTidies => "daemon-tidies",
+            Self::Renamed => "volume-renamed",
+            Self::LvmFailed => "lvm-failed",
+        }
+    }
+
+    /// What happened: the end of the sentence "It was read whole, because …".
+    pub fn what(self) -> &'static str {
+        match self {
+            Self::NoBase => "it has no base snapshot for this archive",
+            Self::BaseDropped => {
+                "more than 90 % of its pool is used, and its base snapshot was removed"
+            }
+            Self::PoolFilling => "more than 80 % of its pool is used, and no snapshot was made",
+            Self::MetadataHeld => "another program holds the metadata snapshot of its pool",
+            Self::MetadataLeft => "a killed run may have left the metadata snapshot of its pool",
+            Self::MetadataUnread => {
+                "the metadata of its pool could not be read, or did not stand still"
+            }
+            Self::PoolUnsound => {
+                "its pool is suspended or failed, or LVM and the kernel disagree about it"
+            }
+            Self::Probed => "udev or LVM would look into snapshots",
+            Self::DaemonTidies => "another daemon was removing what killed runs left",
+            Self::Renamed => "another program renamed it again and again",
+            Self::LvmFailed => "lvm or dmsetup failed",
+        }
+    }
+
+    /// What to do next.
+    pub fn next(self) -> &'static str {
+        match self {
+            Self::NoBase => "Nothing: this backup made one, and the next reads only what changes.",
+            Self::BaseDropped | Self::PoolFilling => {
+                "Extend the pool with `lvextend`, its metadata with `lvextend --poolmetadatasize`."
+            }
+            Self::MetadataHeld => {
+                "End that program, or let it finish: `dmsetup status` of the pool shows what is held."
+            }
+            Self::MetadataLeft => {
+                "If no other program uses it, run `wyng-ctl snapshots clean --metadata` as root."
+            }
+            Self::MetadataUnread => {
+                "Run the same command again. If it stays, check the pool with thin_check(8)."
+            }
+            Self::PoolUnsound => "See lvmthin(7) on repair. Nothing in the pool was changed.",
+            Self::Probed => {
+                "Install 12-wyng-ignore-lvm-devices.rules, and set devices/scan_lvs to 0 in lvm.conf."
+            }
+            Self::DaemonTidies | Self::Renamed => "Run the same command again.",
+            Self::LvmFailed => "The daemon's log has the program's own words.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_cause_has_its_own_word_and_something_to_do() {
+        let codes: BTreeSet<&str> = WholeCause::ALL.iter().map(|cause| cause.code()).collect();
+        assert_eq!(codes.len(), WholeCause::ALL.len());
+        assert!(WholeCause::ALL.iter().all(|cause| !cause.next().is_empty()));
+    }
+
+    #[test]
+    fn a_name_that_could_be_an_option_or_a_path_is_refused() {
+        for name in ["", "-f", "a/b", "a b", ".", "..", "a|b", &"x".repeat(128)] {
+            assert_eq!(LogicalName::new("vg", name), None, "{name:?}");
+            assert_eq!(LogicalName::new(name, "lv"), None, "{name:?}");
+        }
+        let name = LogicalName::new("qubes_dom0", "a.b+c_d-1").unwrap();
+        assert_eq!(name.to_string(), "qubes_dom0/a.b+c_d-1");
+    }
+}

@@ -9,6 +9,7 @@ use wyng_control::{
     Abilities, ArchiveSummary, CopyLine, CreateOnly, Durability, ExitStatus, JudgedSession,
     KeySlot, Problem, ProofSummary, RestoreReport, SessionLine, SlotKind, SpaceReport,
     StoreChecked, ToClient, Trial, TrialResult, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+    WholeCause,
 };
 
 use super::advice::Advice;
@@ -646,6 +647,21 @@ impl Human {
         if let Some(place) = &volume.mounted_at {
             self.say(&hint_of_mount(place), output);
         }
+        if let Some(cause) = volume.whole.and_then(|cause| self.hint_of_cause(cause)) {
+            self.say(&cause, output);
+        }
+    }
+
+    /// Why a volume was read whole. That the first backup has no base is no news.
+    fn hint_of_cause(&self, cause: WholeCause) -> Option<String> {
+        let is_news = self.verbose || cause != WholeCause::NoBase;
+        is_news.then(|| {
+            format!(
+                "  it was read whole, because {}.\n  next: {}",
+                cause.what(),
+                cause.next()
+            )
+        })
     }
 
     fn backed_up(&self, volume: &VolumeReport) -> String {
@@ -834,16 +850,20 @@ impl Human {
     /// The lines of a result that stands alone.
     fn lines(&self, event: &ToClient) -> Vec<String> {
         match event {
-            ToClient::Monitored(volume) => vec![format!(
-                "{}  {} to be read by the next backup{}",
-                plain(&volume.name),
-                show_bytes(volume.changed_bytes),
-                if self.verbose {
-                    format!(" ({})", method_name(volume.method))
-                } else {
-                    String::new()
-                }
-            )],
+            ToClient::Monitored(volume) => {
+                let line = format!(
+                    "{}  {} to be read by the next backup{}",
+                    plain(&volume.name),
+                    show_bytes(volume.changed_bytes),
+                    if self.verbose {
+                        format!(" ({})", method_name(volume.method))
+                    } else {
+                        String::new()
+                    }
+                );
+                let cause = volume.whole.and_then(|cause| self.hint_of_cause(cause));
+                [line].into_iter().chain(cause).collect()
+            }
             ToClient::Rehearsing { volume, session } => vec![format!(
                 "{}  {}  is being restored to scratch",
                 plain(volume),

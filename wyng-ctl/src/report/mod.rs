@@ -441,7 +441,7 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        LogicalName, ThinPool, ThinRemoval,
+        LogicalName, ThinPool, ThinRemoval, WholeCause,
         Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
         DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason,
         KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
@@ -799,6 +799,7 @@ What a person must know although the command did what it was asked to. With `--j
                 session: Some(1_795_416_190),
                 method: Method::Fiemap,
                 snapshot: false,
+                whole: Some(WholeCause::PoolFilling),
                 mounted_at: Some("/mnt".into()),
                 read_bytes: 10,
                 sampled_bytes: 11,
@@ -809,6 +810,7 @@ What a person must know although the command did what it was asked to. With `--j
             ToClient::Monitored(MonitorReport {
                 name: "vm".into(),
                 method: Method::ThinDelta,
+                whole: Some(WholeCause::NoBase),
                 changed_bytes: 14,
             }),
             ToClient::Rehearsing {

@@ -13,7 +13,7 @@ use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
     KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
     RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
-    VolumeReport, VolumeSizes,
+    VolumeReport, VolumeSizes, WholeCause,
 };
 
 use crate::history::day_name;
@@ -238,6 +238,8 @@ struct BackedUpFields {
     #[serde(serialize_with = "method")]
     method: Method,
     snapshot: bool,
+    #[serde(serialize_with = "whole")]
+    whole: Option<WholeCause>,
     mounted_at: Option<String>,
     read_bytes: u64,
     sampled_bytes: u64,
@@ -257,6 +259,8 @@ struct MonitoredFields {
     name: String,
     #[serde(serialize_with = "method")]
     method: Method,
+    #[serde(serialize_with = "whole")]
+    whole: Option<WholeCause>,
     changed_bytes: u64,
 }
 
@@ -542,6 +546,23 @@ fn slot_kind<S: Serializer>(kind: &SlotKind, to: S) -> Result<S::Ok, S::Error> {
         SlotKind::RecoveryKey => "recovery-key",
         SlotKind::Token => "hardware-token",
     })
+}
+
+/// Why a volume was read whole: what happened, and what to do next.
+fn whole<S: Serializer>(cause: &Option<WholeCause>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Row {
+        code: &'static str,
+        text: &'static str,
+        next: &'static str,
+    }
+    cause
+        .map(|cause| Row {
+            code: cause.code(),
+            text: cause.what(),
+            next: cause.next(),
+        })
+        .serialize(to)
 }
 
 fn id_if_any<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {

@@ -5,6 +5,7 @@
 use bincode::{Decode, Encode};
 use wyng_control::{
     BaseLabel, BaseOf, FoundSource, Method, NoSource, Remembered, TargetFault, TargetKind, There,
+    WholeCause,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -89,6 +90,8 @@ pub enum VolumesToKeyholder {
         snapshot: bool,
         /// The base snapshot's label, and its size in bytes.
         base: Option<(BaseLabel, u64)>,
+        /// Why a volume of a thin pool has no base, or no snapshot.
+        whole: Option<WholeCause>,
         /// Where it lies.
         found: FoundSource,
         /// Peak of the volumes role's resident memory, bytes.
@@ -125,6 +128,8 @@ pub enum VolumesToKeyholder {
     NoChanges {
         /// The source's number.
         item: u32,
+        /// Why not, for a volume of a thin pool.
+        whole: Option<WholeCause>,
     },
     /// The snapshot is the base now, or `errno` says why not.
     Rotated {

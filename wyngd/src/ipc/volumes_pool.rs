@@ -3,7 +3,7 @@
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf, ThinPage, ThinRemoval, ThinWaste};
+use wyng_control::{BaseLabel, BaseOf, ThinPage, ThinRemoval, ThinWaste, WholeCause};
 
 use super::jail::NotEnforced;
 
@@ -67,17 +67,19 @@ pub enum PoolToVolumes {
         size_bytes: u64,
         /// The base's label, and its size in bytes.
         base: Option<(BaseLabel, u64)>,
+        /// Why there is no base; `None` if there is one.
+        whole: Option<WholeCause>,
     },
     /// There is no snapshot.
     NoSnapshot {
         /// Why not; `None` if the device is no thin volume.
-        why: Option<String>,
+        why: Option<WholeCause>,
     },
     /// Ranges of bytes, ascending and apart, at most [`CHANGES_MAX`](super::CHANGES_MAX). An empty
     /// list ends them.
     Ranges(Vec<(u64, u64)>),
-    /// The ranges cannot be determined.
-    NoRanges,
+    /// The ranges cannot be determined, and why not.
+    NoRanges(WholeCause),
     /// Our volumes; `None` if LVM failed.
     Listed(Option<ThinPage>),
     /// What became of what was to be removed.

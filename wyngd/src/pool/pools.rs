@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use wyng_control::{BaseLabel, BaseOf, LogicalName, ThinRemoval, ThinWaste};
+use wyng_control::{BaseLabel, BaseOf, LogicalName, ThinRemoval, ThinWaste, WholeCause};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
@@ -66,7 +66,7 @@ enum Ranges {
         changes: Option<std::vec::IntoIter<(u64, u64)>>,
         holes: std::vec::IntoIter<(u64, u64)>,
     },
-    Unknown,
+    Unknown(WholeCause),
 }
 
 /// A pool by its UUIDs.
@@ -81,6 +81,8 @@ pub(super) struct Made {
     pub(super) number: u32,
     pub(super) size_bytes: u64,
     pub(super) base: Option<(BaseLabel, u64)>,
+    /// Why there is no base.
+    pub(super) whole: Option<WholeCause>,
     pub(super) device: OwnedFd,
 }
 
@@ -112,10 +114,17 @@ impl Pools {
         let listing = agreeing(listing, &pool)?;
         self.lock_snapshots()?;
         self.check_udev(&listing, &pool)?;
-        make_room(&listing, &pool)?;
+        let dropped = make_room(&listing, &pool)?;
         let (volume, listing) = make(&uuid, &listing)?;
         match self.activate(&volume, &listing, pool, of) {
-            Ok(made) => Ok(made),
+            Ok(made) => Ok(Made {
+                whole: match (&made.base, dropped) {
+                    (Some(_), _) => None,
+                    (None, true) => Some(WholeCause::BaseDropped),
+                    (None, false) => Some(WholeCause::NoBase),
+                },
+                ..made
+            }),
             Err(trouble) => {
                 remove(&volume);
                 Err(trouble)
@@ -139,7 +148,10 @@ impl Pools {
         self.lock = self.journal.lock_snapshots()?;
         match self.lock {
             Some(_) => Ok(()),
-            None => Err(Trouble::Unfit("another daemon is tidying up".into())),
+            None => Err(Trouble::Unfit(
+                WholeCause::DaemonTidies,
+                "another daemon is tidying up".into(),
+            )),
         }
     }
 
@@ -191,6 +203,7 @@ impl Pools {
             base: base
                 .as_ref()
                 .map(|(_, label)| (label.base, label.identity.size_bytes)),
+            whole: None,
             device,
         };
         let snapshot = Snapshot {
@@ -208,20 +221,29 @@ impl Pools {
         Ok(made)
     }
 
-    /// The next ranges of a snapshot; `None` if they are not known.
-    pub(super) fn next_ranges(&mut self, number: u32, kind: RangeKind) -> Option<Vec<(u64, u64)>> {
-        let snapshot = self.snapshots.get_mut(&number)?;
+    /// The next ranges of a snapshot, or why they are not known.
+    pub(super) fn next_ranges(
+        &mut self,
+        number: u32,
+        kind: RangeKind,
+    ) -> Result<Vec<(u64, u64)>, WholeCause> {
+        let snapshot = self
+            .snapshots
+            .get_mut(&number)
+            .ok_or(WholeCause::LvmFailed)?;
         if matches!(snapshot.ranges, Ranges::Unasked) {
             snapshot.look(kind, &self.journal, self.patience);
         }
         match (&mut snapshot.ranges, kind) {
             (Ranges::Found { changes, .. }, RangeKind::Changes) => {
-                Some(changes.as_mut()?.take(CHANGES_MAX).collect())
+                let changes = changes.as_mut().ok_or(WholeCause::NoBase)?;
+                Ok(changes.take(CHANGES_MAX).collect())
             }
             (Ranges::Found { holes, .. }, RangeKind::Holes) => {
-                Some(holes.take(CHANGES_MAX).collect())
+                Ok(holes.take(CHANGES_MAX).collect())
             }
-            (Ranges::Unasked | Ranges::Unknown, _) => None,
+            (Ranges::Unknown(cause), _) => Err(*cause),
+            (Ranges::Unasked, _) => Err(WholeCause::LvmFailed),
         }
     }
 
@@ -320,7 +342,7 @@ impl Snapshot {
             }
             Err(trouble) => {
                 tracing::warn!(%trouble, "a thin volume is read whole");
-                Ranges::Unknown
+                Ranges::Unknown(trouble.cause().unwrap_or(WholeCause::LvmFailed))
             }
         };
     }
@@ -391,6 +413,7 @@ fn make(uuid: &str, listing: &Listing) -> Result<(OwnVolume, Listing), Trouble> 
         }
     }
     Err(Trouble::Unfit(
+        WholeCause::Renamed,
         "the volume is renamed again and again".into(),
     ))
 }
@@ -419,31 +442,35 @@ fn check_pool(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
     let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
     let device = kernel::active(&pool.device).ok_or(UNLISTED)?;
     if kernel::is_suspended(device) {
-        return Err(Trouble::Unfit(format!(
+        let why = format!(
             "the pool {}/{} is suspended: look with \"dmsetup info\"",
             listed.group, listed.name
-        )));
+        );
+        return Err(Trouble::Unfit(WholeCause::PoolUnsound, why));
     }
     let status = PoolStatus::of(&pool.device)?;
     if listed.transaction != Some(status.transaction) {
-        return Err(Trouble::Unfit(format!(
+        let why = format!(
             "the pool {}/{} has transaction id {} in the kernel, and another one in LVM's metadata; \
              it needs repair (lvmthin(7))",
             listed.group, listed.name, status.transaction
-        )));
+        );
+        return Err(Trouble::Unfit(WholeCause::PoolUnsound, why));
     }
     Ok(())
 }
 
 /// Removes bases from a pool that is nearly full, and refuses a new snapshot in a fuller one than a
-/// snapshot may be made in. Old bases hold most of what is theirs alone.
-fn make_room(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+/// snapshot may be made in. Returns whether any was removed. Old bases hold most of what is theirs
+/// alone.
+fn make_room(listing: &Listing, pool: &Pool) -> Result<bool, Trouble> {
     let mut status = PoolStatus::of(&pool.device)?;
     let mut bases: Vec<_> = listing
         .ours(&pool.uuid)
         .filter_map(|own| Some((own.label?.base.session, own.volume)))
         .collect();
     bases.sort_by_key(|(session, _)| *session);
+    let mut dropped = false;
     for (_, volume) in bases {
         if !status.is_above(BASES_MAX_PERCENT) {
             break;
@@ -453,15 +480,22 @@ fn make_room(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
             "the pool is nearly full: a base is removed"
         );
         Call::Remove(&volume).run()?;
+        dropped = true;
         status = PoolStatus::of(&pool.device)?;
     }
     if status.is_above(SNAPSHOT_MAX_PERCENT) {
         let (data, metadata) = (status.data_blocks, status.metadata_blocks);
-        return Err(Trouble::Unfit(format!(
+        let cause = if dropped {
+            WholeCause::BaseDropped
+        } else {
+            WholeCause::PoolFilling
+        };
+        let why = format!(
             "more than {SNAPSHOT_MAX_PERCENT} % of the pool is used ({} of {} data blocks, {} of {} \
              metadata blocks), and a snapshot would hold more: extend it with lvextend (lvmthin(7))",
             data.0, data.1, metadata.0, metadata.1
-        )));
+        );
+        return Err(Trouble::Unfit(cause, why));
     }
     Ok(())
 }

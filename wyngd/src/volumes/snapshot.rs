@@ -6,7 +6,7 @@
 use std::io;
 
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, Method};
+use wyng_control::{BaseLabel, Method, WholeCause};
 
 /// A source that stays unchanged until the run has committed it.
 pub(super) trait Snapshot {
@@ -22,6 +22,11 @@ pub(super) trait Snapshot {
     /// empty list ends them. The keyholder finds holes of a file itself.
     fn next_holes(&mut self) -> io::Result<Vec<(u64, u64)>> {
         Ok(Vec::new())
+    }
+
+    /// Why there is no base, or no changes, in a thin pool.
+    fn whole_cause(&self) -> Option<WholeCause> {
+        None
     }
 
     /// Whether the client made it, and so must learn what becomes of it.

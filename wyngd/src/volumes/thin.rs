@@ -9,7 +9,7 @@ use std::rc::Rc;
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
 use wyng_control::{
-    BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinUnlisted, ThinWaste,
+    BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinWaste, WholeCause,
 };
 
 use super::snapshot::{Rotation, Snapshot};
@@ -21,12 +21,22 @@ use crate::roles::Role;
 /// The pool role, where this daemon has it.
 pub(super) struct ThinPools(Rc<Wire<VolumesToPool, PoolToVolumes>>);
 
+/// What becomes of a source.
+pub(super) enum Tried {
+    /// The snapshot is read in its place.
+    Snapshot(Thin, OwnedFd),
+    /// It is read as it is now; and why so, if it is a thin volume.
+    AsItIs(Option<WholeCause>),
+}
+
 /// A snapshot that the pool role holds.
 pub(super) struct Thin {
     pools: Rc<Wire<VolumesToPool, PoolToVolumes>>,
     number: u32,
     size_bytes: u64,
     base: Option<(BaseLabel, u64)>,
+    /// Why there is no base, or no ranges.
+    whole: Option<WholeCause>,
 }
 
 impl ThinPools {
@@ -43,15 +53,15 @@ impl ThinPools {
         }
     }
 
-    /// A snapshot of `source`, and its descriptor for the keyholder; `None` if the source is no
-    /// thin volume, or one that must be read as it is now.
+    /// A snapshot of `source`, and its descriptor for the keyholder. Otherwise the source is read
+    /// as it is now, and why so if it is a thin volume.
     pub(super) fn snapshot(
         &self,
         source: &OwnedFd,
         of: &BaseOf,
-    ) -> Result<Option<(Thin, OwnedFd)>, Fatal> {
+    ) -> Result<Tried, Fatal> {
         let Some(device) = number_of(source)? else {
-            return Ok(None);
+            return Ok(Tried::AsItIs(None));
         };
         let received = ask(&self.0, &VolumesToPool::Snapshot { device, of: *of })?;
         match &received.message {
@@ -59,31 +69,28 @@ impl ThinPools {
                 number,
                 size_bytes,
                 base,
+                whole,
             } => {
                 let thin = Thin {
                     pools: Rc::clone(&self.0),
                     number: *number,
                     size_bytes: *size_bytes,
                     base: *base,
+                    whole: *whole,
                 };
-                Ok(Some((thin, received.descriptor()?)))
+                Ok(Tried::Snapshot(thin, received.descriptor()?))
             }
-            PoolToVolumes::NoSnapshot { why } => {
-                if let Some(why) = why {
-                    tracing::warn!(%why, "a thin volume is read whole, and while it changes");
-                }
-                Ok(None)
-            }
+            PoolToVolumes::NoSnapshot { why } => Ok(Tried::AsItIs(*why)),
             _ => Err(Fatal::Unexpected(self.0.peer())),
         }
     }
 }
 
 impl ThinPools {
-    /// Our volumes in thin pools, from this number on.
-    pub(super) fn list(&self, from: u32) -> Result<Result<ThinPage, ThinUnlisted>, Fatal> {
+    /// Our volumes in thin pools, from this number on; `None` if LVM failed.
+    pub(super) fn list(&self, from: u32) -> Result<Option<ThinPage>, Fatal> {
         match ask(&self.0, &VolumesToPool::List { from })?.message {
-            PoolToVolumes::Listed(page) => Ok(page.ok_or(ThinUnlisted::Failed)),
+            PoolToVolumes::Listed(page) => Ok(page),
             _ => Err(Fatal::Unexpected(self.0.peer())),
         }
     }
@@ -103,14 +110,18 @@ impl Thin {
         self.size_bytes
     }
 
-    fn next_ranges(&self, kind: RangeKind) -> io::Result<Vec<(u64, u64)>> {
+    fn next_ranges(&mut self, kind: RangeKind) -> io::Result<Vec<(u64, u64)>> {
         let number = self.number;
         match ask(&self.pools, &VolumesToPool::NextRanges { number, kind })
             .map_err(io::Error::other)?
             .message
         {
             PoolToVolumes::Ranges(ranges) => Ok(ranges),
-            _ => Err(io::Error::other("the pool's metadata shows no ranges")),
+            PoolToVolumes::NoRanges(cause) => {
+                self.whole = Some(cause);
+                Err(io::Error::other("the pool's metadata shows no ranges"))
+            }
+            _ => Err(io::Error::other("an unexpected message from pool")),
         }
     }
 
@@ -137,6 +148,10 @@ impl Snapshot for Thin {
 
     fn next_holes(&mut self) -> io::Result<Vec<(u64, u64)>> {
         self.next_ranges(RangeKind::Holes)
+    }
+
+    fn whole_cause(&self) -> Option<WholeCause> {
+        self.whole
     }
 
     fn is_of_client(&self) -> bool {

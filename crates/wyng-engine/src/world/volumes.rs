@@ -2,7 +2,7 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook,
+    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook, WholeCause,
 };
 
 pub use wyng_control::{Beside, There};
@@ -81,6 +81,10 @@ pub trait Volumes {
     ) -> Result<SourceShape, Failure>;
     /// The next page of changes since the base snapshot; `None` if they are not known.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
+    /// Why a source of a thin pool has to be read whole, as far as it is known by now.
+    fn whole_cause(&self, _item: u32) -> Option<WholeCause> {
+        None
+    }
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only
     /// holes follow.
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;

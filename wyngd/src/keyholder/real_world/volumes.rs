@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
     BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
-    ToClient, path_text,
+    ToClient, WholeCause, path_text,
 };
 use wyng_jail::DiskTurn;
 
@@ -33,6 +33,8 @@ pub struct OpenVolumes {
     wire: VolumesWire,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
+    /// Why volumes of thin pools are read whole, by source.
+    whole: HashMap<u32, WholeCause>,
     /// Maximum time for which a client may read nothing of a stream.
     client_patience: Duration,
     /// The disk priority of everything but backups.
@@ -53,6 +55,7 @@ impl OpenVolumes {
             wire,
             sources: HashMap::new(),
             targets: HashMap::new(),
+            whole: HashMap::new(),
             client_patience,
             usual_turn: DiskTurn::current(),
             peak_bytes: 0,
@@ -63,6 +66,7 @@ impl OpenVolumes {
     pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
+        self.whole.clear();
         self.usual_turn.take();
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
@@ -82,7 +86,7 @@ impl OpenVolumes {
                     }
                     holes.extend(ranges);
                 }
-                VolumesToKeyholder::NoChanges { item: found } if found == item => {
+                VolumesToKeyholder::NoChanges { item: found, .. } if found == item => {
                     return Ok(Vec::new());
                 }
                 _ => return Err(broken(&Fatal::Unexpected("volumes"))),
@@ -130,9 +134,12 @@ impl Volumes for OpenVolumes {
                 size_bytes,
                 snapshot,
                 base,
+                whole,
                 ref found,
                 peak_rss_bytes,
             } if asked == item => {
+                self.whole.remove(&item);
+                self.whole.extend(whole.map(|cause| (item, cause)));
                 self.peak_bytes = peak_rss_bytes;
                 let found = found.clone();
                 let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
@@ -179,9 +186,16 @@ impl Volumes for OpenVolumes {
                 method,
                 ranges,
             } if found == item => Ok(Some(ChangePage { method, ranges })),
-            VolumesToKeyholder::NoChanges { item: found } if found == item => Ok(None),
+            VolumesToKeyholder::NoChanges { item: found, whole } if found == item => {
+                self.whole.extend(whole.map(|cause| (item, cause)));
+                Ok(None)
+            }
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
+    }
+
+    fn whole_cause(&self, item: u32) -> Option<WholeCause> {
+        self.whole.get(&item).copied()
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
