@@ -12,7 +12,7 @@ use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
     Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, Given, NoSource, PATH_MAX_BYTES,
-    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    TargetFault, TargetFound, TargetLook, ThinPlace, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -44,6 +44,9 @@ use crate::thin::Thin;
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
+
+/// The beginning of a place in a thin pool, as `--to` has it.
+const IN_POOL: &[u8] = b"thin:";
 
 /// Runs a command, and shows its results.
 pub(crate) fn run(cli: Cli) -> ExitStatus {
@@ -361,6 +364,9 @@ impl<'a> Conversation<'a> {
                 origin,
                 ..
             } => {
+                if let Some(place) = self.targets.thin().cloned() {
+                    return self.give(item, Given::NewThin { place }, &[]);
+                }
                 let spot = self.targets.spot(volume, origin.as_deref());
                 let made =
                     spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
@@ -783,6 +789,9 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
                 "Add --to PATH, or --in-place.",
             ));
         }
+        Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
+            Destination::Thin(thin_place(path, several || restore.overwrite)?)
+        }
         Some(path) if path.as_os_str() == "-" && several => {
             return Err(Message::usage(
                 "standard output takes only one volume",
@@ -805,6 +814,23 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
         Existing::Stays
     };
     Ok(Targets::new(destination, existing))
+}
+
+/// The place in a thin pool that `--to` names.
+fn thin_place(path: &Path, several_or_overwrite: bool) -> Result<ThinPlace, Message> {
+    if several_or_overwrite {
+        return Err(Message::usage(
+            "a new volume in a thin pool takes one session, and replaces nothing",
+            "Name one volume, and omit --overwrite.",
+        ));
+    }
+    let text = path.to_str().and_then(|text| text.strip_prefix("thin:"));
+    text.and_then(ThinPlace::parse).ok_or_else(|| {
+        Message::usage(
+            "the new volume in a thin pool cannot have this name: names of vm-*, wyng-* and those that LVM keeps for itself are refused",
+            "Name it as --to thin:GROUP/POOL/NAME.",
+        )
+    })
 }
 
 /// Where a rehearsal restores to.

@@ -15,6 +15,7 @@ mod pools;
 mod programs;
 mod reservation;
 mod spool;
+mod targets;
 mod trouble;
 mod udev;
 mod walk;
@@ -100,6 +101,24 @@ fn serve(
                 wire.send(&done(known.keep(number, label)), &[])?
             }
             VolumesToPool::DropBase { number } => wire.send(&done(known.drop_base(number)), &[])?,
+            VolumesToPool::Make {
+                place,
+                size_bytes,
+                of,
+            } => match known.make(&place, size_bytes, &of) {
+                Ok((number, made)) => wire.send(
+                    &PoolToVolumes::Made {
+                        number,
+                        size_bytes: made.size_bytes,
+                        discards_bytes: made.discards_bytes,
+                        room_bytes: made.room_bytes,
+                        base: made.base,
+                    },
+                    &[made.device.as_fd()],
+                )?,
+                Err(fault) => wire.send(&PoolToVolumes::NotMade(fault), &[])?,
+            },
+            VolumesToPool::Name { number } => wire.send(&done(known.name(number)), &[])?,
             VolumesToPool::Remove(waste) => {
                 wire.send(&PoolToVolumes::Removed(known.discard(&waste)), &[])?
             }
@@ -124,6 +143,7 @@ fn refusal(message: &VolumesToPool, trouble: &Trouble) -> PoolToVolumes {
             tracing::warn!(%trouble, "nothing is removed");
             PoolToVolumes::Removed(ThinRemoval::Failed)
         }
+        VolumesToPool::Make { .. } => PoolToVolumes::NotMade(pools::fault(trouble)),
         _ => no_snapshot(trouble),
     }
 }

@@ -8,6 +8,7 @@ mod delta;
 mod disposables;
 mod extents;
 mod folders;
+mod fresh;
 mod open;
 mod qubesd;
 mod reflink;
@@ -26,8 +27,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use wyng_config::Config;
 use wyng_control::{
-    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, ThinRemoval,
-    ThinUnlisted, Wanted, WholeCause,
+    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, TargetKind, There,
+    ThinPlace, ThinRemoval, ThinUnlisted, Wanted, WholeCause,
 };
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::Machine;
@@ -83,7 +84,8 @@ impl From<Fatal> for Refusal {
 enum Asked {
     /// The source's number, its volume's name, and the volume whose base snapshot it may have.
     Source(u32, String, BaseOf),
-    Target(u32),
+    /// The target's number, the size of its session, and the volume whose base it may begin with.
+    Target(u32, u64, BaseOf),
     /// A snapshot's name.
     Keep(u32),
     /// The removal of a base snapshot.
@@ -246,7 +248,7 @@ impl Volumes {
                 self.snapshots.remove(&item);
                 self.changed.remove(&item);
                 self.ask(
-                    Asked::Target(item),
+                    Asked::Target(item, size_bytes, base_of),
                     Wanted::Target {
                         volume,
                         size_bytes,
@@ -255,6 +257,13 @@ impl Volumes {
                         origin,
                     },
                 )
+            }
+            KeyholderToVolumes::NameTarget { item } => {
+                let target = self.snapshots.get(&item);
+                let named = target.map_or(Err(Errno::NOENT), |target| target.give_name());
+                let errno = raw(named);
+                self.keyholder
+                    .send(&VolumesToKeyholder::Named { item, errno }, &[])
             }
             KeyholderToVolumes::Undo { item } => {
                 let undone = self
@@ -454,7 +463,7 @@ impl Volumes {
                         path,
                         why: NoSource::Errno(errno),
                     },
-                    Asked::Target(item) => VolumesToKeyholder::NoTarget {
+                    Asked::Target(item, ..) => VolumesToKeyholder::NoTarget {
                         item,
                         fault: TargetFault::Unavailable { errno },
                     },
@@ -515,8 +524,11 @@ impl Volumes {
             (Asked::Source(..), Given::NoSource { path, why }) => {
                 VolumesToKeyholder::NoSource { item, path, why }
             }
+            (Asked::Target(_, size_bytes, base_of), Given::NewThin { place }) => {
+                return self.hand_over_fresh(item, place, *size_bytes, *base_of);
+            }
             (
-                Asked::Target(_),
+                Asked::Target(..),
                 Given::Target {
                     form,
                     base,
@@ -527,7 +539,7 @@ impl Volumes {
                 let prepared = target::prepare(form, given, base.zip(descriptors.next()));
                 return self.hand_over_target(item, prepared, remembered);
             }
-            (Asked::Target(_), Given::NoTarget { fault }) => {
+            (Asked::Target(..), Given::NoTarget { fault }) => {
                 VolumesToKeyholder::NoTarget { item, fault }
             }
             (Asked::Keep(_), Given::Done { errno }) => VolumesToKeyholder::Rotated { item, errno },
@@ -567,10 +579,47 @@ impl Volumes {
                 kind,
                 there,
                 discards_bytes,
+                fresh: None,
                 remembered,
             },
             &files,
         )?)
+    }
+
+    /// Has a new volume made in a thin pool, and hands it over.
+    fn hand_over_fresh(
+        &mut self,
+        item: u32,
+        place: ThinPlace,
+        size_bytes: u64,
+        base_of: BaseOf,
+    ) -> Result<(), Refusal> {
+        let pools = self.pools.as_ref().map(ThinPools::wire);
+        let made = match fresh::make(pools, place, size_bytes, base_of)? {
+            fresh::Tried::Made(made) => made,
+            fresh::Tried::Refused(fault) => {
+                return Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?);
+            }
+        };
+        let base = made.fresh.base();
+        let message = VolumesToKeyholder::Target {
+            item,
+            kind: TargetKind::Device,
+            there: base.map(|_| There {
+                size_bytes: made.size_bytes,
+                in_target: true,
+                in_place: false,
+                beside: None,
+                base,
+            }),
+            discards_bytes: made.discards_bytes,
+            fresh: Some((made.size_bytes, made.room_bytes)),
+            remembered: None,
+        };
+        self.snapshots.insert(item, Box::new(made.fresh));
+        Ok(self.keyholder.send(&message, &[made.device.as_fd()])?)
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
@@ -757,7 +806,7 @@ impl Asked {
     fn item(&self) -> u32 {
         match self {
             Self::Source(item, ..)
-            | Self::Target(item)
+            | Self::Target(item, ..)
             | Self::Keep(item)
             | Self::DropBase(item) => *item,
         }

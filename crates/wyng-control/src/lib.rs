@@ -58,8 +58,8 @@ pub use origin::{
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use thin::{
-    LogicalName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, THIN_VOLUMES_MAX, ThinPage, ThinPool,
-    ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
+    LogicalName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, PoolRefusal, THIN_VOLUMES_MAX, ThinPage,
+    ThinPlace, ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
 };
 pub use to_daemon::{Given, ToDaemon};
 pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};

@@ -131,6 +131,81 @@ pub enum ThinRemoval {
     Failed,
 }
 
+/// Beginnings of names that volumes of another owner have: those of Qubes OS, and those that the
+/// daemon removes as left over.
+const NAMES_OF_OTHERS: [&str; 2] = ["vm-", "wyng-"];
+/// Beginnings and parts of names that LVM keeps for itself.
+const NAMES_OF_LVM: ([&str; 2], [&str; 17]) = (
+    ["snapshot", "pvmove"],
+    [
+        "_cdata", "_cmeta", "_corig", "_cpool", "_cvol", "_imeta", "_iorig", "_mimage", "_mlog",
+        "_pmspare", "_rimage", "_rmeta", "_tdata", "_tmeta", "_vdata", "_vorigin", "_wcorig",
+    ],
+);
+
+/// Where a restore makes a new volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ThinPlace {
+    /// The pool, with its group.
+    pub pool: LogicalName,
+    /// The name that the volume will have in the same group.
+    pub name: String,
+}
+
+impl ThinPlace {
+    /// The place that `GROUP/POOL/NAME` names; `None` for any other text, and for names that
+    /// belong to Qubes OS, to the daemon or to LVM.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split('/');
+        let (group, pool, name) = (words.next()?, words.next()?, words.next()?);
+        let place = Self {
+            pool: LogicalName::new(group, pool)?,
+            name: name.to_owned(),
+        };
+        (words.next().is_none() && place.is_checked()).then_some(place)
+    }
+
+    /// Whether [`parse`](Self::parse) would make it.
+    pub fn is_checked(&self) -> bool {
+        let (beginnings, parts) = NAMES_OF_LVM;
+        let begins = |beginning: &&str| self.name.starts_with(*beginning);
+        self.pool.is_checked()
+            && LogicalName::new(&self.pool.group, &self.name).is_some()
+            && !NAMES_OF_OTHERS.iter().chain(&beginnings).any(begins)
+            && !parts.iter().any(|part| self.name.contains(part))
+    }
+
+    /// The volume.
+    pub fn volume(&self) -> LogicalName {
+        LogicalName {
+            group: self.pool.group.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Why no volume can be made in a thin pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum PoolRefusal {
+    /// Root did not start the daemon, or the client is not root.
+    NotRoot,
+    /// There is no such pool.
+    NoPool,
+    /// The pool must not be used now.
+    Unfit(WholeCause),
+}
+
+impl PoolRefusal {
+    /// The end of the sentence "no volume can be made in the pool: …".
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Self::NotRoot => "only root may, through a daemon that root started",
+            Self::NoPool => "no active thin pool of this name exists",
+            Self::Unfit(cause) => cause.what(),
+        }
+    }
+}
+
 /// Why a volume of a thin pool was read whole, or without a snapshot. Each has one thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum WholeCause {
@@ -251,6 +326,25 @@ mod tests {
         let codes: BTreeSet<&str> = WholeCause::ALL.iter().map(|cause| cause.code()).collect();
         assert_eq!(codes.len(), WholeCause::ALL.len());
         assert!(WholeCause::ALL.iter().all(|cause| !cause.next().is_empty()));
+    }
+
+    #[test]
+    fn a_new_volume_gets_no_name_of_another_owner() {
+        let place = ThinPlace::parse("vg/pool/home").unwrap();
+        assert_eq!(place.volume().to_string(), "vg/home");
+        for text in [
+            "vg/pool",
+            "vg/pool/",
+            "vg/pool/a/b",
+            "vg/pool/-f",
+            "vg/pool/vm-work-private",
+            "vg/pool/wyng-0123456789abcdef",
+            "vg/pool/snapshot1",
+            "vg/pool/a_tdata",
+            "vg//home",
+        ] {
+            assert_eq!(ThinPlace::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -712,7 +712,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     pub(super) session: SessionChoice,
     /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
-    /// with one file a volume
+    /// with one file a volume. `thin:GROUP/POOL/NAME` is a new volume in a thin pool of LVM's
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
     /// Replace an existing file once the new one is complete; content that both share is not

@@ -70,6 +70,12 @@ pub enum KeyholderToVolumes {
         /// Path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
+    /// A new volume of a thin pool is complete: it is to get its name.
+    /// [`VolumesToKeyholder::Named`] answers.
+    NameTarget {
+        /// The target's number.
+        item: u32,
+    },
     /// A target that was changed in place is to become again what it was.
     Undo {
         /// Its number.
@@ -156,8 +162,18 @@ pub enum VolumesToKeyholder {
         /// Length of the blocks that a thin volume gives back when they are discarded, bytes; 0 if
         /// it is none.
         discards_bytes: u32,
+        /// It was made for this restore in a thin pool: its size, and the bytes that may be written
+        /// before too little of the pool is free.
+        fresh: Option<(u64, u64)>,
         /// Where it lies, unless the person named this place for this very command.
         remembered: Option<Remembered>,
+    },
+    /// The new volume has its name, or `errno` says why not.
+    Named {
+        /// The target's number.
+        item: u32,
+        /// 0, or the system's error number.
+        errno: i32,
     },
     /// The target is again what it was, or `errno` says why not.
     Undone {

@@ -3,7 +3,7 @@
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf, ThinPage, ThinRemoval, ThinWaste, WholeCause};
+use wyng_control::{BaseLabel, BaseOf, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause};
 
 use super::jail::NotEnforced;
 
@@ -38,6 +38,21 @@ pub enum VolumesToPool {
     /// [`PoolToVolumes::Done`] answers.
     DropBase {
         /// The snapshot's number.
+        number: u32,
+    },
+    /// A new volume is to be made for a restore, under a name of ours, from a base where one has
+    /// this size. [`PoolToVolumes::Made`] or [`PoolToVolumes::NotMade`] answers.
+    Make {
+        /// Where it will lie in the end.
+        place: ThinPlace,
+        /// Its size, bytes; it is rounded up.
+        size_bytes: u64,
+        /// Volume whose base is looked for in that pool.
+        of: BaseOf,
+    },
+    /// The new volume is complete: it gets its name. [`PoolToVolumes::Done`] answers.
+    Name {
+        /// The volume's number.
         number: u32,
     },
     /// Our volumes and their pools are to be listed. [`PoolToVolumes::Listed`] answers.
@@ -80,6 +95,21 @@ pub enum PoolToVolumes {
     Ranges(Vec<(u64, u64)>),
     /// The ranges cannot be determined, and why not.
     NoRanges(WholeCause),
+    /// A new volume; with its device, opened for reading and writing.
+    Made {
+        /// Its number.
+        number: u32,
+        /// Its size, bytes.
+        size_bytes: u64,
+        /// Length of the pool's blocks, bytes; 0 if it does not take them back.
+        discards_bytes: u32,
+        /// Bytes that may be written before less than a tenth of the pool is free.
+        room_bytes: u64,
+        /// The base that it is a snapshot of.
+        base: Option<BaseLabel>,
+    },
+    /// There is no new volume.
+    NotMade(TargetFault),
     /// Our volumes; `None` if LVM failed.
     Listed(Option<ThinPage>),
     /// What became of what was to be removed.

@@ -75,15 +75,35 @@ fn parse_mapped(status: &str) -> Option<u64> {
     sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)
 }
 
-/// The device that holds a pool's metadata.
-pub(super) fn metadata_device(pool: &DmUuid) -> Result<DeviceNumber, Trouble> {
-    let table = Call::Table(pool).run()?;
-    let words: Vec<&str> = table.split_whitespace().collect();
-    match words.as_slice() {
-        ["0", _, "thin-pool", metadata, ..] => parse_number(metadata),
-        _ => None,
+/// The line of a pool's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PoolTable {
+    /// The device that holds its metadata.
+    pub(super) metadata: DeviceNumber,
+    /// Length of its blocks, bytes.
+    pub(super) block_bytes: u64,
+    /// It takes blocks back.
+    pub(super) discards: bool,
+}
+
+impl PoolTable {
+    /// The table of the pool's device.
+    pub(super) fn of(pool: &DmUuid) -> Result<Self, Trouble> {
+        Self::parse(&Call::Table(pool).run()?)
+            .ok_or(Trouble::Answer("the pool's table is not understood"))
     }
-    .ok_or(Trouble::Answer("the pool's table is not understood"))
+
+    fn parse(table: &str) -> Option<Self> {
+        let words: Vec<&str> = table.split_whitespace().collect();
+        let ["0", _, "thin-pool", metadata, _, sectors, _, features @ ..] = words.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            metadata: parse_number(metadata)?,
+            block_bytes: sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)?,
+            discards: !features.contains(&"ignore_discard"),
+        })
+    }
 }
 
 impl PoolStatus {
@@ -113,6 +133,12 @@ impl PoolStatus {
                 held => Some(held.parse().ok()?),
             },
         })
+    }
+
+    /// Blocks of data that are free beside a tenth of all.
+    pub(super) fn room_blocks(&self) -> u64 {
+        let (used, all) = self.data_blocks;
+        all.saturating_sub(used).saturating_sub(all.div_ceil(10))
     }
 
     /// Used shares of data and of metadata, per cent, rounded up.
@@ -158,7 +184,7 @@ pub(super) fn is_suspended(device: DeviceNumber) -> bool {
     line(&folder_of(device).join("dm/suspended")).as_deref() != Some("0")
 }
 
-/// Opens a block device by its number, for reading.
+/// Opens a block device by its number, for reading unless the flags say otherwise.
 pub(super) fn open(device: DeviceNumber, flags: OFlags) -> Result<OwnedFd, Trouble> {
     let name = std::fs::read_link(folder_of(device))?;
     let node = Path::new("/dev").join(name.file_name().unwrap_or_default());
@@ -220,6 +246,17 @@ mod tests {
         ] {
             assert_eq!(ThinTable::parse(table), None, "{table}");
         }
+    }
+
+    #[test]
+    fn a_pools_table_shows_its_blocks_and_whether_it_takes_them_back() {
+        let table = "0 204800 thin-pool 253:0 253:1 128 0 1 no_discard_passdown";
+        let found = PoolTable::parse(table).unwrap();
+        assert_eq!((found.block_bytes, found.discards), (64 << 10, true));
+        assert_eq!(found.metadata.minor, 0);
+        let deaf = table.replace("1 no_discard_passdown", "1 ignore_discard");
+        assert!(!PoolTable::parse(&deaf).unwrap().discards);
+        assert_eq!(PoolTable::parse("0 204800 thin-pool Fail"), None);
     }
 
     #[test]

@@ -81,6 +81,12 @@ impl Listing {
             .find(|found| found.own().as_ref() == Some(volume))
     }
 
+    /// Whether a volume of this name is there, whoever made it.
+    pub(super) fn has(&self, group: &str, name: &str) -> bool {
+        let mut all = self.0.iter();
+        all.any(|found| found.group == group && found.name.trim_matches(['[', ']']) == name)
+    }
+
     /// Every pool.
     pub(super) fn pools(&self) -> impl Iterator<Item = &Listed> {
         self.0.iter().filter(|found| found.kind == THIN_POOL)

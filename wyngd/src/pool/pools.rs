@@ -7,7 +7,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use wyng_control::{BaseLabel, BaseOf, LogicalName, ThinRemoval, ThinWaste, WholeCause};
+use wyng_control::{BaseLabel, BaseOf, LogicalName, PoolRefusal, TargetFault, ThinPlace, ThinRemoval, ThinWaste, WholeCause};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
@@ -16,6 +16,7 @@ use super::listed::{Listed, Listing};
 use super::names::{DmUuid, OwnVolume};
 use super::programs::Call;
 use super::reservation::Patience;
+use super::targets::{self, NewVolume};
 use super::trouble::Trouble;
 use super::udev;
 use super::walk::{Found, Wanted, walk};
@@ -39,6 +40,8 @@ pub(super) struct Pools {
     /// The pools on which udev's rules were tried, by their volumes' UUIDs.
     checked: BTreeSet<String>,
     snapshots: HashMap<u32, Snapshot>,
+    /// New volumes that are not complete.
+    targets: HashMap<u32, NewVolume>,
     last_number: u32,
     /// As long as it is held, no other daemon takes our snapshots for leftovers.
     lock: Option<File>,
@@ -94,6 +97,7 @@ impl Pools {
             patience: Patience::usual(),
             checked: BTreeSet::new(),
             snapshots: HashMap::new(),
+            targets: HashMap::new(),
             last_number: 0,
             lock: None,
         })
@@ -258,8 +262,11 @@ impl Pools {
         kept
     }
 
-    /// Removes the bases of a snapshot's volume.
+    /// Removes the bases of a snapshot's volume, or that of a new volume.
     pub(super) fn drop_base(&mut self, number: u32) -> Result<(), Trouble> {
+        if let Some(base) = self.targets.get(&number).and_then(NewVolume::base) {
+            return Call::Remove(base).run().map(drop);
+        }
         let snapshot = self.snapshots.get_mut(&number).ok_or(UNLISTED)?;
         snapshot.base = None;
         for (volume, _) in Listing::take()?.bases(&snapshot.pool.uuid, &snapshot.of) {
@@ -272,8 +279,73 @@ impl Pools {
     pub(super) fn release(&mut self, number: u32) {
         if let Some(snapshot) = self.snapshots.remove(&number) {
             remove(&snapshot.volume);
-            self.unlock();
         }
+        if let Some(target) = self.targets.remove(&number) {
+            remove(&target.volume);
+        }
+        self.unlock();
+    }
+
+    /// Makes a new volume for a restore, under a name of ours; returns its number.
+    pub(super) fn make(
+        &mut self,
+        place: &ThinPlace,
+        size_bytes: u64,
+        of: &BaseOf,
+    ) -> Result<(u32, targets::Made), TargetFault> {
+        let listing = Listing::take().map_err(|trouble| fault(&trouble))?;
+        let mut pools = listing.pools();
+        let listed = pools
+            .find(|pool| pool.group == place.pool.group && pool.name == place.pool.name)
+            .ok_or(TargetFault::Pool(PoolRefusal::NoPool))?;
+        if listing.has(&place.pool.group, &place.name) {
+            return Err(TargetFault::Exists);
+        }
+        let device = DmUuid::of_pool(&listed.group_uuid, &listed.uuid)
+            .filter(|device| kernel::active(device).is_some())
+            .ok_or(TargetFault::Pool(PoolRefusal::NoPool))?;
+        let pool = Pool {
+            device,
+            uuid: listed.uuid.clone(),
+        };
+        self.make_in(&listing, &pool, place, (size_bytes, of))
+            .map_err(|trouble| fault(&trouble))
+    }
+
+    fn make_in(
+        &mut self,
+        listing: &Listing,
+        pool: &Pool,
+        place: &ThinPlace,
+        wish: (u64, &BaseOf),
+    ) -> Result<(u32, targets::Made), Trouble> {
+        let listing = agreeing(listing.clone(), pool)?;
+        self.lock_snapshots()?;
+        self.check_udev(&listing, pool)?;
+        let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
+        let volume = fresh(&listed.group)?;
+        let target =
+            NewVolume::plan(volume, place, wish, (&listing, listed)).ok_or(UNNAMED)?;
+        match target.make(listed, &pool.device, wish.0) {
+            Ok(made) => {
+                self.last_number = self.last_number.wrapping_add(1);
+                self.targets.insert(self.last_number, target);
+                Ok((self.last_number, made))
+            }
+            Err(trouble) => {
+                remove(&target.volume);
+                self.unlock();
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Gives a new volume its name, by which it stays.
+    pub(super) fn name(&mut self, number: u32) -> Result<(), Trouble> {
+        self.targets.get(&number).ok_or(UNLISTED)?.name()?;
+        self.targets.remove(&number);
+        self.unlock();
+        Ok(())
     }
 
     /// Removes what a person wants to have removed. What a run uses stays.
@@ -297,7 +369,10 @@ impl Pools {
                     .as_ref()
                     .is_some_and(|(base, _)| *base == volume)
         };
-        if self.snapshots.values().any(is_held) {
+        let of_target = |target: &NewVolume| {
+            target.volume == volume || target.base() == Some(&volume)
+        };
+        if self.snapshots.values().any(is_held) || self.targets.values().any(of_target) {
             return Ok(ThinRemoval::InUse);
         }
         waste::remove(&self.journal, &volume)
@@ -308,11 +383,14 @@ impl Pools {
         for (_, snapshot) in self.snapshots.drain() {
             remove(&snapshot.volume);
         }
+        for (_, target) in self.targets.drain() {
+            remove(&target.volume);
+        }
         self.unlock();
     }
 
     fn unlock(&mut self) {
-        if self.snapshots.is_empty() {
+        if self.snapshots.is_empty() && self.targets.is_empty() {
             self.lock = None;
         }
     }
@@ -376,6 +454,13 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Why there is no new volume, for a person; the log has the program's words.
+pub(super) fn fault(trouble: &Trouble) -> TargetFault {
+    tracing::warn!(%trouble, "no volume is made");
+    let cause = trouble.cause().unwrap_or(WholeCause::LvmFailed);
+    TargetFault::Pool(PoolRefusal::Unfit(cause))
 }
 
 const UNLISTED: Trouble = Trouble::Answer("a volume is gone");

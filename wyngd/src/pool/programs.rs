@@ -45,6 +45,22 @@ pub(super) enum Call<'a> {
         pool: &'a VolumeName,
         empty: &'a OwnVolume,
     },
+    /// Makes a snapshot of a base that can be written to, and activates it.
+    SnapshotToWrite {
+        base: &'a OwnVolume,
+        snapshot: &'a OwnVolume,
+    },
+    /// Makes a volume of this size in bytes in a pool, and activates it.
+    Make {
+        pool: &'a VolumeName,
+        volume: &'a OwnVolume,
+        size_bytes: u64,
+    },
+    /// Gives one of our volumes another name in its group. It is not ours any more.
+    Rename {
+        volume: &'a OwnVolume,
+        to: &'a VolumeName,
+    },
     /// Activates a snapshot, though it has the flag that keeps others from activating it.
     Activate(&'a OwnVolume),
     Deactivate(&'a OwnVolume),
@@ -122,6 +138,25 @@ impl Call<'_> {
                 ];
                 let named = ["--name", empty.name()];
                 lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
+            }
+            Self::SnapshotToWrite { base, snapshot } => {
+                let how = ["--yes", "--snapshot", "--permission", "rw", "--activate", "y"];
+                let skips = ["--setactivationskip", "n", "--name", snapshot.name()];
+                lvm("lvcreate", &[&how[..], &skips].concat(), Some(base.path()))
+            }
+            Self::Make {
+                pool,
+                volume,
+                size_bytes,
+            } => {
+                let size = format!("{size_bytes}b");
+                let how = ["--yes", "--thin", "--wipesignatures", "n"];
+                let named = ["--virtualsize", &size, "--name", volume.name()];
+                lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
+            }
+            Self::Rename { volume, to } => {
+                let words = ["lvrename", "--", volume.group(), volume.name(), to.name()];
+                (LVM, words.map(str::to_owned).to_vec())
             }
             Self::Activate(volume) => lvm(
                 "lvchange",
@@ -233,6 +268,11 @@ mod tests {
         assert_eq!(
             words(Call::Activate(&own)),
             format!("/usr/sbin/lvm lvchange --activate y --ignoreactivationskip -- {path}")
+        );
+        let to = VolumeName::new("qubes_dom0", "home").unwrap();
+        assert_eq!(
+            words(Call::Rename { volume: &own, to: &to }),
+            "/usr/sbin/lvm lvrename -- qubes_dom0 wyng-00000000000000ab home"
         );
         assert_eq!(
             words(Call::Remove(&own)),

@@ -13,7 +13,7 @@ use wyng_control::WholeCause;
 use wyng_thin::{BLOCK_BYTES, Block};
 
 use super::journal::{self, Held, Journal};
-use super::kernel::{self, PoolStatus};
+use super::kernel::{self, PoolStatus, PoolTable};
 use super::names::DmUuid;
 use super::programs::Call;
 use super::trouble::Trouble;
@@ -66,7 +66,7 @@ impl Patience {
 impl Blocks {
     /// Of the pool's device.
     fn open(pool: &DmUuid) -> Result<Self, Trouble> {
-        let device = kernel::open(kernel::metadata_device(pool)?, OFlags::DIRECT)?;
+        let device = kernel::open(PoolTable::of(pool)?.metadata, OFlags::DIRECT)?;
         let now = Instant::now();
         Ok(Self {
             device,

@@ -38,6 +38,11 @@ pub(super) trait Snapshot {
     /// Makes the snapshot the base, durably, after its session is committed; the base before it is
     /// removed.
     fn rotate(&self, label: &BaseLabel) -> Rotation;
+
+    /// Gives a new volume of a thin pool its name. Nothing else gets one here.
+    fn give_name(&self) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
 }
 
 /// Who changes the names in the folder of base snapshots.

@@ -18,8 +18,11 @@ use crate::ipc::{
 };
 use crate::roles::Role;
 
+/// The wire to the pool role.
+pub(super) type PoolWire = Wire<VolumesToPool, PoolToVolumes>;
+
 /// The pool role, where this daemon has it.
-pub(super) struct ThinPools(Rc<Wire<VolumesToPool, PoolToVolumes>>);
+pub(super) struct ThinPools(Rc<PoolWire>);
 
 /// What becomes of a source.
 pub(super) enum Tried {
@@ -31,7 +34,7 @@ pub(super) enum Tried {
 
 /// A snapshot that the pool role holds.
 pub(super) struct Thin {
-    pools: Rc<Wire<VolumesToPool, PoolToVolumes>>,
+    pools: Rc<PoolWire>,
     number: u32,
     size_bytes: u64,
     base: Option<(BaseLabel, u64)>,
@@ -95,6 +98,11 @@ impl ThinPools {
         }
     }
 
+    /// The wire to the role.
+    pub(super) fn wire(&self) -> &Rc<PoolWire> {
+        &self.0
+    }
+
     /// Removes what a person wants to have removed.
     pub(super) fn remove(&self, waste: &ThinWaste) -> Result<ThinRemoval, Fatal> {
         match ask(&self.0, &VolumesToPool::Remove(waste.clone()))?.message {
@@ -125,16 +133,6 @@ impl Thin {
         }
     }
 
-    fn done(&self, question: &VolumesToPool) -> Rotation {
-        let errno = match ask(&self.pools, question).map(|received| received.message) {
-            Ok(PoolToVolumes::Done { errno }) => errno,
-            _ => Errno::IO.raw_os_error(),
-        };
-        Rotation::Done(match errno {
-            0 => Ok(()),
-            errno => Err(Errno::from_raw_os_error(errno)),
-        })
-    }
 }
 
 impl Snapshot for Thin {
@@ -159,16 +157,13 @@ impl Snapshot for Thin {
     }
 
     fn drop_base(&self) -> Rotation {
-        self.done(&VolumesToPool::DropBase {
-            number: self.number,
-        })
+        let number = self.number;
+        done(&self.pools, &VolumesToPool::DropBase { number })
     }
 
     fn rotate(&self, label: &BaseLabel) -> Rotation {
-        self.done(&VolumesToPool::Keep {
-            number: self.number,
-            label: *label,
-        })
+        let (number, label) = (self.number, *label);
+        done(&self.pools, &VolumesToPool::Keep { number, label })
     }
 }
 
@@ -181,8 +176,21 @@ impl Drop for Thin {
     }
 }
 
-fn ask(
-    pools: &Wire<VolumesToPool, PoolToVolumes>,
+/// Asks the pool role, and waits until it has done what was asked.
+pub(super) fn done(pools: &PoolWire, question: &VolumesToPool) -> Rotation {
+    let errno = match ask(pools, question).map(|received| received.message) {
+        Ok(PoolToVolumes::Done { errno }) => errno,
+        _ => Errno::IO.raw_os_error(),
+    };
+    Rotation::Done(match errno {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw_os_error(errno)),
+    })
+}
+
+/// Asks the pool role, and waits for its answer.
+pub(super) fn ask(
+    pools: &PoolWire,
     question: &VolumesToPool,
 ) -> Result<Received<PoolToVolumes>, Fatal> {
     pools.send(question, &[])?;

@@ -55,6 +55,17 @@ pub struct TargetShape {
     pub there: Option<There>,
     /// Where it lies, unless the person named this place for this very command.
     pub remembered: Option<Remembered>,
+    /// It was made for this restore, in a thin pool.
+    pub fresh: Option<FreshVolume>,
+}
+
+/// A volume that was made in a thin pool. What is there, if anything, is a base snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshVolume {
+    /// Its size, bytes: the session's, rounded up.
+    pub size_bytes: u64,
+    /// Bytes that may be written before too little of the pool is free.
+    pub room_bytes: u64,
 }
 
 /// A failure to read or write a source or target, without the volume's name.

@@ -22,7 +22,7 @@ use crate::ipc::{
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
-use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
+use wyng_engine::world::{ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, Volumes};
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
@@ -91,6 +91,21 @@ impl OpenVolumes {
                 }
                 _ => return Err(broken(&Fatal::Unexpected("volumes"))),
             }
+        }
+    }
+
+    /// Gives a new volume of a thin pool its name.
+    fn name_in_pool(&self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        match self.ask(&KeyholderToVolumes::NameTarget { item })?.message {
+            VolumesToKeyholder::Named { item: named, errno } if named == item => match errno {
+                0 => Ok(()),
+                errno => Err(unusable(
+                    volume,
+                    path,
+                    SystemErrno::from_raw_os_error(errno),
+                )),
+            },
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }
 
@@ -312,14 +327,15 @@ impl Volumes for OpenVolumes {
             origin: wish.origin.clone(),
         };
         let received = self.ask(&message)?;
-        let (kind, there, discards_bytes, remembered) = match &received.message {
+        let (kind, there, discards_bytes, fresh, remembered) = match &received.message {
             VolumesToKeyholder::Target {
                 item: found,
                 kind,
                 there,
                 discards_bytes,
+                fresh,
                 remembered,
-            } if *found == item => (*kind, *there, *discards_bytes, remembered.clone()),
+            } if *found == item => (*kind, *there, *discards_bytes, *fresh, remembered.clone()),
             VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
                 return Err(fault.clone().of_volume(wish.volume, path, wish.size_bytes));
             }
@@ -344,6 +360,9 @@ impl Volumes for OpenVolumes {
             .transpose()
             .map_err(unusable)?;
         let mut target = Target::new(file, kind, in_place, stream).with_blocks_of(discards_bytes);
+        if fresh.is_some() {
+            target = target.named_by_pool();
+        }
         if beside == Some(Beside::Old) {
             // A clone that failed half way may have left something.
             target.empty().map_err(unusable)?;
@@ -356,6 +375,10 @@ impl Volumes for OpenVolumes {
             kind,
             there,
             remembered,
+            fresh: fresh.map(|(size_bytes, room_bytes)| FreshVolume {
+                size_bytes,
+                room_bytes,
+            }),
         })
     }
 
@@ -397,6 +420,9 @@ impl Volumes for OpenVolumes {
         };
         if !target.gets_a_name() {
             return Ok(());
+        }
+        if target.is_named_by_pool() {
+            return self.name_in_pool(item, volume, path);
         }
         let answer = self.control.with(|control| {
             control.send(&KeyholderToControl::Tell(ToClient::Place { item }))?;
