@@ -684,7 +684,9 @@ fn mind_pools(cli: &Cli, snapshots: &Snapshots, exit: ExitStatus, report: &mut R
         }
     };
     if removes {
-        let metadata = metadata.then_some(thin.pools.as_slice()).unwrap_or_default();
+        let metadata = metadata
+            .then_some(thin.pools.as_slice())
+            .unwrap_or_default();
         snapshots.remove_thin(about, &thin, (everywhere, metadata), &cli.options, report);
     } else if !matches!(cli.verb, Verb::Monitor(_)) {
         snapshots.show_thin(about, &thin, everywhere, report);

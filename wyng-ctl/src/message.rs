@@ -317,7 +317,9 @@ impl Message {
     pub(crate) fn of_thin_left(volume: &str, removal: ThinRemoval) -> Self {
         let why = match removal {
             ThinRemoval::InUse => "a run uses it",
-            ThinRemoval::Removed | ThinRemoval::Failed => "LVM refused, and the daemon's log says why",
+            ThinRemoval::Removed | ThinRemoval::Failed => {
+                "LVM refused, and the daemon's log says why"
+            }
         };
         let safe = "No archive, session or volume depends on it; it holds content that was since deleted from its volume.";
         Self::new(

@@ -253,7 +253,10 @@ impl Snapshots {
         let waste: Vec<ThinWaste> = volumes
             .iter()
             .map(|volume| ThinWaste::Volume(volume.volume.clone()))
-            .chain(left.clone().map(|pool| ThinWaste::MetadataOf(pool.pool.clone())))
+            .chain(
+                left.clone()
+                    .map(|pool| ThinWaste::MetadataOf(pool.pool.clone())),
+            )
             .collect();
         let removals = match thin::remove(options, &waste) {
             Ok(removals) => removals,
@@ -324,13 +327,19 @@ impl Snapshots {
                 .complete
                 .then_some("its volume is not in the archive");
         };
-        if place.path.as_deref().map(path_of).as_ref().is_some_and(is_gone) {
+        if place
+            .path
+            .as_deref()
+            .map(path_of)
+            .as_ref()
+            .is_some_and(is_gone)
+        {
             return Some("its source is gone");
         }
         let is_newer = |other: &&ThinVolume| {
-            other.label.is_some_and(|other| {
-                other.of == label.of && other.generation > label.generation
-            })
+            other
+                .label
+                .is_some_and(|other| other.of == label.of && other.generation > label.generation)
         };
         let newer = thin.volumes.iter().find(is_newer);
         newer.map(|_| "there is a newer one")
@@ -405,7 +414,9 @@ impl Snapshots {
                 .archive_of(&found.kept.label)
                 .map(|archive| archive.name.clone()),
             archive_id: Some(found.kept.label.of.archive),
-            volume: self.place_of(&found.kept.label).map(|place| place.volume.clone()),
+            volume: self
+                .place_of(&found.kept.label)
+                .map(|place| place.volume.clone()),
             session: Some(found.kept.label.session),
             folder: found.place.path.clone(),
             logical_volume: None,

@@ -37,12 +37,16 @@ impl Thin {
             thin.unlisted = Some(ThinUnlisted::NotRoot);
             return Ok(thin);
         }
-        run(options, Command::ThinList { archives }, |event| match event {
-            ToClient::ThinPool(pool) => thin.pools.push(pool),
-            ToClient::ThinVolume(volume) => thin.volumes.push(volume),
-            ToClient::ThinUnlisted(why) => thin.unlisted = Some(why),
-            _ => {}
-        })?;
+        run(
+            options,
+            Command::ThinList { archives },
+            |event| match event {
+                ToClient::ThinPool(pool) => thin.pools.push(pool),
+                ToClient::ThinVolume(volume) => thin.volumes.push(volume),
+                ToClient::ThinUnlisted(why) => thin.unlisted = Some(why),
+                _ => {}
+            },
+        )?;
         Ok(thin)
     }
 
@@ -76,11 +80,7 @@ pub(crate) fn remove(
     Ok(removals)
 }
 
-fn run(
-    options: &Options,
-    command: Command,
-    mut take: impl FnMut(ToClient),
-) -> Result<(), Message> {
+fn run(options: &Options, command: Command, mut take: impl FnMut(ToClient)) -> Result<(), Message> {
     let reach = Reach {
         options,
         may_make_state: false,

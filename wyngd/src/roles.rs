@@ -9,8 +9,8 @@
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
 //!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote
 //!   bytes.
-//! - **pool** holds snapshots of thin volumes, and a pool's metadata while it looks for changes. It
-//!   alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
+//! - **pool** holds snapshots of thin volumes, new volumes of a restore until they have their names,
+//!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
 //!   bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
@@ -96,7 +96,7 @@ pub const WIRES: [(Role, Role); 8] = [
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
-    (Role::Volumes, Role::Pool),        // snapshots of thin volumes
+    (Role::Volumes, Role::Pool),        // snapshots of thin volumes, what is left of them
 ];
 
 /// The group whose members may connect to the service.

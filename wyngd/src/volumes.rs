@@ -27,8 +27,8 @@ use rustix::fs::FileType;
 use rustix::io::Errno;
 use wyng_config::Config;
 use wyng_control::{
-    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, TargetKind, There,
-    ThinPlace, ThinRemoval, ThinUnlisted, Wanted, WholeCause,
+    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, TargetKind,
+    There, ThinPlace, ThinRemoval, ThinUnlisted, Wanted, WholeCause,
 };
 use wyng_jail::{PathAccess, Profile};
 use wyng_origin::Machine;
@@ -736,11 +736,7 @@ impl Volumes {
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(
-        &self,
-        opened: Opened,
-        whole: Option<WholeCause>,
-    ) -> Result<(), Refusal> {
+    fn hand_over_source(&self, opened: Opened, whole: Option<WholeCause>) -> Result<(), Refusal> {
         let Opened {
             item,
             source,

@@ -46,9 +46,8 @@ pub(crate) fn logical_volume(root: &Path, device: Dev) -> Option<LogicalVolume> 
 /// Whether this machine has an active thin pool of LVM's. Every user may know it.
 pub fn has_thin_pool() -> bool {
     let is_pool = |folder: &Path| {
-        line(&folder.join("dm/uuid")).is_some_and(|uuid| {
-            uuid.starts_with(UUID_PREFIX) && uuid.ends_with(POOL_SUFFIX)
-        })
+        line(&folder.join("dm/uuid"))
+            .is_some_and(|uuid| uuid.starts_with(UUID_PREFIX) && uuid.ends_with(POOL_SUFFIX))
     };
     let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
     devices.flatten().any(|device| is_pool(&device.path()))

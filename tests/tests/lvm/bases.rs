@@ -13,7 +13,10 @@ const UNFINISHED: &str = "wyng-00000000000000aa";
 
 /// The logical volumes of a list: name, volume, why it is unused, whether it was removed.
 fn lines(outcome: &Outcome) -> Vec<(String, Value, Value, bool)> {
-    let lines = outcome.success().json["snapshots"].as_array().unwrap().iter();
+    let lines = outcome.success().json["snapshots"]
+        .as_array()
+        .unwrap()
+        .iter();
     lines
         .map(|line| {
             (
@@ -49,8 +52,14 @@ fn bases_are_listed_with_what_they_are_of_and_removed_once_nothing_uses_them() {
     let listed = wyng(&["snapshots", "list"]);
     assert_eq!(lines(&listed), [used.clone()]);
     let pool = &listed.json["pools"][0];
-    assert_eq!((&pool["pool"], &pool["metadata_left"]), (&"vg/pool".into(), &false.into()));
-    assert!((1..=5).contains(&pool["data_percent"].as_u64().unwrap()), "{pool}");
+    assert_eq!(
+        (&pool["pool"], &pool["metadata_left"]),
+        (&"vg/pool".into(), &false.into())
+    );
+    assert!(
+        (1..=5).contains(&pool["data_percent"].as_u64().unwrap()),
+        "{pool}"
+    );
     assert_eq!(listed.json["thin_unlisted"], Value::Null);
     assert_eq!(lines(&wyng(&["status", "home"])), [used.clone()]);
     assert_eq!(lines(&wyng(&["snapshots", "clean"])), []);
@@ -73,7 +82,9 @@ fn bases_are_listed_with_what_they_are_of_and_removed_once_nothing_uses_them() {
 
     // Another daemon may know the archive that this one does not.
     let foreign = tag.replacen(&tag["wyng:1:".len()..][..32], &"0".repeat(32), 1);
-    run(&format!("lvchange -q --deltag {tag} --addtag {foreign} {name}"));
+    run(&format!(
+        "lvchange -q --deltag {tag} --addtag {foreign} {name}"
+    ));
     assert_eq!(lines(&wyng(&["snapshots", "list"])), []);
     assert_eq!(lines(&wyng(&["snapshots", "clean"])), []);
     let all = lines(&wyng(&["snapshots", "list", "--all"]));
@@ -96,6 +107,8 @@ fn a_member_of_the_group_sees_the_bases_of_its_archives_and_removes_none() {
     thin.sandbox.open_to_everybody();
     let service = Service::start(&mut thin.sandbox);
     thin.backs_up();
+    let socket = thin.sandbox.path("socket");
+    run(&format!("chmod 666 {}", socket.display()));
     run(&format!("lvcreate -q -s -pr -ky -n {UNFINISHED} vg/src"));
     let (name, _) = base(&thin);
     let as_member = |words: &[&str]| {

@@ -38,7 +38,10 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
     let source = format!("image={}", thin.sandbox.path("image").display());
     thin.sandbox.wyng(&["backup", "home", &source]).success();
     let restored = restore(&thin, "image", &[]);
-    assert_eq!(restored.success().json["volumes"][0]["target"], "/dev/vg/new");
+    assert_eq!(
+        restored.success().json["volumes"][0]["target"],
+        "/dev/vg/new"
+    );
     let found = std::fs::read("/dev/vg/new").unwrap();
     assert_eq!(found.len(), 12 << 20, "whole extents");
     assert!(found[..image.len()] == image[..]);
@@ -53,14 +56,20 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
     run("lvremove -q -f vg/new");
     for name in ["vm-work-private", "wyng-0123456789abcdef", "a_tdata"] {
         let to = format!("thin:vg/pool/{name}");
-        let refused = thin.sandbox.wyng(&["restore", "home", "image", "--to", &to]);
+        let refused = thin
+            .sandbox
+            .wyng(&["restore", "home", "image", "--to", &to]);
         assert_eq!(refused.status, 2, "{name}");
     }
     let no_pool = ["restore", "home", "image", "--to", "thin:vg/none/new"];
     assert_eq!(thin.sandbox.wyng(&no_pool).codes(), ["target-pool"]);
 
     // A restore that fails takes its volume with it; one that is killed leaves an unfinished one.
-    let pack = thin.sandbox.blobs().into_iter().max_by_key(|blob| blob.metadata().unwrap().len());
+    let pack = thin
+        .sandbox
+        .blobs()
+        .into_iter()
+        .max_by_key(|blob| blob.metadata().unwrap().len());
     let (pack, away) = (pack.unwrap(), thin.sandbox.path("away"));
     std::fs::rename(&pack, &away).unwrap();
     let failed = restore(&thin, "image", &[]);
@@ -72,7 +81,11 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
     without_wrapper();
     let left = volumes();
     let is_left = |name: &String| name.starts_with("wyng-") || name == "new";
-    assert_eq!(left.iter().filter(|name| is_left(name)).count(), 1, "{left:?}");
+    assert_eq!(
+        left.iter().filter(|name| is_left(name)).count(),
+        1,
+        "{left:?}"
+    );
     if left.contains(&"new".to_owned()) {
         run("lvremove -q -f vg/new");
     }
@@ -80,8 +93,10 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
     assert_eq!(volumes(), ["new", "pool"]);
 
     // Less than a tenth of the pool would be left free.
-    run("lvremove -q -f vg/new && lvcreate -q -V 500M -T vg/pool -n fill && \
-         dd if=/dev/urandom of=/dev/vg/fill bs=1M count=455 oflag=direct");
+    run(
+        "lvremove -q -f vg/new && lvcreate -q -V 500M -T vg/pool -n fill && \
+         dd if=/dev/urandom of=/dev/vg/fill bs=1M count=455 oflag=direct",
+    );
     assert_eq!(restore(&thin, "image", &[]).codes(), ["target-no-room"]);
     assert_eq!(volumes(), ["fill", "pool"]);
 }
@@ -117,12 +132,19 @@ fn a_new_volume_begins_as_its_base_and_gets_what_differs() {
     // A base that is not what its label says decides nothing.
     run("lvremove -q -f vg/new");
     let name = thin.ours()[0].split_whitespace().next().unwrap().to_owned();
-    run(&format!("lvchange -q -p rw vg/{name} && lvchange -q -ay -K vg/{name}"));
-    let spoilt = File::options().write(true).open(format!("/dev/vg/{name}")).unwrap();
+    run(&format!(
+        "lvchange -q -p rw vg/{name} && lvchange -q -ay -K vg/{name}"
+    ));
+    let spoilt = File::options()
+        .write(true)
+        .open(format!("/dev/vg/{name}"))
+        .unwrap();
     spoilt.write_all_at(&[7; 4096], 32 * MIB).unwrap();
     spoilt.sync_all().unwrap();
     drop(spoilt);
-    run(&format!("lvchange -q -an vg/{name} && lvchange -q -p r vg/{name}"));
+    run(&format!(
+        "lvchange -q -an vg/{name} && lvchange -q -p r vg/{name}"
+    ));
     restore(&thin, "v", &["--session", &first]).success();
     run(&format!("cmp /dev/vg/new {}", was.display()));
     assert_eq!(thin.ours(), [""; 0], "it is removed");

@@ -48,7 +48,10 @@ fn a_volume_that_is_written_to_meanwhile_is_backed_up_as_it_was_at_one_moment() 
         u64::from_le_bytes(bytes)
     };
     let (first, second) = (number(MIB), number(60 * MIB));
-    assert!(first > 0 && (first == second || first == second + 1), "{first} {second}");
+    assert!(
+        first > 0 && (first == second || first == second + 1),
+        "{first} {second}"
+    );
     thin.assert_tidy();
 }
 

@@ -327,7 +327,8 @@ impl Human {
         for line in pools::lines(thin) {
             self.say(&plain(&line), output);
         }
-        if let Some(why) = thin.unlisted.filter(|_| self.kind != Kind::Status) {
+        let lists = !matches!(self.kind, Kind::Status | Kind::Monitor);
+        if let Some(why) = thin.unlisted.filter(|_| lists) {
             self.say(pools::hint(why), output);
         }
     }

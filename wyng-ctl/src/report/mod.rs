@@ -441,13 +441,12 @@ mod tests {
     use rustix::io::Errno;
     use wyng_config::Mistake;
     use wyng_control::{
-        LogicalName, ThinPool, ThinRemoval, WholeCause,
         Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
         DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason,
-        KeySlot, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
+        KeySlot, LogicalName, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
         RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
-        StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
-        VolumeReport, VolumeSizes, WaitReason, Waits,
+        StoreChecked, ThinPool, ThinRemoval, Trial, TrialResult, UndeleteReport, Unenforced,
+        VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits, WholeCause,
     };
 
     use super::*;
@@ -507,6 +506,17 @@ What a person must know although the command did what it was asked to. With `--j
             Warning::ClockJumped { ahead_secs: 7200 },
             Warning::ClockLost,
             Warning::NotLocked,
+            Warning::PoolFilling {
+                pool: "vg/pool".into(),
+                percent: 84,
+            },
+            Warning::PoolFull {
+                pool: "vg/pool".into(),
+                percent: 94,
+            },
+            Warning::PoolMetadataLeft {
+                pool: "vg/pool".into(),
+            },
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -518,6 +528,9 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::ClockJumped { .. }
                 | Warning::ClockLost
                 | Warning::NotLocked
+                | Warning::PoolFilling { .. }
+                | Warning::PoolFull { .. }
+                | Warning::PoolMetadataLeft { .. }
                 | Warning::TooSoon { .. } => {}
             }
         }

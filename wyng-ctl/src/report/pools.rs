@@ -3,9 +3,7 @@
 //! `docs/schema/output.json`.
 
 use serde::Serialize;
-use wyng_control::{
-    POOL_FILLING_PERCENT, POOL_FULL_PERCENT, ThinPool, ThinUnlisted, Warning,
-};
+use wyng_control::{POOL_FILLING_PERCENT, POOL_FULL_PERCENT, ThinPool, ThinUnlisted, Warning};
 
 use crate::thin::Thin;
 

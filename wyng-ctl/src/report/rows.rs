@@ -566,7 +566,7 @@ fn whole<S: Serializer>(cause: &Option<WholeCause>, to: S) -> Result<S::Ok, S::E
 }
 
 fn id_if_any<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {
-    id.as_ref().map(hex).serialize(to)
+    id.as_ref().map(|id| hex(id)).serialize(to)
 }
 
 /// A path as text; bytes that are not UTF-8 become replacement characters.

@@ -12,10 +12,6 @@ use super::service::Service;
 
 /// control → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one message at a time, and it is taken apart at once"
-)]
 pub enum ControlToVolumes {
     /// The wanted source is a volume of the configuration, to be opened by its name.
     Configured {

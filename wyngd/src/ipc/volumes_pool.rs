@@ -3,7 +3,9 @@
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause};
+use wyng_control::{
+    BaseLabel, BaseOf, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause,
+};
 
 use super::jail::NotEnforced;
 

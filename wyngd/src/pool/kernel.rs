@@ -262,7 +262,12 @@ mod tests {
     #[test]
     fn an_active_volumes_status_shows_what_is_mapped() {
         assert_eq!(parse_mapped("0 2048 thin 1024 2047\n"), Some(512 << 10));
-        for other in ["0 2048 thin Fail", "0 2048 thin -", "0 2048 linear 1024", ""] {
+        for other in [
+            "0 2048 thin Fail",
+            "0 2048 thin -",
+            "0 2048 linear 1024",
+            "",
+        ] {
             assert_eq!(parse_mapped(other), None, "{other}");
         }
     }

@@ -7,7 +7,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use wyng_control::{BaseLabel, BaseOf, LogicalName, PoolRefusal, TargetFault, ThinPlace, ThinRemoval, ThinWaste, WholeCause};
+use wyng_control::{
+    BaseLabel, BaseOf, LogicalName, PoolRefusal, TargetFault, ThinPlace, ThinRemoval, ThinWaste,
+    WholeCause,
+};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
@@ -324,8 +327,7 @@ impl Pools {
         self.check_udev(&listing, pool)?;
         let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
         let volume = fresh(&listed.group)?;
-        let target =
-            NewVolume::plan(volume, place, wish, (&listing, listed)).ok_or(UNNAMED)?;
+        let target = NewVolume::plan(volume, place, wish, (&listing, listed)).ok_or(UNNAMED)?;
         match target.make(listed, &pool.device, wish.0) {
             Ok(made) => {
                 self.last_number = self.last_number.wrapping_add(1);
@@ -369,9 +371,8 @@ impl Pools {
                     .as_ref()
                     .is_some_and(|(base, _)| *base == volume)
         };
-        let of_target = |target: &NewVolume| {
-            target.volume == volume || target.base() == Some(&volume)
-        };
+        let of_target =
+            |target: &NewVolume| target.volume == volume || target.base() == Some(&volume);
         if self.snapshots.values().any(is_held) || self.targets.values().any(of_target) {
             return Ok(ThinRemoval::InUse);
         }
@@ -582,5 +583,5 @@ fn make_room(listing: &Listing, pool: &Pool) -> Result<bool, Trouble> {
         );
         return Err(Trouble::Unfit(cause, why));
     }
-    Ok(())
+    Ok(dropped)
 }

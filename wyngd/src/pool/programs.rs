@@ -140,7 +140,14 @@ impl Call<'_> {
                 lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
             }
             Self::SnapshotToWrite { base, snapshot } => {
-                let how = ["--yes", "--snapshot", "--permission", "rw", "--activate", "y"];
+                let how = [
+                    "--yes",
+                    "--snapshot",
+                    "--permission",
+                    "rw",
+                    "--activate",
+                    "y",
+                ];
                 let skips = ["--setactivationskip", "n", "--name", snapshot.name()];
                 lvm("lvcreate", &[&how[..], &skips].concat(), Some(base.path()))
             }
@@ -271,7 +278,10 @@ mod tests {
         );
         let to = VolumeName::new("qubes_dom0", "home").unwrap();
         assert_eq!(
-            words(Call::Rename { volume: &own, to: &to }),
+            words(Call::Rename {
+                volume: &own,
+                to: &to
+            }),
             "/usr/sbin/lvm lvrename -- qubes_dom0 wyng-00000000000000ab home"
         );
         assert_eq!(

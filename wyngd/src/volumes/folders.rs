@@ -25,7 +25,9 @@ fn folder_of(path: &Path) -> Option<PathBuf> {
 }
 
 /// The folder of base snapshots of each configured volume; volumes of one file system share it.
-pub(super) fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
+pub(super) fn snapshot_folders(
+    volumes: &BTreeMap<String, PathBuf>,
+) -> BTreeMap<String, Rc<Folder>> {
     let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
     for (name, path) in volumes {
         // A volume's name may be a link to where it lies; and it may not be there yet.

@@ -8,9 +8,7 @@ use std::rc::Rc;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::{
-    BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinWaste, WholeCause,
-};
+use wyng_control::{BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinWaste, WholeCause};
 
 use super::snapshot::{Rotation, Snapshot};
 use crate::ipc::{
@@ -58,11 +56,7 @@ impl ThinPools {
 
     /// A snapshot of `source`, and its descriptor for the keyholder. Otherwise the source is read
     /// as it is now, and why so if it is a thin volume.
-    pub(super) fn snapshot(
-        &self,
-        source: &OwnedFd,
-        of: &BaseOf,
-    ) -> Result<Tried, Fatal> {
+    pub(super) fn snapshot(&self, source: &OwnedFd, of: &BaseOf) -> Result<Tried, Fatal> {
         let Some(device) = number_of(source)? else {
             return Ok(Tried::AsItIs(None));
         };
@@ -132,7 +126,6 @@ impl Thin {
             _ => Err(io::Error::other("an unexpected message from pool")),
         }
     }
-
 }
 
 impl Snapshot for Thin {

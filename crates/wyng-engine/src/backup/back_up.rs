@@ -163,11 +163,7 @@ enum Outcome {
 }
 
 /// Why a volume was not read by its changes, if there is something to say about it.
-pub(super) fn whole_cause(
-    volumes: &impl Volumes,
-    item: u32,
-    method: Method,
-) -> Option<WholeCause> {
+pub(super) fn whole_cause(volumes: &impl Volumes, item: u32, method: Method) -> Option<WholeCause> {
     volumes
         .whole_cause(item)
         .filter(|_| method == Method::FullScan)

@@ -9,8 +9,8 @@ use wyng_control::{Failure, Phase};
 
 use super::behind::clear_behind;
 use super::changes::Changes;
-use super::fresh::{check_room, read_all_back};
 use super::differences::{Batch, Compared, Comparison, Found, samples_hold};
+use super::fresh::{check_room, read_all_back};
 use super::read_back::read_back;
 use super::reading::Reading;
 use super::target::{Context, Replacement, stop_if_cancelled};

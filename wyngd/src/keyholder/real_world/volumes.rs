@@ -22,7 +22,9 @@ use crate::ipc::{
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
-use wyng_engine::world::{ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, Volumes};
+use wyng_engine::world::{
+    ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, Volumes,
+};
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
