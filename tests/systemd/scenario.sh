@@ -119,6 +119,21 @@ wyng restore home work --to /srv/restored.img >/dev/null
 cmp /srv/restored.img /srv/volumes/work.img || fail "what was restored differs"
 step "the volume is restored, byte by byte"
 
+# A thin pool on a loop device, without udev: what udev's rules are for is shown by tests/tests/lvm.
+truncate -s 1G /srv/disk.img
+disk=$(losetup --find --show /srv/disk.img)
+{ pvcreate -q "$disk" && vgcreate -q pools "$disk" && lvcreate -q -L 512M -T pools/pool && lvcreate -q -V 64M -T pools/pool -n vault; } >/dev/null 2>&1 || fail "a thin pool"
+printf '[volumes]\nwork = "/srv/volumes/work.img"\nvault = "/dev/pools/vault"\n[profiles.nightly]\narchive = "home"\n' >/etc/wyng/wyng.toml
+systemctl restart wyngd.service
+thin() {
+    head -c 100000 /dev/urandom | dd of=/dev/pools/vault bs=100000 seek="$1" conv=notrunc,fsync status=none
+    wyng --json backup home vault | sed 's/.*"method":"\([a-z-]*\)".*"snapshot":\([a-z]*\).*/\1 \2/'
+}
+is "the first backup of a thin volume" "$(thin 1)" "full-scan true"
+is "the second" "$(thin 7)" "thin-delta true"
+is "the role of pools" "$(field "$(role pool)" Seccomp)" 2
+step "a volume of a thin pool is backed up by snapshot and changes through the unit"
+
 rm -rf /srv/store
 systemctl start wyng-verify@nightly.service || true
 until_so "the failure has left its mark" sh -c 'ls /run/wyng/notice/* >/dev/null 2>&1 || systemctl show -P NRestarts wyng-verify@nightly.service | grep -qv "^0$" || systemctl show -P Result wyng-verify@nightly.service | grep -qv success'

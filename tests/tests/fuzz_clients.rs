@@ -15,8 +15,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
-    FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice,
-    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Unattended, Via, Wanted,
+    FoundSource, Given, HoldOff, LogicalName, NoSource, Origin, PATH_MAX_BYTES, Remembered,
+    SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ThinPlace, ThinWaste,
+    ToClient, ToDaemon, Unattended, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -88,6 +89,14 @@ impl Chance {
             0 => Via::Ssh("nowhere.invalid".into()),
             1 => Via::Qube("none".into()),
             _ => Via::Local,
+        }
+    }
+
+    /// Names of volumes, most of them none of LVM's.
+    fn logical_name(&mut self) -> LogicalName {
+        LogicalName {
+            group: self.text(),
+            name: self.text(),
         }
     }
 
@@ -295,8 +304,14 @@ struct Arena<'a> {
 fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
     let archive = chance.text();
     let known = || "home".to_owned();
-    match chance.below(18) {
+    match chance.below(20) {
         0 => Command::ArchiveList,
+        18 => Command::ThinList {
+            archives: vec![[7; 16]; chance.below(300)],
+        },
+        19 => Command::ThinRemove {
+            waste: vec![ThinWaste::Volume(chance.logical_name()); chance.below(120)],
+        },
         1 => Command::ArchiveShow { archive },
         2 => Command::List {
             archive,
@@ -437,6 +452,15 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
         6 => ToDaemon::Given {
             item,
             given: Given::Pipe,
+        },
+        13 => ToDaemon::Given {
+            item,
+            given: Given::NewThin {
+                place: ThinPlace {
+                    pool: chance.logical_name(),
+                    name: chance.text(),
+                },
+            },
         },
         7 => chance.here_source(item),
         8 => chance.here_target(item),

@@ -49,9 +49,7 @@ fn every_command_works_with_the_service_and_leaves_it_as_it_was() {
     let mut service = Service::start(&mut sandbox);
     let processes = service.processes();
     let is_root = Component::Root.is_there();
-    let roles = ROLES
-        .iter()
-        .filter(|role| role.is_needed(is_root, Use::Works));
+    let roles = ROLES.iter().filter(|role| role.is_needed(is_root));
     assert_eq!(processes.len(), 1 + roles.count());
     sandbox.create("home", &[]).success();
     sandbox.image("disk.img", IMAGE_BYTES, 1);

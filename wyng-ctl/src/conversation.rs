@@ -12,7 +12,7 @@ use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
     Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, Given, NoSource, PATH_MAX_BYTES,
-    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    TargetFault, TargetFound, TargetLook, ThinPlace, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -40,9 +40,13 @@ use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::thin::Thin;
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
+
+/// The beginning of a place in a thin pool, as `--to` has it.
+const IN_POOL: &[u8] = b"thin:";
 
 /// Runs a command, and shows its results.
 pub(crate) fn run(cli: Cli) -> ExitStatus {
@@ -136,6 +140,7 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                 conversation.client.end();
             }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
+            mind_pools(cli, &conversation.snapshots, exit, report);
             if matches!(cli.verb, Verb::Status { .. }) && exit == ExitStatus::Done {
                 for overdue in conversation
                     .watch
@@ -359,6 +364,9 @@ impl<'a> Conversation<'a> {
                 origin,
                 ..
             } => {
+                if let Some(place) = self.targets.thin().cloned() {
+                    return self.give(item, Given::NewThin { place }, &[]);
+                }
                 let spot = self.targets.spot(volume, origin.as_deref());
                 let made =
                     spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
@@ -622,7 +630,7 @@ fn mind_snapshots(
                 report,
             );
         }
-        Verb::Snapshots(SnapshotsVerb::Clean { archive, all }) => {
+        Verb::Snapshots(SnapshotsVerb::Clean { archive, all, .. }) => {
             let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
             snapshots.remove(
                 about,
@@ -644,6 +652,46 @@ fn mind_snapshots(
         ),
         _ => {}
     }
+}
+
+/// The same for base snapshots in thin pools, about which only the daemon may ask.
+fn mind_pools(cli: &Cli, snapshots: &Snapshots, exit: ExitStatus, report: &mut Report) {
+    let (about, removes, everywhere, metadata) = match &cli.verb {
+        Verb::Status { archive, .. } => (About::Shown(archive.as_deref()), false, false, false),
+        _ if exit != ExitStatus::Done => return,
+        Verb::Monitor(_) => (About::LeftOver, false, false, false),
+        Verb::Snapshots(SnapshotsVerb::List { archive, all }) => {
+            (About::Shown(archive.as_deref()), false, *all, false)
+        }
+        Verb::Snapshots(SnapshotsVerb::Clean {
+            archive,
+            all,
+            metadata,
+        }) => {
+            let about = archive.as_deref().map_or(About::LeftOver, About::Archive);
+            (about, true, *all, *metadata)
+        }
+        Verb::Archive(ArchiveVerb::Forget { name }) => (About::Archive(name), true, true, false),
+        _ => return,
+    };
+    let thin = match Thin::of(&cli.options, snapshots.archive_ids()) {
+        // A run may be at work, which is nothing to report of an archive.
+        Ok(thin) if matches!(cli.verb, Verb::Status { .. }) => thin.finished(),
+        Ok(thin) => thin,
+        Err(message) => {
+            report.fail(message);
+            return;
+        }
+    };
+    if removes {
+        let metadata = metadata
+            .then_some(thin.pools.as_slice())
+            .unwrap_or_default();
+        snapshots.remove_thin(about, &thin, (everywhere, metadata), &cli.options, report);
+    } else if !matches!(cli.verb, Verb::Monitor(_)) {
+        snapshots.show_thin(about, &thin, everywhere, report);
+    }
+    report.take_pools(&thin);
 }
 
 /// Asks the user to confirm what cannot be undone.
@@ -743,6 +791,9 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
                 "Add --to PATH, or --in-place.",
             ));
         }
+        Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
+            Destination::Thin(thin_place(path, several || restore.overwrite)?)
+        }
         Some(path) if path.as_os_str() == "-" && several => {
             return Err(Message::usage(
                 "standard output takes only one volume",
@@ -765,6 +816,23 @@ fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message
         Existing::Stays
     };
     Ok(Targets::new(destination, existing))
+}
+
+/// The place in a thin pool that `--to` names.
+fn thin_place(path: &Path, several_or_overwrite: bool) -> Result<ThinPlace, Message> {
+    if several_or_overwrite {
+        return Err(Message::usage(
+            "a new volume in a thin pool takes one session, and replaces nothing",
+            "Name one volume, and omit --overwrite.",
+        ));
+    }
+    let text = path.to_str().and_then(|text| text.strip_prefix("thin:"));
+    text.and_then(ThinPlace::parse).ok_or_else(|| {
+        Message::usage(
+            "the new volume in a thin pool cannot have this name: names of vm-*, wyng-* and those that LVM keeps for itself are refused",
+            "Name it as --to thin:GROUP/POOL/NAME.",
+        )
+    })
 }
 
 /// Where a rehearsal restores to.

@@ -33,6 +33,7 @@ mod snapshots;
 mod source;
 mod target;
 mod terminal;
+mod thin;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use wyng_config::Mistake;
-use wyng_control::{ExitStatus, Failure, Safe};
+use wyng_control::{ExitStatus, Failure, Safe, ThinRemoval};
 
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
@@ -311,6 +311,23 @@ impl Message {
             text,
             safe,
             "Run `wyng-ctl snapshots clean` as the folder's owner or as root.",
+        )
+    }
+
+    pub(crate) fn of_thin_left(volume: &str, removal: ThinRemoval) -> Self {
+        let why = match removal {
+            ThinRemoval::InUse => "a run uses it",
+            ThinRemoval::Removed | ThinRemoval::Failed => {
+                "LVM refused, and the daemon's log says why"
+            }
+        };
+        let safe = "No archive, session or volume depends on it; it holds content that was since deleted from its volume.";
+        Self::new(
+            "thin-left",
+            ExitStatus::Partial,
+            format!("{volume} cannot be removed from its pool: {why}"),
+            safe,
+            "Run `wyng-ctl snapshots clean` as root once no backup runs.",
         )
     }
 

@@ -9,12 +9,16 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use wyng_config::Config;
-use wyng_control::{ToClient, VolumePlace};
+use wyng_control::{
+    BaseLabel, ThinPool, ThinRemoval, ThinVolume, ThinWaste, ToClient, VolumePlace,
+};
 use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Kept};
 
+use crate::cli::Options;
 use crate::message::Message;
 use crate::report::{Report, SnapshotLine};
+use crate::thin::{self, Thin};
 
 /// File systems whose files can be cloned.
 const CLONING: [&str; 2] = ["btrfs", "xfs"];
@@ -203,22 +207,164 @@ impl Snapshots {
             .flat_map(|archive| archive.volumes.iter().map(move |place| (archive, place)))
     }
 
-    fn archive_of(&self, kept: &Kept) -> Option<&Archive> {
+    fn archive_of(&self, label: &BaseLabel) -> Option<&Archive> {
         self.archives
             .iter()
-            .find(|archive| archive.id == kept.label.of.archive)
+            .find(|archive| archive.id == label.of.archive)
     }
 
-    fn place_of(&self, kept: &Kept) -> Option<&VolumePlace> {
-        self.archive_of(kept)?
+    fn place_of(&self, label: &BaseLabel) -> Option<&VolumePlace> {
+        self.archive_of(label)?
             .volumes
             .iter()
-            .find(|place| place.id == Some(kept.label.of.volume))
+            .find(|place| place.id == Some(label.of.volume))
+    }
+
+    /// The ids of the archives that the daemon reported.
+    pub(crate) fn archive_ids(&self) -> Vec<[u8; 16]> {
+        self.archives.iter().map(|archive| archive.id).collect()
+    }
+
+    /// Reports the base snapshots in thin pools.
+    pub(crate) fn show_thin(
+        &self,
+        about: About<'_>,
+        thin: &Thin,
+        everywhere: bool,
+        report: &mut Report,
+    ) {
+        let lines = self.thin_about(about, thin, everywhere);
+        report.take_snapshots(lines.map(|volume| self.thin_line(volume, thin)).collect());
+    }
+
+    /// Has the daemon remove base snapshots from thin pools, and what killed runs left of the
+    /// metadata of these pools; reports each. An unfinished one that a run uses stays, which is no
+    /// error.
+    pub(crate) fn remove_thin(
+        &self,
+        about: About<'_>,
+        thin: &Thin,
+        (everywhere, metadata): (bool, &[ThinPool]),
+        options: &Options,
+        report: &mut Report,
+    ) {
+        let volumes: Vec<&ThinVolume> = self.thin_about(about, thin, everywhere).collect();
+        let left = metadata.iter().filter(|pool| pool.metadata_left);
+        let waste: Vec<ThinWaste> = volumes
+            .iter()
+            .map(|volume| ThinWaste::Volume(volume.volume.clone()))
+            .chain(
+                left.clone()
+                    .map(|pool| ThinWaste::MetadataOf(pool.pool.clone())),
+            )
+            .collect();
+        let removals = match thin::remove(options, &waste) {
+            Ok(removals) => removals,
+            Err(message) => {
+                report.fail(message);
+                return;
+            }
+        };
+        let removal = |name| removals.get(name).copied().unwrap_or(ThinRemoval::Failed);
+        let mut lines = Vec::new();
+        for volume in volumes {
+            let line = self.thin_line(volume, thin);
+            match removal(&volume.volume) {
+                ThinRemoval::Removed => lines.push(SnapshotLine {
+                    removed: true,
+                    ..line
+                }),
+                ThinRemoval::InUse if volume.label.is_none() => lines.push(line),
+                kept => {
+                    report.fail(Message::of_thin_left(&volume.volume.to_string(), kept));
+                }
+            }
+        }
+        for pool in left {
+            match removal(&pool.pool) {
+                ThinRemoval::Removed => {}
+                kept => {
+                    let what = format!("the metadata snapshot of {}", pool.pool);
+                    report.fail(Message::of_thin_left(&what, kept));
+                }
+            }
+        }
+        report.take_snapshots(lines);
+    }
+
+    /// The volumes in thin pools that a command is about. An unfinished one belongs to a run that is
+    /// at work, or was killed.
+    fn thin_about<'a>(
+        &'a self,
+        about: About<'a>,
+        thin: &'a Thin,
+        everywhere: bool,
+    ) -> impl Iterator<Item = &'a ThinVolume> {
+        thin.volumes.iter().filter(move |volume| {
+            let Some(label) = &volume.label else {
+                return matches!(about, About::Shown(None) | About::LeftOver);
+            };
+            let name = self.archive_of(label).map(|archive| archive.name.as_str());
+            match about {
+                _ if name.is_none() && !everywhere => false,
+                About::Shown(None) => true,
+                About::Shown(Some(only)) | About::Archive(only) => name == Some(only),
+                About::LeftOver => self.thin_left_over(volume, thin).is_some(),
+            }
+        })
+    }
+
+    /// Why a volume in a thin pool is unused; `None` if it is used, or this is unknown.
+    fn thin_left_over(&self, volume: &ThinVolume, thin: &Thin) -> Option<&'static str> {
+        let Some(label) = &volume.label else {
+            return Some("unfinished: a run is at work, or was killed");
+        };
+        let Some(archive) = self.archive_of(label) else {
+            return Some("its archive is not known here");
+        };
+        let Some(place) = self.place_of(label) else {
+            return archive
+                .complete
+                .then_some("its volume is not in the archive");
+        };
+        if place
+            .path
+            .as_deref()
+            .map(path_of)
+            .as_ref()
+            .is_some_and(is_gone)
+        {
+            return Some("its source is gone");
+        }
+        let is_newer = |other: &&ThinVolume| {
+            other
+                .label
+                .is_some_and(|other| other.of == label.of && other.generation > label.generation)
+        };
+        let newer = thin.volumes.iter().find(is_newer);
+        newer.map(|_| "there is a newer one")
+    }
+
+    fn thin_line(&self, volume: &ThinVolume, thin: &Thin) -> SnapshotLine {
+        let label = volume.label.as_ref();
+        let archive = label.and_then(|label| self.archive_of(label));
+        let place = label.and_then(|label| self.place_of(label));
+        SnapshotLine {
+            archive: archive.map(|archive| archive.name.clone()),
+            archive_id: label.map(|label| label.of.archive),
+            volume: place.map(|place| place.volume.clone()),
+            session: label.map(|label| label.session),
+            folder: Path::new("/dev").join(&volume.volume.group),
+            logical_volume: Some(volume.volume.to_string()),
+            mapped_bytes: volume.mapped_bytes,
+            left_over: self.thin_left_over(volume, thin),
+            removed: false,
+        }
     }
 
     fn is_about(&self, found: &Found<'_>, places: &[Place], about: About<'_>) -> bool {
         let name = self
-            .archive_of(&found.kept)
+            .archive_of(&found.kept.label)
             .map(|archive| archive.name.as_str());
         match about {
             _ if name.is_none() && !found.place.is_ours => false,
@@ -230,13 +376,13 @@ impl Snapshots {
 
     /// Why a snapshot is unused; `None` if it is used, or this is unknown.
     fn left_over(&self, found: &Found<'_>, places: &[Place]) -> Option<&'static str> {
-        let Some(archive) = self.archive_of(&found.kept) else {
+        let Some(archive) = self.archive_of(&found.kept.label) else {
             return Some("its archive is not known here");
         };
         if !found.kept.is_sound {
             return Some("it was changed since it was made");
         }
-        let Some(place) = self.place_of(&found.kept) else {
+        let Some(place) = self.place_of(&found.kept.label) else {
             return archive
                 .complete
                 .then_some("its volume is not in the archive");
@@ -250,10 +396,6 @@ impl Snapshots {
             return Some("the volume's base snapshot lies elsewhere now");
         }
         let source = place.path.as_deref().map(path_of);
-        let is_gone = |path: &PathBuf| {
-            std::fs::symlink_metadata(path)
-                .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
-        };
         if source.as_ref().is_some_and(is_gone) {
             return Some("its source is gone");
         }
@@ -269,12 +411,16 @@ impl Snapshots {
     fn line(&self, found: &Found<'_>, places: &[Place]) -> SnapshotLine {
         SnapshotLine {
             archive: self
-                .archive_of(&found.kept)
+                .archive_of(&found.kept.label)
                 .map(|archive| archive.name.clone()),
-            archive_id: found.kept.label.of.archive,
-            volume: self.place_of(&found.kept).map(|place| place.volume.clone()),
+            archive_id: Some(found.kept.label.of.archive),
+            volume: self
+                .place_of(&found.kept.label)
+                .map(|place| place.volume.clone()),
             session: Some(found.kept.label.session),
             folder: found.place.path.clone(),
+            logical_volume: None,
+            mapped_bytes: None,
             left_over: self.left_over(found, places),
             removed: false,
         }
@@ -294,10 +440,12 @@ impl Snapshots {
             .find(|(archive, place)| is_asked(archive) && lies_there(place))?;
         Some(SnapshotLine {
             archive: Some(archive.name.clone()),
-            archive_id: archive.id,
+            archive_id: Some(archive.id),
             volume: Some(place.volume.clone()),
             session: None,
             folder: folder.to_owned(),
+            logical_volume: None,
+            mapped_bytes: None,
             left_over: None,
             removed: false,
         })
@@ -314,6 +462,10 @@ fn found(places: &[Place]) -> Vec<Found<'_>> {
                 .map(move |kept| Found { place, kept })
         })
         .collect()
+}
+
+fn is_gone(path: &PathBuf) -> bool {
+    std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn path_of(bytes: &[u8]) -> PathBuf {

@@ -15,13 +15,16 @@ mod pools;
 mod programs;
 mod reservation;
 mod spool;
+mod targets;
 mod trouble;
 mod udev;
 mod walk;
+mod waste;
 
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
+use wyng_control::ThinRemoval;
 
 use crate::ipc::{Fatal, PoolToVolumes, VolumesToPool, Wire, enter_jail, not_enforced};
 use crate::roles::{Daemon, Role};
@@ -61,12 +64,16 @@ fn serve(
             Err(Fatal::Gone(_)) => return Ok(()),
             received => received?.message,
         };
+        if let VolumesToPool::List { from } = message {
+            wire.send(&PoolToVolumes::Listed(waste::listed(from)), &[])?;
+            continue;
+        }
         let known = match pools {
             Some(known) => known,
             None => match Pools::new() {
                 Ok(new) => pools.insert(new),
                 Err(trouble) => {
-                    wire.send(&no_snapshot(&trouble), &[])?;
+                    wire.send(&refusal(&message, &trouble), &[])?;
                     continue;
                 }
             },
@@ -78,6 +85,7 @@ fn serve(
                         number: made.number,
                         size_bytes: made.size_bytes,
                         base: made.base,
+                        whole: made.whole,
                     },
                     &[made.device.as_fd()],
                 )?,
@@ -86,21 +94,58 @@ fn serve(
             VolumesToPool::NextRanges { number, kind } => wire.send(
                 &known
                     .next_ranges(number, kind)
-                    .map_or(PoolToVolumes::NoRanges, PoolToVolumes::Ranges),
+                    .map_or_else(PoolToVolumes::NoRanges, PoolToVolumes::Ranges),
                 &[],
             )?,
             VolumesToPool::Keep { number, label } => {
                 wire.send(&done(known.keep(number, label)), &[])?
             }
             VolumesToPool::DropBase { number } => wire.send(&done(known.drop_base(number)), &[])?,
+            VolumesToPool::Make {
+                place,
+                size_bytes,
+                of,
+            } => match known.make(&place, size_bytes, &of) {
+                Ok((number, made)) => wire.send(
+                    &PoolToVolumes::Made {
+                        number,
+                        size_bytes: made.size_bytes,
+                        discards_bytes: made.discards_bytes,
+                        room_bytes: made.room_bytes,
+                        base: made.base,
+                    },
+                    &[made.device.as_fd()],
+                )?,
+                Err(fault) => wire.send(&PoolToVolumes::NotMade(fault), &[])?,
+            },
+            VolumesToPool::Name { number } => wire.send(&done(known.name(number)), &[])?,
+            VolumesToPool::Remove(waste) => {
+                wire.send(&PoolToVolumes::Removed(known.discard(&waste)), &[])?
+            }
+            VolumesToPool::List { .. } => {}
             VolumesToPool::Release { number } => known.release(number),
         }
     }
 }
 
 fn no_snapshot(trouble: &Trouble) -> PoolToVolumes {
-    let why = (!matches!(trouble, Trouble::NotThin)).then(|| trouble.to_string());
+    let why = trouble.cause();
+    if why.is_some() {
+        tracing::warn!(%trouble, "a thin volume is read whole, and while it changes");
+    }
     PoolToVolumes::NoSnapshot { why }
+}
+
+/// The answer where the role's folder cannot be made.
+fn refusal(message: &VolumesToPool, trouble: &Trouble) -> PoolToVolumes {
+    match message {
+        VolumesToPool::Remove(_) => {
+            tracing::warn!(%trouble, "nothing is removed");
+            PoolToVolumes::Removed(ThinRemoval::Failed)
+        }
+        VolumesToPool::Make { .. } => PoolToVolumes::NotMade(pools::fault(trouble)),
+        _ => no_snapshot(trouble),
+    }
 }
 
 fn done(done: Result<(), Trouble>) -> PoolToVolumes {

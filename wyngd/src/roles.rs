@@ -9,8 +9,8 @@
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
 //!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote
 //!   bytes.
-//! - **pool** holds snapshots of thin volumes, and a pool's metadata while it looks for changes. It
-//!   alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
+//! - **pool** holds snapshots of thin volumes, new volumes of a restore until they have their names,
+//!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
 //!   bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
@@ -96,7 +96,7 @@ pub const WIRES: [(Role, Role); 8] = [
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
-    (Role::Volumes, Role::Pool),        // snapshots of thin volumes
+    (Role::Volumes, Role::Pool),        // snapshots of thin volumes, what is left of them
 ];
 
 /// The group whose members may connect to the service.
@@ -132,10 +132,10 @@ impl Role {
         ROLES.into_iter().find(|role| role.name() == name)
     }
 
-    /// Whether a daemon has this role. Only root may use LVM, and a command that changes nothing
-    /// makes no snapshot. Without the role, thin volumes are read whole.
-    pub fn is_needed(self, is_root: bool, purpose: Use) -> bool {
-        self != Self::Pool || (is_root && purpose == Use::Works)
+    /// Whether a daemon has this role. Only root may use LVM. Without the role, thin volumes are
+    /// read whole, and what lies in pools is not listed.
+    pub fn is_needed(self, is_root: bool) -> bool {
+        self != Self::Pool || is_root
     }
 
     /// The roles that it has a wire to, in the order of their descriptors.
@@ -241,11 +241,9 @@ mod tests {
     }
 
     #[test]
-    fn the_pool_role_has_a_wire_to_volumes_alone_and_only_where_root_works() {
+    fn the_pool_role_has_a_wire_to_volumes_alone_and_is_there_for_root_alone() {
         assert_eq!(Role::Pool.peers().collect::<Vec<_>>(), [Role::Volumes]);
-        assert!(Role::Pool.is_needed(true, Use::Works));
-        assert!(!Role::Pool.is_needed(false, Use::Works));
-        assert!(!Role::Pool.is_needed(true, Use::Looks));
+        assert!(Role::Pool.is_needed(true) && !Role::Pool.is_needed(false));
     }
 
     #[test]

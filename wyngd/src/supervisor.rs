@@ -123,7 +123,7 @@ pub fn run(options: &Options) -> Result<(), Fatal> {
     let (mut client, mut state, mut state_to_read) =
         (Some(client), Some(state.try_clone()?), Some(state));
     let mut children = Vec::new();
-    let needed = |role: &Role| role.is_needed(is_root(), options.purpose);
+    let needed = |role: &Role| role.is_needed(is_root());
     for role in ROLES.into_iter().filter(needed) {
         let mut descriptors: Vec<(OwnedFd, RawFd)> = Vec::new();
         for (_, place, end) in wires.extract_if(.., |(holder, ..)| *holder == role) {

@@ -7,6 +7,8 @@
 mod delta;
 mod disposables;
 mod extents;
+mod folders;
+mod fresh;
 mod open;
 mod qubesd;
 mod reflink;
@@ -14,21 +16,22 @@ mod snapshot;
 mod target;
 mod thin;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use wyng_config::{Config, folder_of_qubes};
+use wyng_config::Config;
 use wyng_control::{
-    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, Wanted,
+    BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, TargetKind,
+    There, ThinPlace, ThinRemoval, ThinUnlisted, Wanted, WholeCause,
 };
 use wyng_jail::{PathAccess, Profile};
-use wyng_origin::{Machine, SYSFS};
+use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
@@ -37,11 +40,12 @@ use crate::ipc::{
 };
 use crate::roles::{Daemon, Role};
 use disposables::Disposables;
+use folders::{folders_of, snapshot_folders};
 use open::Trusted;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 use target::Prepared;
-use thin::ThinPools;
+use thin::{ThinPools, Tried};
 
 type Control = Wire<VolumesToControl, ControlToVolumes>;
 type Keyholder = Wire<VolumesToKeyholder, KeyholderToVolumes>;
@@ -80,7 +84,8 @@ impl From<Fatal> for Refusal {
 enum Asked {
     /// The source's number, its volume's name, and the volume whose base snapshot it may have.
     Source(u32, String, BaseOf),
-    Target(u32),
+    /// The target's number, the size of its session, and the volume whose base it may begin with.
+    Target(u32, u64, BaseOf),
     /// A snapshot's name.
     Keep(u32),
     /// The removal of a base snapshot.
@@ -243,7 +248,7 @@ impl Volumes {
                 self.snapshots.remove(&item);
                 self.changed.remove(&item);
                 self.ask(
-                    Asked::Target(item),
+                    Asked::Target(item, size_bytes, base_of),
                     Wanted::Target {
                         volume,
                         size_bytes,
@@ -252,6 +257,13 @@ impl Volumes {
                         origin,
                     },
                 )
+            }
+            KeyholderToVolumes::NameTarget { item } => {
+                let target = self.snapshots.get(&item);
+                let named = target.map_or(Err(Errno::NOENT), |target| target.give_name());
+                let errno = raw(named);
+                self.keyholder
+                    .send(&VolumesToKeyholder::Named { item, errno }, &[])
             }
             KeyholderToVolumes::Undo { item } => {
                 let undone = self
@@ -281,9 +293,9 @@ impl Volumes {
                     },
                     Some(Err(error)) => {
                         tracing::warn!(%error, "the changes are unknown: the volume is read whole");
-                        VolumesToKeyholder::NoChanges { item }
+                        self.no_changes(item)
                     }
-                    None => VolumesToKeyholder::NoChanges { item },
+                    None => self.no_changes(item),
                 };
                 self.keyholder.send(&message, &[])
             }
@@ -312,10 +324,19 @@ impl Volumes {
             .snapshots
             .get_mut(&item)
             .and_then(|snapshot| snapshot.next_holes().ok());
-        let message = page.map_or(VolumesToKeyholder::NoChanges { item }, |ranges| {
-            VolumesToKeyholder::Holes { item, ranges }
-        });
+        let message = match page {
+            Some(ranges) => VolumesToKeyholder::Holes { item, ranges },
+            None => self.no_changes(item),
+        };
         self.keyholder.send(&message, &[])
+    }
+
+    fn no_changes(&self, item: u32) -> VolumesToKeyholder {
+        let snapshot = self.snapshots.get(&item);
+        VolumesToKeyholder::NoChanges {
+            item,
+            whole: snapshot.and_then(|snapshot| snapshot.whole_cause()),
+        }
     }
 
     fn ask(&mut self, question: Asked, wanted: Wanted) -> Result<(), Fatal> {
@@ -396,8 +417,29 @@ impl Volumes {
         Ok(true)
     }
 
+    /// Handles a message about what lies in thin pools, and returns whether it was one.
+    fn mind_pools(&self, message: &ControlToVolumes) -> Result<bool, Fatal> {
+        let answer = match (message, &self.pools) {
+            (ControlToVolumes::ThinList { from }, Some(pools)) => {
+                VolumesToControl::ThinListed(pools.list(*from)?.ok_or(ThinUnlisted::Failed))
+            }
+            (ControlToVolumes::ThinList { .. }, None) => {
+                VolumesToControl::ThinListed(Err(ThinUnlisted::NotRoot))
+            }
+            (ControlToVolumes::ThinRemove(waste), Some(pools)) => {
+                VolumesToControl::ThinRemoved(pools.remove(waste)?)
+            }
+            (ControlToVolumes::ThinRemove(_), None) => {
+                VolumesToControl::ThinRemoved(ThinRemoval::Failed)
+            }
+            _ => return Ok(false),
+        };
+        self.control.send(&answer, &[])?;
+        Ok(true)
+    }
+
     fn hear_control(&mut self, received: Received<ControlToVolumes>) -> Result<(), Fatal> {
-        if self.mind_qubes(&received.message)? {
+        if self.mind_qubes(&received.message)? || self.mind_pools(&received.message)? {
             return Ok(());
         }
         let Some(question) = self.asked.take() else {
@@ -421,7 +463,7 @@ impl Volumes {
                         path,
                         why: NoSource::Errno(errno),
                     },
-                    Asked::Target(item) => VolumesToKeyholder::NoTarget {
+                    Asked::Target(item, ..) => VolumesToKeyholder::NoTarget {
                         item,
                         fault: TargetFault::Unavailable { errno },
                     },
@@ -482,8 +524,11 @@ impl Volumes {
             (Asked::Source(..), Given::NoSource { path, why }) => {
                 VolumesToKeyholder::NoSource { item, path, why }
             }
+            (Asked::Target(_, size_bytes, base_of), Given::NewThin { place }) => {
+                return self.hand_over_fresh(item, place, *size_bytes, *base_of);
+            }
             (
-                Asked::Target(_),
+                Asked::Target(..),
                 Given::Target {
                     form,
                     base,
@@ -494,7 +539,7 @@ impl Volumes {
                 let prepared = target::prepare(form, given, base.zip(descriptors.next()));
                 return self.hand_over_target(item, prepared, remembered);
             }
-            (Asked::Target(_), Given::NoTarget { fault }) => {
+            (Asked::Target(..), Given::NoTarget { fault }) => {
                 VolumesToKeyholder::NoTarget { item, fault }
             }
             (Asked::Keep(_), Given::Done { errno }) => VolumesToKeyholder::Rotated { item, errno },
@@ -534,10 +579,47 @@ impl Volumes {
                 kind,
                 there,
                 discards_bytes,
+                fresh: None,
                 remembered,
             },
             &files,
         )?)
+    }
+
+    /// Has a new volume made in a thin pool, and hands it over.
+    fn hand_over_fresh(
+        &mut self,
+        item: u32,
+        place: ThinPlace,
+        size_bytes: u64,
+        base_of: BaseOf,
+    ) -> Result<(), Refusal> {
+        let pools = self.pools.as_ref().map(ThinPools::wire);
+        let made = match fresh::make(pools, place, size_bytes, base_of)? {
+            fresh::Tried::Made(made) => made,
+            fresh::Tried::Refused(fault) => {
+                return Ok(self
+                    .keyholder
+                    .send(&VolumesToKeyholder::NoTarget { item, fault }, &[])?);
+            }
+        };
+        let base = made.fresh.base();
+        let message = VolumesToKeyholder::Target {
+            item,
+            kind: TargetKind::Device,
+            there: base.map(|_| There {
+                size_bytes: made.size_bytes,
+                in_target: true,
+                in_place: false,
+                beside: None,
+                base,
+            }),
+            discards_bytes: made.discards_bytes,
+            fresh: Some((made.size_bytes, made.room_bytes)),
+            remembered: None,
+        };
+        self.snapshots.insert(item, Box::new(made.fresh));
+        Ok(self.keyholder.send(&message, &[made.device.as_fd()])?)
     }
 
     /// Opens a volume of the configuration, and has it cloned where its file system allows it.
@@ -602,16 +684,18 @@ impl Volumes {
     fn hand_over_device(&mut self, opened: Opened, base_of: &BaseOf) -> Result<(), Refusal> {
         let snapshot = match &self.pools {
             Some(pools) => pools.snapshot(&opened.source, base_of)?,
-            None => None,
+            None => Tried::AsItIs(None),
         };
-        let Some((snapshot, reads)) = snapshot else {
-            return self.hand_over_source(opened);
+        let (snapshot, reads) = match snapshot {
+            Tried::Snapshot(snapshot, reads) => (snapshot, reads),
+            Tried::AsItIs(whole) => return self.hand_over_source(opened, whole),
         };
         let message = VolumesToKeyholder::Source {
             item: opened.item,
             size_bytes: snapshot.size_bytes(),
             snapshot: true,
             base: snapshot.base(),
+            whole: snapshot.whole_cause(),
             found: opened.found,
             peak_rss_bytes: wyng_jail::peak_resident_bytes(),
         };
@@ -636,6 +720,7 @@ impl Volumes {
                     size_bytes: snapshot.size_bytes(),
                     snapshot: true,
                     base: snapshot.base(),
+                    whole: None,
                     found: opened.found,
                     peak_rss_bytes: wyng_jail::peak_resident_bytes(),
                 };
@@ -645,13 +730,13 @@ impl Volumes {
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
-                self.hand_over_source(opened)
+                self.hand_over_source(opened, None)
             }
         }
     }
 
     /// Hands over a source as it is.
-    fn hand_over_source(&self, opened: Opened) -> Result<(), Refusal> {
+    fn hand_over_source(&self, opened: Opened, whole: Option<WholeCause>) -> Result<(), Refusal> {
         let Opened {
             item,
             source,
@@ -670,6 +755,7 @@ impl Volumes {
                     size_bytes,
                     snapshot: false,
                     base: None,
+                    whole,
                     found,
                     peak_rss_bytes,
                 };
@@ -716,7 +802,7 @@ impl Asked {
     fn item(&self) -> u32 {
         match self {
             Self::Source(item, ..)
-            | Self::Target(item)
+            | Self::Target(item, ..)
             | Self::Keep(item)
             | Self::DropBase(item) => *item,
         }
@@ -725,59 +811,6 @@ impl Asked {
 
 fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
-}
-
-/// The folder in which a configured volume lies as long as this process lives. Names of devices are
-/// links, so the folder of all devices is `/dev`; a qube's own folder may be made anew, so that of
-/// a pool's volumes is the folder of all qubes.
-fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.starts_with("/dev") {
-        return Some(PathBuf::from("/dev"));
-    }
-    folder_of_qubes(path)
-        .or_else(|| path.parent())
-        .map(Path::to_owned)
-}
-
-/// The folder of base snapshots of each configured volume; volumes of one file system share it.
-fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
-    let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
-    for (name, path) in volumes {
-        // A volume's name may be a link to where it lies; and it may not be there yet.
-        let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let folder = folder_of(&lies)
-            .filter(|folder| !folder.starts_with("/dev"))
-            .and_then(|folder| Folder::above(&folder));
-        let Some(folder) = folder else { continue };
-        let shared = folders
-            .values()
-            .find(|known| known.path() == folder.path())
-            .cloned();
-        folders.insert(name.clone(), shared.unwrap_or_else(|| Rc::new(folder)));
-    }
-    folders
-}
-
-/// The folders in which configured volumes lie, as far as they exist: a file may be replaced, a
-/// device made anew. With them the folder in which the kernel lists the marks of devices.
-fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let leads_to = volumes
-        .values()
-        .filter_map(|path| std::fs::canonicalize(path).ok());
-    let mut folders: BTreeSet<PathBuf> = volumes
-        .values()
-        .cloned()
-        .chain(leads_to)
-        .filter_map(|path| folder_of(&path))
-        .collect();
-    if !folders.is_empty() {
-        folders.insert(SYSFS.into());
-    }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    folders
-        .iter()
-        .filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok())
-        .collect()
 }
 
 /// The size of a source that can be read anywhere: a regular file or a block device.

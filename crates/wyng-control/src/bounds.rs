@@ -13,6 +13,7 @@ use crate::command::{
 };
 use crate::failure::Failure;
 use crate::store::{StoreMistake, check_store_address};
+use crate::thin::{THIN_VOLUMES_MAX, ThinWaste};
 
 /// Maximum length of an archive's name on this machine, bytes.
 pub const ARCHIVE_NAME_MAX_BYTES: usize = 64;
@@ -121,6 +122,8 @@ impl Command {
             Self::StoreCheck { store_url, .. } => check_store(store_url),
             Self::QubesCheck { vias } => check_count(vias.len(), "the number of far ends"),
             Self::ArchiveCopy { store_url, .. } => check_store(store_url),
+            Self::ThinList { archives } => check_count(archives.len(), "the number of archives"),
+            Self::ThinRemove { waste } => check_waste(waste),
             Self::ArchiveTakeOver { .. }
             | Self::Compact { .. }
             | Self::ArchiveList
@@ -291,6 +294,27 @@ fn check_count(count: usize, what: &str) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(out_of_bounds(what, "at most 256 in one command"))
+    }
+}
+
+/// Names of logical volumes as LVM allows them.
+fn check_waste(waste: &[ThinWaste]) -> Result<(), Failure> {
+    if waste.len() > THIN_VOLUMES_MAX {
+        return Err(out_of_bounds(
+            "the number of volumes",
+            "at most 100 in one command",
+        ));
+    }
+    let is_named = |waste: &ThinWaste| match waste {
+        ThinWaste::Volume(name) | ThinWaste::MetadataOf(name) => name.is_checked(),
+    };
+    if waste.iter().all(is_named) {
+        Ok(())
+    } else {
+        Err(out_of_bounds(
+            "the name of a logical volume",
+            "GROUP/VOLUME in the characters of LVM",
+        ))
     }
 }
 

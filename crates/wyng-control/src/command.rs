@@ -6,6 +6,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::thin::ThinWaste;
 use crate::via::Via;
 
 /// Maximum time for which `unlock` keeps a key, seconds: a longer one is surely a mistake.
@@ -497,6 +498,18 @@ pub enum Command {
         /// The client removes snapshots.
         clean: bool,
     },
+    /// Reports thin pools and the daemon's volumes in them. It comes beside `snapshots`, `status`,
+    /// `monitor` and `archive forget`, on a connection of its own.
+    ThinList {
+        /// The ids of archives. Whoever may not use LVM is told of their volumes alone.
+        archives: Vec<[u8; 16]>,
+    },
+    /// Removes volumes that the daemon made in thin pools, and metadata snapshots. It comes beside
+    /// `snapshots clean` and `archive forget`, on a connection of its own.
+    ThinRemove {
+        /// What is to be removed.
+        waste: Vec<ThinWaste>,
+    },
     /// `store check`: tries what an archive asks of a store.
     StoreCheck {
         /// Address of the store.
@@ -558,6 +571,8 @@ impl Command {
             Self::RecoverySheet { .. } => "recovery-sheet",
             Self::Snapshots { clean: false, .. } => "snapshots list",
             Self::Snapshots { clean: true, .. } => "snapshots clean",
+            Self::ThinList { .. } => "thin list",
+            Self::ThinRemove { .. } => "thin remove",
             Self::StoreCheck { .. } => "store check",
             Self::QubesCheck { .. } => "qubes check",
         }
@@ -581,6 +596,7 @@ impl Command {
                 | Self::KeyList { .. }
                 | Self::RecoverySheet { .. }
                 | Self::Snapshots { clean: false, .. }
+                | Self::ThinList { .. }
         )
     }
 
@@ -589,6 +605,8 @@ impl Command {
         match self {
             Self::ArchiveList
             | Self::ArchiveNames
+            | Self::ThinList { .. }
+            | Self::ThinRemove { .. }
             | Self::StoreCheck { .. }
             | Self::QubesCheck { .. } => None,
             Self::Status { archive, .. }

@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::thin::{ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause};
 use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;
 
@@ -158,6 +159,19 @@ pub enum ToClient {
     },
     /// The place of a volume of the last archive, and of its base snapshot.
     SnapshotOf(VolumePlace),
+    /// A thin pool with at least one of the volumes that follow.
+    ThinPool(ThinPool),
+    /// A volume that the daemon made in a thin pool.
+    ThinVolume(ThinVolume),
+    /// Nothing is reported of thin pools.
+    ThinUnlisted(ThinUnlisted),
+    /// What became of something that was to be removed from a thin pool.
+    ThinRemoved {
+        /// What was to be removed.
+        waste: ThinWaste,
+        /// What became of it.
+        removal: ThinRemoval,
+    },
     /// `qubes check`: a service of a far end answered.
     Reached {
         /// The far end.
@@ -580,6 +594,8 @@ pub struct VolumeReport {
     pub method: Method,
     /// A snapshot was read. Without one, the session of a volume in use may mix several moments.
     pub snapshot: bool,
+    /// Why a volume of a thin pool was read whole, or without a snapshot.
+    pub whole: Option<WholeCause>,
     /// The place where the source is mounted, if it is a device that was read without a snapshot.
     pub mounted_at: Option<String>,
     /// Bytes read from the source.
@@ -627,6 +643,8 @@ pub struct MonitorReport {
     /// The method by which the next backup would find changes; [`Method::FullScan`] if no base
     /// snapshot can be trusted.
     pub method: Method,
+    /// Why the next backup reads a volume of a thin pool whole.
+    pub whole: Option<WholeCause>,
     /// Bytes that the next backup would read.
     pub changed_bytes: u64,
 }

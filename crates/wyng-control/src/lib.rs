@@ -24,6 +24,7 @@ mod kind;
 mod origin;
 mod store;
 mod target;
+mod thin;
 mod to_daemon;
 mod trial;
 mod via;
@@ -56,6 +57,10 @@ pub use origin::{
 };
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
+pub use thin::{
+    LogicalName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, PoolRefusal, THIN_VOLUMES_MAX, ThinPage,
+    ThinPlace, ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
+};
 pub use to_daemon::{Given, ToDaemon};
 pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
@@ -63,4 +68,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 10;
+pub const CONTROL_VERSION: u32 = 11;

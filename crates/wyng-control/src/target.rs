@@ -6,6 +6,7 @@ use bincode::{Decode, Encode};
 use crate::failure::Failure;
 use crate::kind::Unfit;
 use crate::origin::{PATH_MAX_BYTES, Remembered};
+use crate::thin::PoolRefusal;
 
 /// Maximum length of a path as text, bytes: four characters stand for a byte that is not UTF-8.
 const TEXT_MAX_BYTES: usize = 4 * PATH_MAX_BYTES;
@@ -115,6 +116,8 @@ pub enum TargetFault {
     OfRunningQube,
     /// It is a qube's volume in a pool of LVM.
     OfQube,
+    /// No volume can be made in the thin pool.
+    Pool(PoolRefusal),
     /// The user did not confirm that it is overwritten.
     NotConfirmed,
 }
@@ -151,6 +154,7 @@ impl TargetFault {
             Self::NoOrigin => Failure::NoOrigin { volume },
             Self::OfRunningQube => Failure::TargetOfRunningQube { volume, path },
             Self::OfQube => Failure::TargetOfQube { volume, path },
+            Self::Pool(why) => Failure::TargetPool { volume, path, why },
             Self::NotConfirmed => Failure::NotConfirmed { volume, path },
         }
     }

@@ -9,6 +9,7 @@ use crate::base::BaseLabel;
 use crate::command::Command;
 use crate::origin::{FoundSource, NoSource, Remembered, is_path_bounded};
 use crate::target::{TargetFault, TargetForm, TargetLook};
+use crate::thin::ThinPlace;
 
 /// From `wyng-ctl` to the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -78,6 +79,11 @@ pub enum Given {
         /// very command.
         remembered: Option<Remembered>,
     },
+    /// The target is a new volume of a thin pool, which the daemon makes.
+    NewThin {
+        /// Where it will lie.
+        place: ThinPlace,
+    },
     /// The target is not available.
     NoTarget {
         /// Why it is not available.
@@ -107,6 +113,7 @@ impl Given {
             }
             Self::NoPipe
             | Self::NoSource { .. }
+            | Self::NewThin { .. }
             | Self::NoTarget { .. }
             | Self::Look(_)
             | Self::Done { .. } => 0,
@@ -121,6 +128,7 @@ impl Given {
             Self::Target { remembered, .. } => {
                 remembered.iter().all(|target| target.origin.is_bounded())
             }
+            Self::NewThin { place } => place.is_checked(),
             Self::NoTarget { fault } => fault.is_bounded(),
             Self::Look(look) => look.is_bounded(),
             Self::Pipe | Self::NoPipe | Self::Done { .. } => true,

@@ -70,6 +70,25 @@ pub enum Warning {
         /// When it ends, seconds since 1970 UTC.
         end_time: i64,
     },
+    /// A thin pool with base snapshots is so full that backups make no snapshot in it.
+    PoolFilling {
+        /// `GROUP/POOL`.
+        pool: String,
+        /// The larger share of its data or metadata that is used, per cent.
+        percent: u8,
+    },
+    /// A thin pool is so full that backups and `monitor` remove base snapshots from it.
+    PoolFull {
+        /// `GROUP/POOL`.
+        pool: String,
+        /// The larger share of its data or metadata that is used, per cent.
+        percent: u8,
+    },
+    /// A thin pool holds a metadata snapshot, and it is not certain whether a killed run took it.
+    PoolMetadataLeft {
+        /// `GROUP/POOL`.
+        pool: String,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -91,6 +110,9 @@ impl Warning {
             Self::LocksNotRenewed { .. } => "locks-not-renewed",
             Self::LocksNotSupported => "locks-not-supported",
             Self::LockEndsSoon { .. } => "lock-ends-soon",
+            Self::PoolFilling { .. } => "pool-filling",
+            Self::PoolFull { .. } => "pool-full",
+            Self::PoolMetadataLeft { .. } => "pool-metadata-left",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -127,6 +149,15 @@ impl Warning {
             }
             Self::LockEndsSoon { .. } => {
                 "Back up: each backup makes the locks longer of which half is over, the shortest first. If it warns, do what it says."
+            }
+            Self::PoolFilling { .. } => {
+                "Extend the pool with `lvextend`, its metadata with `lvextend --poolmetadatasize`. Until then its volumes are read whole, and while they change."
+            }
+            Self::PoolFull { .. } => {
+                "Extend the pool at once with `lvextend`, its metadata with `lvextend --poolmetadatasize`. Base snapshots are removed from it, oldest first, and the next backup reads their volumes whole."
+            }
+            Self::PoolMetadataLeft { .. } => {
+                "If no other program uses it, run `wyng-ctl snapshots clean --metadata` as root. Until then volumes of the pool are read whole."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -204,6 +235,13 @@ impl fmt::Display for Warning {
             Self::LockEndsSoon { archive, .. } => write!(
                 to,
                 "less than a quarter is left of the first lock of the archive {archive}: what it holds can be deleted then"
+            ),
+            Self::PoolFilling { pool, percent } | Self::PoolFull { pool, percent } => {
+                write!(to, "{percent} % of the thin pool {pool} are used")
+            }
+            Self::PoolMetadataLeft { pool } => write!(
+                to,
+                "the thin pool {pool} holds a metadata snapshot, and it is not certain whether a killed run took it"
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

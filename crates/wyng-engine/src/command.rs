@@ -166,6 +166,9 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Status { archive, .. } => look::status(world, archive.as_deref()),
         Command::Snapshots { archive, .. } => look::snapshots(world, archive.as_deref()),
         Command::RecoverySheet { archive } => look::recovery_sheet(world, &archive),
+        Command::ThinList { .. } | Command::ThinRemove { .. } => {
+            Err(internal("a command that the pool role answers"))
+        }
         Command::QubesCheck { vias } => look::check_far_ends(world, vias),
         Command::StoreCheck {
             store_url,

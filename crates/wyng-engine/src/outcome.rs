@@ -66,6 +66,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
             | Failure::TargetInUse { .. }
             | Failure::TargetLoses { .. }
             | Failure::TargetNoRoom { .. }
+            | Failure::TargetPool { .. }
             | Failure::NotConfirmed { .. }
             | Failure::TargetWrite { .. }
             | Failure::TargetWriteUndone { .. }

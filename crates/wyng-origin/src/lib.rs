@@ -26,7 +26,7 @@ use rustix::io::Errno;
 use wyng_control::{FileKind, FoundSource, NoSource, Origin};
 
 pub use device::SYSFS;
-pub use logical::LogicalVolume;
+pub use logical::{LogicalVolume, has_thin_pool};
 
 /// This machine's information about its devices.
 #[derive(Debug)]

@@ -43,6 +43,16 @@ pub(crate) fn logical_volume(root: &Path, device: Dev) -> Option<LogicalVolume> 
     })
 }
 
+/// Whether this machine has an active thin pool of LVM's. Every user may know it.
+pub fn has_thin_pool() -> bool {
+    let is_pool = |folder: &Path| {
+        line(&folder.join("dm/uuid"))
+            .is_some_and(|uuid| uuid.starts_with(UUID_PREFIX) && uuid.ends_with(POOL_SUFFIX))
+    };
+    let devices = std::fs::read_dir("/sys/block").into_iter().flatten();
+    devices.flatten().any(|device| is_pool(&device.path()))
+}
+
 /// Whether the only device below is that of a thin pool.
 fn is_on_pool(folder: &Path) -> bool {
     let below = std::fs::read_dir(folder.join("slaves"))

@@ -206,6 +206,7 @@ impl Volumes for MemoryVolumes {
         let Some(old) = self.there.clone() else {
             self.targets.insert(item, Vec::new());
             return Ok(TargetShape {
+                fresh: None,
                 kind: TargetKind::File,
                 there: None,
                 remembered: None,
@@ -238,6 +239,7 @@ impl Volumes for MemoryVolumes {
             TargetKind::File
         };
         Ok(TargetShape {
+            fresh: None,
             kind,
             there: Some(there),
             remembered: None,

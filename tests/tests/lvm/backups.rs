@@ -8,13 +8,13 @@ use std::process::Command;
 
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 const DISK: &str = "/dev/vdc";
 const RULES: &str = "/etc/udev/rules.d/12-wyng-ignore-lvm-devices.rules";
 const LVM: &str = "/usr/sbin/lvm";
 /// lvm works only by this name.
 const REAL_LVM: &str = "/usr/local/lib/real/lvm";
-const VOLUME: &str = "/dev/vg/src";
+pub(super) const VOLUME: &str = "/dev/vg/src";
 
 /// A volume group with a pool and a volume `src`, on the whole scratch disk.
 pub(super) struct Thin {
@@ -44,7 +44,7 @@ fn tidy() {
 
 impl Thin {
     /// A pool of this size with a volume of another size; LVM's units.
-    fn new(pool: &str, volume: &str) -> Self {
+    pub(super) fn new(pool: &str, volume: &str) -> Self {
         tidy();
         let rules = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../systemd/12-wyng-ignore-lvm-devices.rules");
@@ -77,7 +77,7 @@ impl Thin {
         ));
     }
 
-    fn write(&self, at_mib: u64, mib: u64, seed: u64) {
+    pub(super) fn write(&self, at_mib: u64, mib: u64, seed: u64) {
         self.write_to(VOLUME, at_mib, mib, seed);
     }
 
@@ -95,17 +95,17 @@ impl Thin {
         command
     }
 
-    fn back_up(&self) -> Outcome {
+    pub(super) fn back_up(&self) -> Outcome {
         Outcome::of(self.command("home").output().unwrap())
     }
 
     /// Method, whether a snapshot was read, and bytes that were read.
-    fn backs_up(&self) -> (String, bool, u64) {
+    pub(super) fn backs_up(&self) -> (String, bool, u64) {
         shown(&self.back_up())
     }
 
     /// Our volumes, each with its tags.
-    fn ours(&self) -> Vec<String> {
+    pub(super) fn ours(&self) -> Vec<String> {
         let listed = run("lvs --noheadings -o lv_name,lv_tags vg");
         let lines = listed.lines().map(str::trim);
         lines
@@ -115,7 +115,7 @@ impl Thin {
     }
 
     /// Checks that a session is what the volume is now.
-    fn assert_restores(&self) {
+    pub(super) fn assert_restores(&self) {
         let target = self.sandbox.path("restored.img");
         let _ = std::fs::remove_file(&target);
         self.sandbox
@@ -125,7 +125,7 @@ impl Thin {
     }
 
     /// Checks that one base and nothing else of ours is left.
-    fn assert_tidy(&self) {
+    pub(super) fn assert_tidy(&self) {
         let ours = self.ours();
         assert!(
             ours.len() == 1 && ours[0].contains("wyng:1:"),
@@ -145,7 +145,7 @@ impl Drop for Thin {
     }
 }
 
-fn shown(outcome: &Outcome) -> (String, bool, u64) {
+pub(super) fn shown(outcome: &Outcome) -> (String, bool, u64) {
     let volume = &outcome.success().json["volumes"][0];
     (
         volume["method"].as_str().unwrap().to_owned(),
@@ -154,8 +154,15 @@ fn shown(outcome: &Outcome) -> (String, bool, u64) {
     )
 }
 
+/// Why the volume was read whole, if a reason is reported.
+pub(super) fn whole(outcome: &Outcome) -> &str {
+    outcome.success().json["volumes"][0]["whole"]["code"]
+        .as_str()
+        .unwrap_or("-")
+}
+
 /// The metadata snapshot that the pool holds.
-fn held() -> String {
+pub(super) fn held() -> String {
     let status = run("dmsetup status vg-pool-tpool");
     status.split_whitespace().nth(6).unwrap().to_owned()
 }
@@ -175,7 +182,7 @@ fn read_bytes_of(part: &str) -> u64 {
 
 /// Runs these shell commands at each start of lvm by the daemon, before lvm itself; `$1` is lvm's
 /// verb, and `$REAL` lvm.
-fn before_lvm(script: &str) {
+pub(super) fn before_lvm(script: &str) {
     let wrapper = format!("#!/bin/sh\nREAL={REAL_LVM}\n{script}\nexec $REAL \"$@\"\n");
     std::fs::create_dir_all(Path::new(REAL_LVM).parent().unwrap()).unwrap();
     std::fs::rename(LVM, REAL_LVM).unwrap();
@@ -183,7 +190,7 @@ fn before_lvm(script: &str) {
     std::fs::set_permissions(LVM, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-fn without_wrapper() {
+pub(super) fn without_wrapper() {
     std::fs::rename(REAL_LVM, LVM).unwrap();
 }
 
@@ -332,8 +339,10 @@ fn somebody_elses_metadata_snapshot_is_left_alone_and_the_volume_is_read_whole()
     thin.write(3, 1, 2);
     run("dmsetup message vg-pool-tpool 0 reserve_metadata_snap");
     let theirs = held();
-    let (method, snapshot, _) = thin.backs_up();
+    let outcome = thin.back_up();
+    let (method, snapshot, _) = shown(&outcome);
     assert_eq!((method.as_str(), snapshot), ("full-scan", true));
+    assert_eq!(whole(&outcome), "metadata-held");
     assert_eq!(held(), theirs);
     run("dmsetup message vg-pool-tpool 0 release_metadata_snap");
     thin.assert_restores();
@@ -376,16 +385,26 @@ fn a_pool_that_is_nearly_full_gets_no_snapshot_and_a_fuller_one_loses_bases() {
     run(
         "lvcreate -q -V 50M -T vg/pool -n fill && dd if=/dev/urandom of=/dev/vg/fill bs=1M count=44 oflag=direct",
     );
-    let (method, snapshot, _) = thin.backs_up();
+    let outcome = thin.back_up();
+    let (method, snapshot, _) = shown(&outcome);
     assert_eq!(
         (method.as_str(), snapshot),
         ("full-scan", false),
         "84 % are used"
     );
+    assert_eq!(whole(&outcome), "pool-filling");
     assert_eq!(thin.ours().len(), 1);
+    let status = thin.sandbox.wyng(&["status"]);
+    assert_eq!(status.json["warnings"][0]["code"], "pool-filling");
     thin.write(0, 10, 2);
-    let (method, snapshot, _) = thin.backs_up();
+    let status = thin.sandbox.wyng(&["status"]);
+    assert_eq!(status.json["warnings"][0]["code"], "pool-full");
+    // `monitor` reads no byte, and makes room all the same.
+    let source = format!("v={VOLUME}");
+    let outcome = thin.sandbox.wyng(&["monitor", "home", &source]);
+    assert_eq!(whole(&outcome), "base-dropped");
     assert_eq!(thin.ours(), [""; 0], "94 % were used");
+    let (method, snapshot, _) = thin.backs_up();
     assert_eq!((method.as_str(), snapshot), ("full-scan", false));
     thin.assert_restores();
 }
@@ -421,9 +440,11 @@ fn what_a_guest_wrote_is_never_probed() {
     std::fs::remove_file(RULES).unwrap();
     run("udevadm control --reload");
     before_lvm("echo \"$*\" >>/run/calls");
-    let (method, snapshot, _) = thin.backs_up();
+    let outcome = thin.back_up();
+    let (method, snapshot, _) = shown(&outcome);
     without_wrapper();
     assert_eq!((method.as_str(), snapshot), ("full-scan", false));
+    assert_eq!(whole(&outcome), "snapshots-probed");
     let calls = std::fs::read_to_string("/run/calls").unwrap();
     assert!(
         !calls.contains("--snapshot") && !calls.contains("ignoreactivationskip"),
@@ -498,10 +519,21 @@ fn a_metadata_snapshot_that_a_killed_run_left_is_released_by_the_next_one() {
         } else {
             // The note does not say which one it is: it is left to a person.
             assert_ne!(held(), "-");
-            assert_eq!(thin.backs_up().0, "full-scan");
+            assert_eq!(whole(&thin.back_up()), "metadata-left");
+            let listed = thin.sandbox.wyng(&["snapshots", "list"]);
+            assert_eq!(listed.success().json["pools"][0]["metadata_left"], true);
+            assert_eq!(listed.json["warnings"][0]["code"], "pool-metadata-left");
+            thin.sandbox.wyng(&["snapshots", "clean"]).success();
+            assert_ne!(held(), "-", "a person has not said so");
+            let clean = ["snapshots", "clean", "--metadata"];
+            thin.sandbox.wyng(&clean).success();
+            assert_eq!(held(), "-");
+            assert_eq!(thin.backs_up().0, "thin-delta");
+            // One that no note is about is somebody else's, whatever a person says.
+            run("dmsetup message vg-pool-tpool 0 reserve_metadata_snap");
+            thin.sandbox.wyng(&clean).success();
             assert_ne!(held(), "-");
             run("dmsetup message vg-pool-tpool 0 release_metadata_snap");
-            assert_eq!(thin.backs_up().0, "thin-delta");
         }
     }
     thin.assert_restores();

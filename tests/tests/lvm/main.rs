@@ -3,7 +3,10 @@
 //! one after another, and nowhere else: each has the scratch disk for itself.
 
 mod backups;
+mod bases;
 mod facts;
 mod kernel_pools;
+mod new_volumes;
 mod restores;
+mod runs;
 mod udev;

@@ -219,7 +219,8 @@ pub(crate) enum SnapshotsVerb {
     List {
         /// Name of the archive [default: all]
         archive: Option<String>,
-        /// Also look at the top of every mounted btrfs and XFS
+        /// Also look at the top of every mounted btrfs and XFS, and for those of unknown archives
+        /// in thin pools
         #[arg(long)]
         all: bool,
     },
@@ -229,10 +230,14 @@ pub(crate) enum SnapshotsVerb {
         /// Remove all base snapshots of this archive instead; the next backup then reads each
         /// volume completely
         archive: Option<String>,
-        /// Also look at the top of every mounted btrfs and XFS, where archives of another user or
-        /// daemon may have theirs
+        /// Also look at the top of every mounted btrfs and XFS, and in thin pools, where archives of
+        /// another user or daemon may have theirs
         #[arg(long, conflicts_with = "archive")]
         all: bool,
+        /// Also release the metadata snapshots of thin pools that a killed run may have left: only
+        /// if no other program uses them
+        #[arg(long, conflicts_with = "archive")]
+        metadata: bool,
     },
 }
 
@@ -707,7 +712,7 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     pub(super) session: SessionChoice,
     /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
-    /// with one file a volume
+    /// with one file a volume. `thin:GROUP/POOL/NAME` is a new volume in a thin pool of LVM's
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
     pub(crate) to: Option<PathBuf>,
     /// Replace an existing file once the new one is complete; content that both share is not

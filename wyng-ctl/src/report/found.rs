@@ -8,6 +8,7 @@ use wyng_config::Config;
 use wyng_control::{ArchiveSummary, DayLine, RestoreReport, ToClient};
 use zeroize::Zeroizing;
 
+use super::pools::Pools;
 use super::pruned::Pruned;
 use super::rows::{
     AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow,
@@ -19,6 +20,7 @@ use super::space::{Compact, Copied, Undelete, WaitsRow};
 use super::told::{OverdueRow, Told};
 use crate::cli::{Cli, Kind};
 use crate::quantity::session_name;
+use crate::thin::Thin;
 
 /// The results of one command. [`Found::of`] maps commands to structs.
 #[derive(Serialize)]
@@ -132,10 +134,20 @@ impl Found {
 
     /// Takes base snapshots.
     pub(super) fn take_snapshots(&mut self, lines: Vec<SnapshotLine>) {
-        if let Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) =
-            self
+        if let Self::Snapshots(Snapshots { snapshots, .. })
+        | Self::Status(Status { snapshots, .. }) = self
         {
             snapshots.extend(lines);
+        }
+    }
+
+    /// Takes thin pools.
+    pub(super) fn take_pools(&mut self, thin: &Thin) {
+        if let Self::Snapshots(Snapshots { pools, .. })
+        | Self::Status(Status { pools, .. })
+        | Self::Monitor(Monitor { pools, .. }) = self
+        {
+            pools.take(thin);
         }
     }
 
@@ -205,9 +217,8 @@ impl Found {
     /// The base snapshots.
     pub(super) fn snapshots(&self) -> &[SnapshotLine] {
         match self {
-            Self::Snapshots(Snapshots { snapshots }) | Self::Status(Status { snapshots, .. }) => {
-                snapshots
-            }
+            Self::Snapshots(Snapshots { snapshots, .. })
+            | Self::Status(Status { snapshots, .. }) => snapshots,
             _ => &[],
         }
     }
@@ -317,6 +328,8 @@ impl Acknowledged {
 #[derive(Default, Serialize)]
 pub(super) struct Snapshots {
     snapshots: Vec<SnapshotLine>,
+    #[serde(flatten)]
+    pools: Pools,
 }
 
 /// `key list`, `add`, `change` and `remove`.
@@ -419,6 +432,8 @@ impl Backup {
 #[derive(Default, Serialize)]
 pub(super) struct Monitor {
     volumes: Vec<MonitoredRow>,
+    #[serde(flatten)]
+    pools: Pools,
 }
 
 impl Monitor {
@@ -635,6 +650,8 @@ pub(super) struct Status {
     archives: Archives,
     unenforced: Vec<UnenforcedRow>,
     snapshots: Vec<SnapshotLine>,
+    #[serde(flatten)]
+    pools: Pools,
     waits: Vec<WaitsRow>,
     /// The archive of the last summary.
     #[serde(skip)]

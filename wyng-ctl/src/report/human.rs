@@ -9,10 +9,12 @@ use wyng_control::{
     Abilities, ArchiveSummary, CopyLine, CreateOnly, Durability, ExitStatus, JudgedSession,
     KeySlot, LockSummary, Problem, ProofSummary, RestoreReport, SessionLine, SlotKind, SpaceReport,
     StoreChecked, ToClient, Trial, TrialResult, Unenforced, VerifyReport, VolumeLine, VolumeReport,
+    WholeCause,
 };
 
 use super::advice::Advice;
 use super::found::Found;
+use super::pools;
 use super::pruned::{row, summary};
 use super::rows::{SessionRow, SnapshotLine, method_name};
 use super::space::{compacted, copied, undeleted, waiting};
@@ -23,6 +25,7 @@ use crate::history::{chart, day_name, line};
 use crate::output::{Output, has_colours, terminal_columns};
 use crate::plain::plain;
 use crate::quantity::{column_bytes, counted, hex, session_name, show_bytes, show_share};
+use crate::thin::Thin;
 
 /// Minimum difference between the wall clock and the kernel's count that is shown, seconds.
 const SKEW_SHOWN_SECS: u64 = 600;
@@ -294,24 +297,18 @@ impl Human {
             ("VOLUME", Left),
             ("SESSION", Left),
             ("AGE", Right),
-            ("FOLDER", Left),
+            ("PLACE", Left),
             ("", Left),
         ]);
         let unknown = || "-".to_owned();
         for line in lines {
             table.push([
-                plain(
-                    &line
-                        .archive
-                        .clone()
-                        .unwrap_or_else(|| hex(&line.archive_id)),
-                )
-                .into(),
+                archive_of(line).into(),
                 line.volume.as_deref().map_or_else(unknown, plain).into(),
                 line.session.map_or_else(unknown, session_name).into(),
                 line.session
                     .map_or_else(|| unknown().into(), |session| self.age(session)),
-                plain(&line.folder.display().to_string()).into(),
+                place_of(line).into(),
                 snapshot_state(line),
             ]);
         }
@@ -322,6 +319,18 @@ impl Human {
             .iter()
             .filter(|_| shown)
             .for_each(|line| output.line(line));
+    }
+
+    /// Shows the use of thin pools, and why they are missing from a list.
+    pub(super) fn pools(&mut self, thin: &Thin, output: &mut Output) {
+        self.flush(output);
+        for line in pools::lines(thin) {
+            self.say(&plain(&line), output);
+        }
+        let lists = !matches!(self.kind, Kind::Status | Kind::Monitor);
+        if let Some(why) = thin.unlisted.filter(|_| lists) {
+            self.say(pools::hint(why), output);
+        }
     }
 
     /// Prints a configuration.
@@ -640,6 +649,21 @@ impl Human {
         if let Some(place) = &volume.mounted_at {
             self.say(&hint_of_mount(place), output);
         }
+        if let Some(cause) = volume.whole.and_then(|cause| self.hint_of_cause(cause)) {
+            self.say(&cause, output);
+        }
+    }
+
+    /// Why a volume was read whole. That the first backup has no base is no news.
+    fn hint_of_cause(&self, cause: WholeCause) -> Option<String> {
+        let is_news = self.verbose || cause != WholeCause::NoBase;
+        is_news.then(|| {
+            format!(
+                "  it was read whole, because {}.\n  next: {}",
+                cause.what(),
+                cause.next()
+            )
+        })
     }
 
     fn backed_up(&self, volume: &VolumeReport) -> String {
@@ -828,16 +852,20 @@ impl Human {
     /// The lines of a result that stands alone.
     fn lines(&self, event: &ToClient) -> Vec<String> {
         match event {
-            ToClient::Monitored(volume) => vec![format!(
-                "{}  {} to be read by the next backup{}",
-                plain(&volume.name),
-                show_bytes(volume.changed_bytes),
-                if self.verbose {
-                    format!(" ({})", method_name(volume.method))
-                } else {
-                    String::new()
-                }
-            )],
+            ToClient::Monitored(volume) => {
+                let line = format!(
+                    "{}  {} to be read by the next backup{}",
+                    plain(&volume.name),
+                    show_bytes(volume.changed_bytes),
+                    if self.verbose {
+                        format!(" ({})", method_name(volume.method))
+                    } else {
+                        String::new()
+                    }
+                );
+                let cause = volume.whole.and_then(|cause| self.hint_of_cause(cause));
+                [line].into_iter().chain(cause).collect()
+            }
             ToClient::Rehearsing { volume, session } => vec![format!(
                 "{}  {}  is being restored to scratch",
                 plain(volume),
@@ -961,6 +989,24 @@ fn hint_of_mount(place: &str) -> String {
 
 fn is_left_over(line: &SnapshotLine) -> bool {
     !line.removed && line.left_over.is_some()
+}
+
+/// The archive's name, or else its id.
+fn archive_of(line: &SnapshotLine) -> String {
+    match (&line.archive, &line.archive_id) {
+        (Some(name), _) => plain(name),
+        (None, Some(id)) => hex(id),
+        (None, None) => "-".to_owned(),
+    }
+}
+
+/// The logical volume with what the pool holds for it, or else the folder.
+fn place_of(line: &SnapshotLine) -> String {
+    match (&line.logical_volume, line.mapped_bytes) {
+        (Some(volume), Some(bytes)) => format!("{} ({})", plain(volume), show_bytes(bytes)),
+        (Some(volume), None) => plain(volume),
+        (None, _) => plain(&line.folder.display().to_string()),
+    }
 }
 
 fn snapshot_state(line: &SnapshotLine) -> Cell {

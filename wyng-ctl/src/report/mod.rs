@@ -6,6 +6,7 @@ mod found;
 mod human;
 mod json;
 mod metrics;
+mod pools;
 mod pruned;
 mod rows;
 mod sheet;
@@ -36,6 +37,7 @@ use crate::passphrase::NoPassphrase;
 use crate::plain::plain;
 use crate::quantity::session_name;
 use crate::replace::replace;
+use crate::thin::Thin;
 use advice::Advice;
 use found::Found;
 use human::Human;
@@ -185,6 +187,17 @@ impl Report {
                 ..message
             },
             None => message,
+        }
+    }
+
+    /// Takes what the daemon reported of thin pools, and warns where a pool wants attention.
+    pub(crate) fn take_pools(&mut self, thin: &Thin) {
+        if !self.json {
+            self.human.pools(thin, &mut self.output);
+        }
+        self.found.take_pools(thin);
+        for warning in pools::warnings(thin) {
+            self.warn(warning);
         }
     }
 
@@ -430,10 +443,11 @@ mod tests {
     use wyng_control::{
         Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
         DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason,
-        KeySlot, LockSummary, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
-        RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
-        StoreChecked, Trial, TrialResult, UndeleteReport, Unenforced, VerifyReport, VolumeLine,
-        VolumeReport, VolumeSizes, WaitReason, Waits,
+        KeySlot, LockSummary, LogicalName, Method, MonitorReport, ObjectClass, Problem,
+        PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine, SessionSizes,
+        SlotKind, SpaceReport, StoreChecked, ThinPool, ThinRemoval, Trial, TrialResult,
+        UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes,
+        WaitReason, Waits, WholeCause,
     };
 
     use super::*;
@@ -505,6 +519,17 @@ What a person must know although the command did what it was asked to. With `--j
                 archive: String::new(),
                 end_time: 0,
             },
+            Warning::PoolFilling {
+                pool: "vg/pool".into(),
+                percent: 84,
+            },
+            Warning::PoolFull {
+                pool: "vg/pool".into(),
+                percent: 94,
+            },
+            Warning::PoolMetadataLeft {
+                pool: "vg/pool".into(),
+            },
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -519,6 +544,9 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::LocksNotRenewed { .. }
                 | Warning::LocksNotSupported
                 | Warning::LockEndsSoon { .. }
+                | Warning::PoolFilling { .. }
+                | Warning::PoolFull { .. }
+                | Warning::PoolMetadataLeft { .. }
                 | Warning::TooSoon { .. } => {}
             }
         }
@@ -566,6 +594,7 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_overdue_verify("PROFILE", "home", Verified::Never, 86_400),
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
+            Message::of_thin_left("GROUP/VOLUME", ThinRemoval::Failed),
             Message::of_lost_target(path),
             Message::of_deferred(50, "why"),
             Message::of_output(&error),
@@ -805,6 +834,7 @@ What a person must know although the command did what it was asked to. With `--j
                 session: Some(1_795_416_190),
                 method: Method::Fiemap,
                 snapshot: false,
+                whole: Some(WholeCause::PoolFilling),
                 mounted_at: Some("/mnt".into()),
                 read_bytes: 10,
                 sampled_bytes: 11,
@@ -815,6 +845,7 @@ What a person must know although the command did what it was asked to. With `--j
             ToClient::Monitored(MonitorReport {
                 name: "vm".into(),
                 method: Method::ThinDelta,
+                whole: Some(WholeCause::NoBase),
                 changed_bytes: 14,
             }),
             ToClient::Rehearsing {
@@ -980,14 +1011,25 @@ What a person must know although the command did what it was asked to. With `--j
         }
         let snapshot = SnapshotLine {
             archive: None,
-            archive_id: [0xab; 16],
+            archive_id: Some([0xab; 16]),
             volume: Some("vm".into()),
             session: Some(1_795_416_190),
             folder: "/srv/.wyng".into(),
+            logical_volume: None,
+            mapped_bytes: None,
             left_over: Some("its source is gone"),
             removed: false,
         };
         report.take_snapshots(vec![snapshot]);
+        report.take_pools(&Thin {
+            pools: vec![ThinPool {
+                pool: LogicalName::new("vg", "pool").unwrap(),
+                used_percent: Some((91, 4)),
+                metadata_left: true,
+            }],
+            volumes: Vec::new(),
+            unlisted: None,
+        });
         report.take_script("complete".into());
         report.show_secret(Zeroizing::new("0123-4567".into()));
         let config = "[archives.home]\nstore = \"dir:/srv/wyng\"\n[volumes]\nvm = \"/srv/vm\"\n[profiles.nightly]\narchive = \"home\"\nvolumes = [\"vm\"]\n";

@@ -13,7 +13,7 @@ use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
     KeySlot, LockSummary, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
     RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
-    VolumeReport, VolumeSizes,
+    VolumeReport, VolumeSizes, WholeCause,
 };
 
 use crate::history::day_name;
@@ -250,6 +250,8 @@ struct BackedUpFields {
     #[serde(serialize_with = "method")]
     method: Method,
     snapshot: bool,
+    #[serde(serialize_with = "whole")]
+    whole: Option<WholeCause>,
     mounted_at: Option<String>,
     read_bytes: u64,
     sampled_bytes: u64,
@@ -269,6 +271,8 @@ struct MonitoredFields {
     name: String,
     #[serde(serialize_with = "method")]
     method: Method,
+    #[serde(serialize_with = "whole")]
+    whole: Option<WholeCause>,
     changed_bytes: u64,
 }
 
@@ -395,9 +399,9 @@ pub(super) struct UnenforcedRow(#[serde(with = "UnenforcedFields")] pub(super) U
 pub(crate) struct SnapshotLine {
     /// The archive's name; `None` if this machine does not know the archive.
     pub(crate) archive: Option<String>,
-    /// The archive's id.
-    #[serde(serialize_with = "id")]
-    pub(crate) archive_id: [u8; 16],
+    /// The archive's id; `None` if it is unfinished.
+    #[serde(serialize_with = "id_if_any")]
+    pub(crate) archive_id: Option<[u8; 16]>,
     /// The volume's name, if it is known.
     pub(crate) volume: Option<String>,
     /// The session of which it is the state; `None` if its folder cannot be read.
@@ -406,6 +410,10 @@ pub(crate) struct SnapshotLine {
     /// The folder that holds it.
     #[serde(serialize_with = "path")]
     pub(crate) folder: PathBuf,
+    /// `GROUP/VOLUME`, if it is a logical volume.
+    pub(crate) logical_volume: Option<String>,
+    /// Bytes that its pool holds for it, shared ones included, if LVM says so.
+    pub(crate) mapped_bytes: Option<u64>,
     /// Why it is unused; `None` if it is in use.
     pub(crate) left_over: Option<&'static str>,
     /// It was removed.
@@ -562,8 +570,25 @@ fn slot_kind<S: Serializer>(kind: &SlotKind, to: S) -> Result<S::Ok, S::Error> {
     })
 }
 
-fn id<S: Serializer>(id: &[u8; 16], to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_str(&hex(id))
+/// Why a volume was read whole: what happened, and what to do next.
+fn whole<S: Serializer>(cause: &Option<WholeCause>, to: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Row {
+        code: &'static str,
+        text: &'static str,
+        next: &'static str,
+    }
+    cause
+        .map(|cause| Row {
+            code: cause.code(),
+            text: cause.what(),
+            next: cause.next(),
+        })
+        .serialize(to)
+}
+
+fn id_if_any<S: Serializer>(id: &Option<[u8; 16]>, to: S) -> Result<S::Ok, S::Error> {
+    id.as_ref().map(|id| hex(id)).serialize(to)
 }
 
 /// A path as text; bytes that are not UTF-8 become replacement characters.

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 use wyng_control::{
-    BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, path_text,
+    BaseLabel, BaseOf, Remembered, TargetFault, TargetForm, TargetFound, ThinPlace, path_text,
 };
 use wyng_origin::{LogicalVolume, Machine};
 use wyng_snapshot::Folder;
@@ -47,6 +47,8 @@ pub(crate) enum Destination {
     Folder(PathBuf),
     /// A file in this folder that never gets a name, and is gone with this process.
     Scratch(PathBuf),
+    /// A new volume of a thin pool, which the daemon makes.
+    Thin(ThinPlace),
     /// The volumes are changed in place.
     InPlace(Places),
 }
@@ -151,11 +153,20 @@ impl Targets {
         matches!(self.destination, Destination::InPlace(_))
     }
 
+    /// The place of a volume that the daemon makes.
+    pub(crate) fn thin(&self) -> Option<&ThinPlace> {
+        match &self.destination {
+            Destination::Thin(place) => Some(place),
+            _ => None,
+        }
+    }
+
     /// The place of a volume's target. `origin` is the path that the daemon remembers.
     pub(crate) fn spot(&self, volume: &str, origin: Option<&[u8]>) -> Result<Spot, TargetFault> {
         Ok(match &self.destination {
             Destination::Stdout => Spot::named(None),
             Destination::File(path) | Destination::Scratch(path) => Spot::named(Some(path.clone())),
+            Destination::Thin(place) => Spot::named(Some(device_of(place))),
             Destination::Folder(folder) => Spot::named(Some(folder.join(look::file_name(volume)?))),
             Destination::InPlace(Places {
                 named: Some(path), ..
@@ -221,6 +232,11 @@ impl Targets {
             });
         }
         match &self.destination {
+            // Whether the pool has room is for the daemon to say.
+            Destination::Thin(_) => match rustix::fs::lstat(path) {
+                Ok(_) => Err(TargetFault::Exists),
+                Err(_) => Ok(anywhere),
+            },
             Destination::Scratch(folder) => look::at_scratch(folder, size_bytes, base_of),
             // The folder is tried with another new file.
             Destination::Folder(folder)
@@ -413,6 +429,11 @@ impl Targets {
             Err(errno) => Err(look::unavailable(errno)),
         }
     }
+}
+
+/// The path at which a volume appears once it has its name.
+fn device_of(place: &ThinPlace) -> PathBuf {
+    Path::new("/dev").join(&place.pool.group).join(&place.name)
 }
 
 impl Drop for Target {

@@ -4,9 +4,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
-use wyng_control::{Given, ToClient, ToDaemon};
+use wyng_control::{Given, PoolRefusal, TargetFault, ToClient, ToDaemon};
 
-use super::client;
+use super::client::{self, Client};
 use super::hub::Control;
 use super::jobs::Job;
 use super::questions::{Answer, Asker, AskingRole, Prompt};
@@ -64,12 +64,25 @@ impl Control {
             self.answer_for_nobody(item, asker)?;
             return Err(unexpected);
         }
+        let given = self.as_allowed(given);
         match self.give(item, asker.role(), given, &descriptors) {
             // The system does not pass on some descriptors, among them sockets that carry others:
             // the client has given nothing then.
             Err(Fatal::Io(error)) => {
                 tracing::warn!(%error, "a client's descriptor cannot be passed on");
                 self.answer_for_nobody(item, asker)
+            }
+            given => given,
+        }
+    }
+
+    /// The answer, unless it asks for more than the client may. Only root may have volumes made.
+    fn as_allowed(&self, given: Given) -> Given {
+        let owner = self.turns.owner().and_then(|id| self.clients.get(&id));
+        match given {
+            Given::NewThin { .. } if !self.door.is_own(owner.and_then(Client::uid)) => {
+                let fault = TargetFault::Pool(PoolRefusal::NotRoot);
+                Given::NoTarget { fault }
             }
             given => given,
         }

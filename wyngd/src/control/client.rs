@@ -39,6 +39,8 @@ pub(super) enum Phase {
     Prompting,
     /// Its look runs or waits.
     Looking,
+    /// The pool role answers it.
+    AskingPools,
     /// The keyholder wipes keys for it.
     Locking,
     /// It watches the progress of other commands.

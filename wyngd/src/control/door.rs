@@ -73,7 +73,7 @@ impl Door {
     }
 
     /// Whether the user is root or the daemon's own.
-    fn is_own(&self, uid: Option<u32>) -> bool {
+    pub(super) fn is_own(&self, uid: Option<u32>) -> bool {
         self.private || uid == Some(0) || uid == Some(self.own_uid)
     }
 
@@ -266,6 +266,7 @@ impl Door {
                        --unattended";
         match command {
             Command::ArchiveForget { .. } => denied("forget an archive"),
+            Command::ThinRemove { .. } => denied("remove base snapshots from thin pools"),
             Command::ArchiveTakeOver { .. } => denied("take an archive over"),
             Command::Status {
                 trust_clock: true, ..
@@ -300,6 +301,7 @@ impl Door {
             | Command::ArchiveShow { .. }
             | Command::ArchiveAcknowledge { .. }
             | Command::Snapshots { .. }
+            | Command::ThinList { .. }
             | Command::ArchiveCreate { .. }
             | Command::ArchiveOpen { .. }
             | Command::ArchiveCopy { .. }

@@ -16,6 +16,7 @@ use super::client::{self, Client, Phase};
 use super::door::{Admission, Door};
 use super::jobs::{Looks, Turns};
 use super::journal::Journal;
+use super::thin::Thin;
 use crate::ipc::{
     ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal,
     KeyholderToControl, NotEnforced, ReaderToControl, Received, SpawnerToControl, VolumesToControl,
@@ -27,7 +28,7 @@ use crate::roles::{Daemon, ROLES, Role, Use};
 pub(super) struct Control {
     /// Where clients come from; a private daemon has one client, and ends with it.
     pub(super) listener: Option<OwnedFd>,
-    door: Door,
+    pub(super) door: Door,
     /// Maximum time for a client to answer or to take a message while its command waits for it.
     pub(super) patience: Duration,
     /// Whether commands may change anything here.
@@ -36,6 +37,7 @@ pub(super) struct Control {
     next_client: u64,
     pub(super) turns: Turns,
     pub(super) looks: Looks,
+    pub(super) thin: Thin,
     /// Clients for whom the keyholder wipes keys, in the order of their requests.
     locking: VecDeque<u64>,
     pub(super) keyholder: Wire<ControlToKeyholder, KeyholderToControl>,
@@ -77,6 +79,7 @@ impl Control {
             next_client: 0,
             turns: Turns::default(),
             looks: Looks::default(),
+            thin: Thin::default(),
             locking: VecDeque::new(),
             keyholder: Wire::inherited(Role::Control, Role::Keyholder)?,
             volumes: Wire::inherited(Role::Control, Role::Volumes)?,
@@ -343,6 +346,7 @@ impl Control {
             }
             (Phase::Watching, ToDaemon::Cancel) => self.finish(id, ExitStatus::Interrupted),
             (Phase::Looking, ToDaemon::Cancel) => self.cancel_look(id),
+            (Phase::AskingPools, ToDaemon::Cancel) => self.cancel_thin(id),
             (Phase::Queued | Phase::Prompting, ToDaemon::Cancel) => {
                 self.leave_queue(id)?;
                 self.refuse(id, Failure::Interrupted)
@@ -361,6 +365,9 @@ impl Control {
         let uid = self.clients.get(&id).and_then(Client::uid);
         if let Err(failure) = self.door.check(&command, uid) {
             return self.refuse(id, failure);
+        }
+        if self.queue_thin(id, &command, self.door.is_own(uid))? {
+            return Ok(());
         }
         if command.only_looks() {
             return self.queue_look(id, command);
@@ -400,6 +407,7 @@ impl Control {
         }
         self.leave_queue(id)?;
         self.leave_looks(id)?;
+        self.leave_thin(id);
         self.leave_job(id)
     }
 

@@ -8,6 +8,7 @@
 //! - `client`: one conversation.
 //! - `turns`: commands that work. One runs at a time, in the order in which they came.
 //! - `looks`: commands that only look. They run beside, one at a time.
+//! - `thin`: what the daemon has in thin pools. The pool role answers, beside both.
 //! - `wires`: messages of the roles that work.
 //! - `journal`: the end of each command, for the system's journal.
 //! - `questions` and `answers`: what a client is asked, and the role that gets the answer.
@@ -24,6 +25,7 @@ mod jobs;
 mod journal;
 mod looks;
 mod questions;
+mod thin;
 mod turns;
 mod wires;
 

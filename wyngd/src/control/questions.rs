@@ -56,7 +56,9 @@ impl Asker {
         let answers = match given {
             Given::Pipe | Given::NoPipe => matches!(self, Self::Passphrase(_) | Self::Secret),
             Given::Source { .. } | Given::NoSource { .. } => self == Self::Source,
-            Given::Target { .. } | Given::NoTarget { .. } => self == Self::Target,
+            Given::Target { .. } | Given::NewThin { .. } | Given::NoTarget { .. } => {
+                self == Self::Target
+            }
             Given::Look(_) => self == Self::Look,
             Given::Done { .. } => matches!(self, Self::Place | Self::Keep | Self::DropBase),
         };

@@ -83,15 +83,19 @@ impl Control {
                 let via = self.take_prepared(service)?;
                 self.spawner
                     .send(&ControlToSpawner::Start { service, via, qube }, &[])?;
-                self.tell_ended_in_qubes()
+                self.tell_ended_in_qubes()?;
+                self.go_on_with_thin()
             }
+            VolumesToControl::ThinListed(listed) => self.hear_thin_listed(listed),
+            VolumesToControl::ThinRemoved(removal) => self.hear_thin_removed(removal),
             VolumesToControl::QubeNotReady { service, failure } => {
                 self.take_prepared(service)?;
                 self.keyholder.send(
                     &ControlToKeyholder::FarEndNotStarted { service, failure },
                     &[],
                 )?;
-                self.tell_ended_in_qubes()
+                self.tell_ended_in_qubes()?;
+                self.go_on_with_thin()
             }
             VolumesToControl::Want {
                 item,

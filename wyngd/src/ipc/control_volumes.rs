@@ -3,17 +3,15 @@
 //! descriptor travels beside a message only where its line says so.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, Failure, Given, Via, Wanted};
+use wyng_control::{
+    BaseLabel, Failure, Given, ThinPage, ThinRemoval, ThinUnlisted, ThinWaste, Via, Wanted,
+};
 
 use super::jail::NotEnforced;
 use super::service::Service;
 
 /// control → volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one message at a time, and it is taken apart at once"
-)]
 pub enum ControlToVolumes {
     /// The wanted source is a volume of the configuration, to be opened by its name.
     Configured {
@@ -43,6 +41,14 @@ pub enum ControlToVolumes {
     },
     /// No command waits for the qube any more.
     GiveUpQube,
+    /// The daemon's volumes in thin pools are to be listed. [`VolumesToControl::ThinListed`]
+    /// answers.
+    ThinList {
+        /// The number of volumes that were listed before.
+        from: u32,
+    },
+    /// Something is to be removed from a thin pool. [`VolumesToControl::ThinRemoved`] answers.
+    ThinRemove(ThinWaste),
 }
 
 /// volumes → control.
@@ -93,4 +99,8 @@ pub enum VolumesToControl {
         /// Why it cannot be called.
         failure: Failure,
     },
+    /// The daemon's volumes in thin pools, or why they are not listed.
+    ThinListed(Result<ThinPage, ThinUnlisted>),
+    /// What became of what was to be removed.
+    ThinRemoved(ThinRemoval),
 }

@@ -5,6 +5,7 @@
 use bincode::{Decode, Encode};
 use wyng_control::{
     BaseLabel, BaseOf, FoundSource, Method, NoSource, Remembered, TargetFault, TargetKind, There,
+    WholeCause,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -69,6 +70,12 @@ pub enum KeyholderToVolumes {
         /// Path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
+    /// A new volume of a thin pool is complete: it is to get its name.
+    /// [`VolumesToKeyholder::Named`] answers.
+    NameTarget {
+        /// The target's number.
+        item: u32,
+    },
     /// A target that was changed in place is to become again what it was.
     Undo {
         /// Its number.
@@ -89,6 +96,8 @@ pub enum VolumesToKeyholder {
         snapshot: bool,
         /// The base snapshot's label, and its size in bytes.
         base: Option<(BaseLabel, u64)>,
+        /// Why a volume of a thin pool has no base, or no snapshot.
+        whole: Option<WholeCause>,
         /// Where it lies.
         found: FoundSource,
         /// Peak of the volumes role's resident memory, bytes.
@@ -125,6 +134,8 @@ pub enum VolumesToKeyholder {
     NoChanges {
         /// The source's number.
         item: u32,
+        /// Why not, for a volume of a thin pool.
+        whole: Option<WholeCause>,
     },
     /// The snapshot is the base now, or `errno` says why not.
     Rotated {
@@ -151,8 +162,18 @@ pub enum VolumesToKeyholder {
         /// Length of the blocks that a thin volume gives back when they are discarded, bytes; 0 if
         /// it is none.
         discards_bytes: u32,
+        /// It was made for this restore in a thin pool: its size, and the bytes that may be written
+        /// before too little of the pool is free.
+        fresh: Option<(u64, u64)>,
         /// Where it lies, unless the person named this place for this very command.
         remembered: Option<Remembered>,
+    },
+    /// The new volume has its name, or `errno` says why not.
+    Named {
+        /// The target's number.
+        item: u32,
+        /// 0, or the system's error number.
+        errno: i32,
     },
     /// The target is again what it was, or `errno` says why not.
     Undone {

@@ -3,7 +3,9 @@
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::{
+    BaseLabel, BaseOf, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause,
+};
 
 use super::jail::NotEnforced;
 
@@ -40,6 +42,28 @@ pub enum VolumesToPool {
         /// The snapshot's number.
         number: u32,
     },
+    /// A new volume is to be made for a restore, under a name of ours, from a base where one has
+    /// this size. [`PoolToVolumes::Made`] or [`PoolToVolumes::NotMade`] answers.
+    Make {
+        /// Where it will lie in the end.
+        place: ThinPlace,
+        /// Its size, bytes; it is rounded up.
+        size_bytes: u64,
+        /// Volume whose base is looked for in that pool.
+        of: BaseOf,
+    },
+    /// The new volume is complete: it gets its name. [`PoolToVolumes::Done`] answers.
+    Name {
+        /// The volume's number.
+        number: u32,
+    },
+    /// Our volumes and their pools are to be listed. [`PoolToVolumes::Listed`] answers.
+    List {
+        /// The number of volumes that were listed before.
+        from: u32,
+    },
+    /// Something is to be removed, unless a run uses it. [`PoolToVolumes::Removed`] answers.
+    Remove(ThinWaste),
     /// The snapshot is not needed any more. There is no answer.
     Release {
         /// The snapshot's number.
@@ -60,17 +84,38 @@ pub enum PoolToVolumes {
         size_bytes: u64,
         /// The base's label, and its size in bytes.
         base: Option<(BaseLabel, u64)>,
+        /// Why there is no base; `None` if there is one.
+        whole: Option<WholeCause>,
     },
     /// There is no snapshot.
     NoSnapshot {
         /// Why not; `None` if the device is no thin volume.
-        why: Option<String>,
+        why: Option<WholeCause>,
     },
     /// Ranges of bytes, ascending and apart, at most [`CHANGES_MAX`](super::CHANGES_MAX). An empty
     /// list ends them.
     Ranges(Vec<(u64, u64)>),
-    /// The ranges cannot be determined.
-    NoRanges,
+    /// The ranges cannot be determined, and why not.
+    NoRanges(WholeCause),
+    /// A new volume; with its device, opened for reading and writing.
+    Made {
+        /// Its number.
+        number: u32,
+        /// Its size, bytes.
+        size_bytes: u64,
+        /// Length of the pool's blocks, bytes; 0 if it does not take them back.
+        discards_bytes: u32,
+        /// Bytes that may be written before less than a tenth of the pool is free.
+        room_bytes: u64,
+        /// The base that it is a snapshot of.
+        base: Option<BaseLabel>,
+    },
+    /// There is no new volume.
+    NotMade(TargetFault),
+    /// Our volumes; `None` if LVM failed.
+    Listed(Option<ThinPage>),
+    /// What became of what was to be removed.
+    Removed(ThinRemoval),
     /// It is done, or `errno` says why not.
     Done {
         /// 0, or the system's error number.

@@ -53,6 +53,11 @@ impl Journal {
         Self::at(Path::new(FOLDER))
     }
 
+    /// Root's own, which is not made if it is missing: nothing is noted then.
+    pub(super) fn unmade() -> Self {
+        Self(PathBuf::from(FOLDER))
+    }
+
     /// In this folder, which is made if it is missing.
     fn at(folder: &Path) -> io::Result<Self> {
         match DirBuilder::new().mode(0o700).create(folder) {

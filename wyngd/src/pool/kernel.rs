@@ -61,15 +61,49 @@ impl ThinTable {
     }
 }
 
-/// The device that holds a pool's metadata.
-pub(super) fn metadata_device(pool: &DmUuid) -> Result<DeviceNumber, Trouble> {
-    let table = Call::Table(pool).run()?;
-    let words: Vec<&str> = table.split_whitespace().collect();
-    match words.as_slice() {
-        ["0", _, "thin-pool", metadata, ..] => parse_number(metadata),
-        _ => None,
+/// Bytes that a pool holds for an active thin volume, shared ones included.
+pub(super) fn mapped_bytes(device: &DmUuid) -> Option<u64> {
+    parse_mapped(&Call::Status(device).run().ok()?)
+}
+
+/// The line of a thin volume's status.
+fn parse_mapped(status: &str) -> Option<u64> {
+    let words: Vec<&str> = status.split_whitespace().collect();
+    let ["0", _, "thin", sectors, ..] = words.as_slice() else {
+        return None;
+    };
+    sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)
+}
+
+/// The line of a pool's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PoolTable {
+    /// The device that holds its metadata.
+    pub(super) metadata: DeviceNumber,
+    /// Length of its blocks, bytes.
+    pub(super) block_bytes: u64,
+    /// It takes blocks back.
+    pub(super) discards: bool,
+}
+
+impl PoolTable {
+    /// The table of the pool's device.
+    pub(super) fn of(pool: &DmUuid) -> Result<Self, Trouble> {
+        Self::parse(&Call::Table(pool).run()?)
+            .ok_or(Trouble::Answer("the pool's table is not understood"))
     }
-    .ok_or(Trouble::Answer("the pool's table is not understood"))
+
+    fn parse(table: &str) -> Option<Self> {
+        let words: Vec<&str> = table.split_whitespace().collect();
+        let ["0", _, "thin-pool", metadata, _, sectors, _, features @ ..] = words.as_slice() else {
+            return None;
+        };
+        Some(Self {
+            metadata: parse_number(metadata)?,
+            block_bytes: sectors.parse::<u64>().ok()?.checked_mul(SECTOR_BYTES)?,
+            discards: !features.contains(&"ignore_discard"),
+        })
+    }
 }
 
 impl PoolStatus {
@@ -99,6 +133,23 @@ impl PoolStatus {
                 held => Some(held.parse().ok()?),
             },
         })
+    }
+
+    /// Blocks of data that are free beside a tenth of all.
+    pub(super) fn room_blocks(&self) -> u64 {
+        let (used, all) = self.data_blocks;
+        all.saturating_sub(used).saturating_sub(all.div_ceil(10))
+    }
+
+    /// Used shares of data and of metadata, per cent, rounded up.
+    pub(super) fn used_percent(&self) -> (u8, u8) {
+        let percent = |(used, all): (u64, u64)| {
+            let percent = u128::from(used).saturating_mul(100);
+            let percent = percent.checked_add(u128::from(all.saturating_sub(1)));
+            let percent = percent.and_then(|percent| percent.checked_div(all.into()));
+            percent.map_or(100, |percent| u8::try_from(percent).unwrap_or(u8::MAX))
+        };
+        (percent(self.data_blocks), percent(self.metadata_blocks))
     }
 
     /// Whether more than this share of data or of metadata is used, per cent. A pool without blocks
@@ -133,7 +184,7 @@ pub(super) fn is_suspended(device: DeviceNumber) -> bool {
     line(&folder_of(device).join("dm/suspended")).as_deref() != Some("0")
 }
 
-/// Opens a block device by its number, for reading.
+/// Opens a block device by its number, for reading unless the flags say otherwise.
 pub(super) fn open(device: DeviceNumber, flags: OFlags) -> Result<OwnedFd, Trouble> {
     let name = std::fs::read_link(folder_of(device))?;
     let node = Path::new("/dev").join(name.file_name().unwrap_or_default());
@@ -198,11 +249,36 @@ mod tests {
     }
 
     #[test]
+    fn a_pools_table_shows_its_blocks_and_whether_it_takes_them_back() {
+        let table = "0 204800 thin-pool 253:0 253:1 128 0 1 no_discard_passdown";
+        let found = PoolTable::parse(table).unwrap();
+        assert_eq!((found.block_bytes, found.discards), (64 << 10, true));
+        assert_eq!(found.metadata.minor, 0);
+        let deaf = table.replace("1 no_discard_passdown", "1 ignore_discard");
+        assert!(!PoolTable::parse(&deaf).unwrap().discards);
+        assert_eq!(PoolTable::parse("0 204800 thin-pool Fail"), None);
+    }
+
+    #[test]
+    fn an_active_volumes_status_shows_what_is_mapped() {
+        assert_eq!(parse_mapped("0 2048 thin 1024 2047\n"), Some(512 << 10));
+        for other in [
+            "0 2048 thin Fail",
+            "0 2048 thin -",
+            "0 2048 linear 1024",
+            "",
+        ] {
+            assert_eq!(parse_mapped(other), None, "{other}");
+        }
+    }
+
+    #[test]
     fn a_pools_status_shows_what_is_used_and_held() {
         let line = "0 204800 thin-pool 5 12/1024 1600/1600 - rw no_discard_passdown queue - 1024";
         let status = PoolStatus::parse(line).unwrap();
         assert_eq!((status.transaction, status.held), (5, None));
         assert!(status.is_above(99) && !status.is_above(100));
+        assert_eq!(status.used_percent(), (100, 2), "rounded up");
         let held = PoolStatus::parse(&line.replace(" - rw", " 93 rw")).unwrap();
         assert_eq!(held.held, Some(93));
         let full = line

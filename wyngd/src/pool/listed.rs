@@ -81,6 +81,32 @@ impl Listing {
             .find(|found| found.own().as_ref() == Some(volume))
     }
 
+    /// Whether a volume of this name is there, whoever made it.
+    pub(super) fn has(&self, group: &str, name: &str) -> bool {
+        let mut all = self.0.iter();
+        all.any(|found| found.group == group && found.name.trim_matches(['[', ']']) == name)
+    }
+
+    /// Every pool.
+    pub(super) fn pools(&self) -> impl Iterator<Item = &Listed> {
+        self.0.iter().filter(|found| found.kind == THIN_POOL)
+    }
+
+    /// Our volumes in any pool, in an order that stays the same.
+    pub(super) fn all_ours(&self) -> Vec<(Own, &Listed)> {
+        let mut ours: Vec<_> = self
+            .0
+            .iter()
+            .filter_map(|found| {
+                let volume = found.own()?;
+                let label = found.label();
+                Some((Own { volume, label }, found))
+            })
+            .collect();
+        ours.sort_by(|(_, one), (_, other)| one.uuid.cmp(&other.uuid));
+        ours
+    }
+
     /// Our volumes in a pool.
     pub(super) fn ours(&self, pool_uuid: &str) -> impl Iterator<Item = Own> {
         let in_pool = self

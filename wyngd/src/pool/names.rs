@@ -37,6 +37,11 @@ impl VolumeName {
         })
     }
 
+    /// Its name without the group.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// `GROUP/VOLUME`.
     pub(super) fn path(&self) -> String {
         format!("{}/{}", self.group, self.name)
@@ -59,6 +64,11 @@ impl OwnVolume {
         let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
         (digits.len() == DIGITS && digits.bytes().all(is_digit))
             .then(|| VolumeName::new(group, name).map(Self))?
+    }
+
+    /// Its group.
+    pub(super) fn group(&self) -> &str {
+        &self.0.group
     }
 
     /// Its name without the group.

@@ -7,7 +7,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use rustix::fs::OFlags;
-use wyng_control::{BaseLabel, BaseOf};
+use wyng_control::{
+    BaseLabel, BaseOf, LogicalName, PoolRefusal, TargetFault, ThinPlace, ThinRemoval, ThinWaste,
+    WholeCause,
+};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
@@ -16,9 +19,11 @@ use super::listed::{Listed, Listing};
 use super::names::{DmUuid, OwnVolume};
 use super::programs::Call;
 use super::reservation::Patience;
+use super::targets::{self, NewVolume};
 use super::trouble::Trouble;
 use super::udev;
 use super::walk::{Found, Wanted, walk};
+use super::waste;
 use crate::ipc::{CHANGES_MAX, DeviceNumber, RangeKind};
 
 /// No snapshot is made while more than this share of the pool's data or metadata is used, per cent.
@@ -38,6 +43,8 @@ pub(super) struct Pools {
     /// The pools on which udev's rules were tried, by their volumes' UUIDs.
     checked: BTreeSet<String>,
     snapshots: HashMap<u32, Snapshot>,
+    /// New volumes that are not complete.
+    targets: HashMap<u32, NewVolume>,
     last_number: u32,
     /// As long as it is held, no other daemon takes our snapshots for leftovers.
     lock: Option<File>,
@@ -65,7 +72,7 @@ enum Ranges {
         changes: Option<std::vec::IntoIter<(u64, u64)>>,
         holes: std::vec::IntoIter<(u64, u64)>,
     },
-    Unknown,
+    Unknown(WholeCause),
 }
 
 /// A pool by its UUIDs.
@@ -80,6 +87,8 @@ pub(super) struct Made {
     pub(super) number: u32,
     pub(super) size_bytes: u64,
     pub(super) base: Option<(BaseLabel, u64)>,
+    /// Why there is no base.
+    pub(super) whole: Option<WholeCause>,
     pub(super) device: OwnedFd,
 }
 
@@ -91,6 +100,7 @@ impl Pools {
             patience: Patience::usual(),
             checked: BTreeSet::new(),
             snapshots: HashMap::new(),
+            targets: HashMap::new(),
             last_number: 0,
             lock: None,
         })
@@ -111,10 +121,17 @@ impl Pools {
         let listing = agreeing(listing, &pool)?;
         self.lock_snapshots()?;
         self.check_udev(&listing, &pool)?;
-        make_room(&listing, &pool)?;
+        let dropped = make_room(&listing, &pool)?;
         let (volume, listing) = make(&uuid, &listing)?;
         match self.activate(&volume, &listing, pool, of) {
-            Ok(made) => Ok(made),
+            Ok(made) => Ok(Made {
+                whole: match (&made.base, dropped) {
+                    (Some(_), _) => None,
+                    (None, true) => Some(WholeCause::BaseDropped),
+                    (None, false) => Some(WholeCause::NoBase),
+                },
+                ..made
+            }),
             Err(trouble) => {
                 remove(&volume);
                 Err(trouble)
@@ -138,7 +155,10 @@ impl Pools {
         self.lock = self.journal.lock_snapshots()?;
         match self.lock {
             Some(_) => Ok(()),
-            None => Err(Trouble::Unfit("another daemon is tidying up".into())),
+            None => Err(Trouble::Unfit(
+                WholeCause::DaemonTidies,
+                "another daemon is tidying up".into(),
+            )),
         }
     }
 
@@ -190,6 +210,7 @@ impl Pools {
             base: base
                 .as_ref()
                 .map(|(_, label)| (label.base, label.identity.size_bytes)),
+            whole: None,
             device,
         };
         let snapshot = Snapshot {
@@ -207,20 +228,29 @@ impl Pools {
         Ok(made)
     }
 
-    /// The next ranges of a snapshot; `None` if they are not known.
-    pub(super) fn next_ranges(&mut self, number: u32, kind: RangeKind) -> Option<Vec<(u64, u64)>> {
-        let snapshot = self.snapshots.get_mut(&number)?;
+    /// The next ranges of a snapshot, or why they are not known.
+    pub(super) fn next_ranges(
+        &mut self,
+        number: u32,
+        kind: RangeKind,
+    ) -> Result<Vec<(u64, u64)>, WholeCause> {
+        let snapshot = self
+            .snapshots
+            .get_mut(&number)
+            .ok_or(WholeCause::LvmFailed)?;
         if matches!(snapshot.ranges, Ranges::Unasked) {
             snapshot.look(kind, &self.journal, self.patience);
         }
         match (&mut snapshot.ranges, kind) {
             (Ranges::Found { changes, .. }, RangeKind::Changes) => {
-                Some(changes.as_mut()?.take(CHANGES_MAX).collect())
+                let changes = changes.as_mut().ok_or(WholeCause::NoBase)?;
+                Ok(changes.take(CHANGES_MAX).collect())
             }
             (Ranges::Found { holes, .. }, RangeKind::Holes) => {
-                Some(holes.take(CHANGES_MAX).collect())
+                Ok(holes.take(CHANGES_MAX).collect())
             }
-            (Ranges::Unasked | Ranges::Unknown, _) => None,
+            (Ranges::Unknown(cause), _) => Err(*cause),
+            (Ranges::Unasked, _) => Err(WholeCause::LvmFailed),
         }
     }
 
@@ -235,8 +265,11 @@ impl Pools {
         kept
     }
 
-    /// Removes the bases of a snapshot's volume.
+    /// Removes the bases of a snapshot's volume, or that of a new volume.
     pub(super) fn drop_base(&mut self, number: u32) -> Result<(), Trouble> {
+        if let Some(base) = self.targets.get(&number).and_then(NewVolume::base) {
+            return Call::Remove(base).run().map(drop);
+        }
         let snapshot = self.snapshots.get_mut(&number).ok_or(UNLISTED)?;
         snapshot.base = None;
         for (volume, _) in Listing::take()?.bases(&snapshot.pool.uuid, &snapshot.of) {
@@ -249,8 +282,101 @@ impl Pools {
     pub(super) fn release(&mut self, number: u32) {
         if let Some(snapshot) = self.snapshots.remove(&number) {
             remove(&snapshot.volume);
-            self.unlock();
         }
+        if let Some(target) = self.targets.remove(&number) {
+            remove(&target.volume);
+        }
+        self.unlock();
+    }
+
+    /// Makes a new volume for a restore, under a name of ours; returns its number.
+    pub(super) fn make(
+        &mut self,
+        place: &ThinPlace,
+        size_bytes: u64,
+        of: &BaseOf,
+    ) -> Result<(u32, targets::Made), TargetFault> {
+        let listing = Listing::take().map_err(|trouble| fault(&trouble))?;
+        let mut pools = listing.pools();
+        let listed = pools
+            .find(|pool| pool.group == place.pool.group && pool.name == place.pool.name)
+            .ok_or(TargetFault::Pool(PoolRefusal::NoPool))?;
+        if listing.has(&place.pool.group, &place.name) {
+            return Err(TargetFault::Exists);
+        }
+        let device = DmUuid::of_pool(&listed.group_uuid, &listed.uuid)
+            .filter(|device| kernel::active(device).is_some())
+            .ok_or(TargetFault::Pool(PoolRefusal::NoPool))?;
+        let pool = Pool {
+            device,
+            uuid: listed.uuid.clone(),
+        };
+        self.make_in(&listing, &pool, place, (size_bytes, of))
+            .map_err(|trouble| fault(&trouble))
+    }
+
+    fn make_in(
+        &mut self,
+        listing: &Listing,
+        pool: &Pool,
+        place: &ThinPlace,
+        wish: (u64, &BaseOf),
+    ) -> Result<(u32, targets::Made), Trouble> {
+        let listing = agreeing(listing.clone(), pool)?;
+        self.lock_snapshots()?;
+        self.check_udev(&listing, pool)?;
+        let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
+        let volume = fresh(&listed.group)?;
+        let target = NewVolume::plan(volume, place, wish, (&listing, listed)).ok_or(UNNAMED)?;
+        match target.make(listed, &pool.device, wish.0) {
+            Ok(made) => {
+                self.last_number = self.last_number.wrapping_add(1);
+                self.targets.insert(self.last_number, target);
+                Ok((self.last_number, made))
+            }
+            Err(trouble) => {
+                remove(&target.volume);
+                self.unlock();
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Gives a new volume its name, by which it stays.
+    pub(super) fn name(&mut self, number: u32) -> Result<(), Trouble> {
+        self.targets.get(&number).ok_or(UNLISTED)?.name()?;
+        self.targets.remove(&number);
+        self.unlock();
+        Ok(())
+    }
+
+    /// Removes what a person wants to have removed. What a run uses stays.
+    pub(super) fn discard(&mut self, waste: &ThinWaste) -> ThinRemoval {
+        let removed = match waste {
+            ThinWaste::Volume(name) => self.discard_volume(name),
+            ThinWaste::MetadataOf(pool) => waste::release_metadata(&self.journal, pool),
+        };
+        removed.unwrap_or_else(|trouble| {
+            tracing::warn!(%trouble, "something stays in a pool");
+            ThinRemoval::Failed
+        })
+    }
+
+    fn discard_volume(&self, name: &LogicalName) -> Result<ThinRemoval, Trouble> {
+        let volume = OwnVolume::of_name(&name.group, &name.name).ok_or(UNNAMED)?;
+        let is_held = |snapshot: &Snapshot| {
+            snapshot.volume == volume
+                || snapshot
+                    .base
+                    .as_ref()
+                    .is_some_and(|(base, _)| *base == volume)
+        };
+        let of_target =
+            |target: &NewVolume| target.volume == volume || target.base() == Some(&volume);
+        if self.snapshots.values().any(is_held) || self.targets.values().any(of_target) {
+            return Ok(ThinRemoval::InUse);
+        }
+        waste::remove(&self.journal, &volume)
     }
 
     /// Removes all snapshots that have no label.
@@ -258,11 +384,14 @@ impl Pools {
         for (_, snapshot) in self.snapshots.drain() {
             remove(&snapshot.volume);
         }
+        for (_, target) in self.targets.drain() {
+            remove(&target.volume);
+        }
         self.unlock();
     }
 
     fn unlock(&mut self) {
-        if self.snapshots.is_empty() {
+        if self.snapshots.is_empty() && self.targets.is_empty() {
             self.lock = None;
         }
     }
@@ -292,7 +421,7 @@ impl Snapshot {
             }
             Err(trouble) => {
                 tracing::warn!(%trouble, "a thin volume is read whole");
-                Ranges::Unknown
+                Ranges::Unknown(trouble.cause().unwrap_or(WholeCause::LvmFailed))
             }
         };
     }
@@ -326,6 +455,13 @@ impl Snapshot {
         }
         Ok(())
     }
+}
+
+/// Why there is no new volume, for a person; the log has the program's words.
+pub(super) fn fault(trouble: &Trouble) -> TargetFault {
+    tracing::warn!(%trouble, "no volume is made");
+    let cause = trouble.cause().unwrap_or(WholeCause::LvmFailed);
+    TargetFault::Pool(PoolRefusal::Unfit(cause))
 }
 
 const UNLISTED: Trouble = Trouble::Answer("a volume is gone");
@@ -363,6 +499,7 @@ fn make(uuid: &str, listing: &Listing) -> Result<(OwnVolume, Listing), Trouble> 
         }
     }
     Err(Trouble::Unfit(
+        WholeCause::Renamed,
         "the volume is renamed again and again".into(),
     ))
 }
@@ -391,31 +528,35 @@ fn check_pool(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
     let listed = listing.pool(&pool.uuid).ok_or(UNLISTED)?;
     let device = kernel::active(&pool.device).ok_or(UNLISTED)?;
     if kernel::is_suspended(device) {
-        return Err(Trouble::Unfit(format!(
+        let why = format!(
             "the pool {}/{} is suspended: look with \"dmsetup info\"",
             listed.group, listed.name
-        )));
+        );
+        return Err(Trouble::Unfit(WholeCause::PoolUnsound, why));
     }
     let status = PoolStatus::of(&pool.device)?;
     if listed.transaction != Some(status.transaction) {
-        return Err(Trouble::Unfit(format!(
+        let why = format!(
             "the pool {}/{} has transaction id {} in the kernel, and another one in LVM's metadata; \
              it needs repair (lvmthin(7))",
             listed.group, listed.name, status.transaction
-        )));
+        );
+        return Err(Trouble::Unfit(WholeCause::PoolUnsound, why));
     }
     Ok(())
 }
 
 /// Removes bases from a pool that is nearly full, and refuses a new snapshot in a fuller one than a
-/// snapshot may be made in. Old bases hold most of what is theirs alone.
-fn make_room(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
+/// snapshot may be made in. Returns whether any was removed. Old bases hold most of what is theirs
+/// alone.
+fn make_room(listing: &Listing, pool: &Pool) -> Result<bool, Trouble> {
     let mut status = PoolStatus::of(&pool.device)?;
     let mut bases: Vec<_> = listing
         .ours(&pool.uuid)
         .filter_map(|own| Some((own.label?.base.session, own.volume)))
         .collect();
     bases.sort_by_key(|(session, _)| *session);
+    let mut dropped = false;
     for (_, volume) in bases {
         if !status.is_above(BASES_MAX_PERCENT) {
             break;
@@ -425,15 +566,22 @@ fn make_room(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
             "the pool is nearly full: a base is removed"
         );
         Call::Remove(&volume).run()?;
+        dropped = true;
         status = PoolStatus::of(&pool.device)?;
     }
     if status.is_above(SNAPSHOT_MAX_PERCENT) {
         let (data, metadata) = (status.data_blocks, status.metadata_blocks);
-        return Err(Trouble::Unfit(format!(
+        let cause = if dropped {
+            WholeCause::BaseDropped
+        } else {
+            WholeCause::PoolFilling
+        };
+        let why = format!(
             "more than {SNAPSHOT_MAX_PERCENT} % of the pool is used ({} of {} data blocks, {} of {} \
              metadata blocks), and a snapshot would hold more: extend it with lvextend (lvmthin(7))",
             data.0, data.1, metadata.0, metadata.1
-        )));
+        );
+        return Err(Trouble::Unfit(cause, why));
     }
-    Ok(())
+    Ok(dropped)
 }

@@ -13,7 +13,8 @@ use std::thread::JoinHandle;
 use super::names::{DmUuid, OwnVolume, VolumeName};
 use super::trouble::Trouble;
 
-const LVM: &str = "/usr/sbin/lvm";
+/// Where lvm is.
+pub(super) const LVM: &str = "/usr/sbin/lvm";
 const DMSETUP: &str = "/usr/sbin/dmsetup";
 /// Maximum bytes of a program's output that are kept. A volume takes about 300.
 const OUTPUT_MAX_BYTES: usize = 16 << 20;
@@ -43,6 +44,22 @@ pub(super) enum Call<'a> {
     MakeEmpty {
         pool: &'a VolumeName,
         empty: &'a OwnVolume,
+    },
+    /// Makes a snapshot of a base that can be written to, and activates it.
+    SnapshotToWrite {
+        base: &'a OwnVolume,
+        snapshot: &'a OwnVolume,
+    },
+    /// Makes a volume of this size in bytes in a pool, and activates it.
+    Make {
+        pool: &'a VolumeName,
+        volume: &'a OwnVolume,
+        size_bytes: u64,
+    },
+    /// Gives one of our volumes another name in its group. It is not ours any more.
+    Rename {
+        volume: &'a OwnVolume,
+        to: &'a VolumeName,
     },
     /// Activates a snapshot, though it has the flag that keeps others from activating it.
     Activate(&'a OwnVolume),
@@ -121,6 +138,32 @@ impl Call<'_> {
                 ];
                 let named = ["--name", empty.name()];
                 lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
+            }
+            Self::SnapshotToWrite { base, snapshot } => {
+                let how = [
+                    "--yes",
+                    "--snapshot",
+                    "--permission",
+                    "rw",
+                    "--activate",
+                    "y",
+                ];
+                let skips = ["--setactivationskip", "n", "--name", snapshot.name()];
+                lvm("lvcreate", &[&how[..], &skips].concat(), Some(base.path()))
+            }
+            Self::Make {
+                pool,
+                volume,
+                size_bytes,
+            } => {
+                let size = format!("{size_bytes}b");
+                let how = ["--yes", "--thin", "--wipesignatures", "n"];
+                let named = ["--virtualsize", &size, "--name", volume.name()];
+                lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
+            }
+            Self::Rename { volume, to } => {
+                let words = ["lvrename", "--", volume.group(), volume.name(), to.name()];
+                (LVM, words.map(str::to_owned).to_vec())
             }
             Self::Activate(volume) => lvm(
                 "lvchange",
@@ -232,6 +275,14 @@ mod tests {
         assert_eq!(
             words(Call::Activate(&own)),
             format!("/usr/sbin/lvm lvchange --activate y --ignoreactivationskip -- {path}")
+        );
+        let to = VolumeName::new("qubes_dom0", "home").unwrap();
+        assert_eq!(
+            words(Call::Rename {
+                volume: &own,
+                to: &to
+            }),
+            "/usr/sbin/lvm lvrename -- qubes_dom0 wyng-00000000000000ab home"
         );
         assert_eq!(
             words(Call::Remove(&own)),

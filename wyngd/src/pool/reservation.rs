@@ -9,10 +9,11 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use wyng_control::WholeCause;
 use wyng_thin::{BLOCK_BYTES, Block};
 
 use super::journal::{self, Held, Journal};
-use super::kernel::{self, PoolStatus};
+use super::kernel::{self, PoolStatus, PoolTable};
 use super::names::DmUuid;
 use super::programs::Call;
 use super::trouble::Trouble;
@@ -65,7 +66,7 @@ impl Patience {
 impl Blocks {
     /// Of the pool's device.
     fn open(pool: &DmUuid) -> Result<Self, Trouble> {
-        let device = kernel::open(kernel::metadata_device(pool)?, OFlags::DIRECT)?;
+        let device = kernel::open(PoolTable::of(pool)?.metadata, OFlags::DIRECT)?;
         let now = Instant::now();
         Ok(Self {
             device,
@@ -235,22 +236,24 @@ fn release_left(journal: &Journal, pool: &DmUuid, pool_uuid: &str) -> Result<(),
         // The one that was noted is gone, and somebody else's is there.
         (Some(_), Some(_)) => {}
         (Some(_), None) => {
-            return Err(Trouble::Unfit(format!(
+            let why = format!(
                 "its metadata snapshot may be one that a killed run took, or somebody else's; if \
                  no other program reads it, release it: dmsetup message --uuid {} 0 \
                  release_metadata_snap",
                 pool.as_str()
-            )));
+            );
+            return Err(Trouble::Unfit(WholeCause::MetadataLeft, why));
         }
     }
     Ok(journal.remove(pool_uuid)?)
 }
 
 fn held_by_others(pool: &DmUuid) -> Trouble {
-    Trouble::Unfit(format!(
+    let why = format!(
         "another program holds its metadata snapshot (dmsetup status --uuid {})",
         pool.as_str()
-    ))
+    );
+    Trouble::Unfit(WholeCause::MetadataHeld, why)
 }
 
 /// The lock of thin-send-recv where its file is there: `None` while it is taken.

@@ -2,6 +2,8 @@
 //! Whether udev leaves our volumes alone. What a guest wrote must never be probed in the admin
 //! domain: it may have the UUID of the machine's own file system, or be a volume group.
 
+use wyng_control::WholeCause;
+
 use super::kernel;
 use super::names::{DmUuid, OwnVolume, VolumeName};
 use super::programs::Call;
@@ -24,6 +26,7 @@ pub(super) fn check(
 ) -> Result<(), Trouble> {
     if Call::ScansVolumes.run()?.trim() != "scan_lvs=0" {
         return Err(Trouble::Unfit(
+            WholeCause::Probed,
             "lvm looks for volume groups inside volumes: set devices/scan_lvs to 0 in \
              /etc/lvm/lvm.conf"
                 .into(),
@@ -48,6 +51,7 @@ fn leaves_alone(device: DeviceNumber) -> Result<(), Trouble> {
         return Ok(());
     }
     Err(Trouble::Unfit(
+        WholeCause::Probed,
         "udev would probe snapshots: install 12-wyng-ignore-lvm-devices.rules in \
          /usr/lib/udev/rules.d, and run \"udevadm control --reload\""
             .into(),

@@ -6,7 +6,7 @@
 use std::io;
 
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, Method};
+use wyng_control::{BaseLabel, Method, WholeCause};
 
 /// A source that stays unchanged until the run has committed it.
 pub(super) trait Snapshot {
@@ -24,6 +24,11 @@ pub(super) trait Snapshot {
         Ok(Vec::new())
     }
 
+    /// Why there is no base, or no changes, in a thin pool.
+    fn whole_cause(&self) -> Option<WholeCause> {
+        None
+    }
+
     /// Whether the client made it, and so must learn what becomes of it.
     fn is_of_client(&self) -> bool;
 
@@ -33,6 +38,11 @@ pub(super) trait Snapshot {
     /// Makes the snapshot the base, durably, after its session is committed; the base before it is
     /// removed.
     fn rotate(&self, label: &BaseLabel) -> Rotation;
+
+    /// Gives a new volume of a thin pool its name. Nothing else gets one here.
+    fn give_name(&self) -> Result<(), Errno> {
+        Err(Errno::OPNOTSUPP)
+    }
 }
 
 /// Who changes the names in the folder of base snapshots.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use rustix::fs::{FileType, OFlags};
 use rustix::io::Errno;
-use wyng_control::{BaseLabel, BaseOf, Method};
+use wyng_control::{BaseLabel, BaseOf, Method, ThinPage, ThinRemoval, ThinWaste, WholeCause};
 
 use super::snapshot::{Rotation, Snapshot};
 use crate::ipc::{
@@ -16,15 +16,28 @@ use crate::ipc::{
 };
 use crate::roles::Role;
 
+/// The wire to the pool role.
+pub(super) type PoolWire = Wire<VolumesToPool, PoolToVolumes>;
+
 /// The pool role, where this daemon has it.
-pub(super) struct ThinPools(Rc<Wire<VolumesToPool, PoolToVolumes>>);
+pub(super) struct ThinPools(Rc<PoolWire>);
+
+/// What becomes of a source.
+pub(super) enum Tried {
+    /// The snapshot is read in its place.
+    Snapshot(Thin, OwnedFd),
+    /// It is read as it is now; and why so, if it is a thin volume.
+    AsItIs(Option<WholeCause>),
+}
 
 /// A snapshot that the pool role holds.
 pub(super) struct Thin {
-    pools: Rc<Wire<VolumesToPool, PoolToVolumes>>,
+    pools: Rc<PoolWire>,
     number: u32,
     size_bytes: u64,
     base: Option<(BaseLabel, u64)>,
+    /// Why there is no base, or no ranges.
+    whole: Option<WholeCause>,
 }
 
 impl ThinPools {
@@ -41,15 +54,11 @@ impl ThinPools {
         }
     }
 
-    /// A snapshot of `source`, and its descriptor for the keyholder; `None` if the source is no
-    /// thin volume, or one that must be read as it is now.
-    pub(super) fn snapshot(
-        &self,
-        source: &OwnedFd,
-        of: &BaseOf,
-    ) -> Result<Option<(Thin, OwnedFd)>, Fatal> {
+    /// A snapshot of `source`, and its descriptor for the keyholder. Otherwise the source is read
+    /// as it is now, and why so if it is a thin volume.
+    pub(super) fn snapshot(&self, source: &OwnedFd, of: &BaseOf) -> Result<Tried, Fatal> {
         let Some(device) = number_of(source)? else {
-            return Ok(None);
+            return Ok(Tried::AsItIs(None));
         };
         let received = ask(&self.0, &VolumesToPool::Snapshot { device, of: *of })?;
         match &received.message {
@@ -57,21 +66,41 @@ impl ThinPools {
                 number,
                 size_bytes,
                 base,
+                whole,
             } => {
                 let thin = Thin {
                     pools: Rc::clone(&self.0),
                     number: *number,
                     size_bytes: *size_bytes,
                     base: *base,
+                    whole: *whole,
                 };
-                Ok(Some((thin, received.descriptor()?)))
+                Ok(Tried::Snapshot(thin, received.descriptor()?))
             }
-            PoolToVolumes::NoSnapshot { why } => {
-                if let Some(why) = why {
-                    tracing::warn!(%why, "a thin volume is read whole, and while it changes");
-                }
-                Ok(None)
-            }
+            PoolToVolumes::NoSnapshot { why } => Ok(Tried::AsItIs(*why)),
+            _ => Err(Fatal::Unexpected(self.0.peer())),
+        }
+    }
+}
+
+impl ThinPools {
+    /// Our volumes in thin pools, from this number on; `None` if LVM failed.
+    pub(super) fn list(&self, from: u32) -> Result<Option<ThinPage>, Fatal> {
+        match ask(&self.0, &VolumesToPool::List { from })?.message {
+            PoolToVolumes::Listed(page) => Ok(page),
+            _ => Err(Fatal::Unexpected(self.0.peer())),
+        }
+    }
+
+    /// The wire to the role.
+    pub(super) fn wire(&self) -> &Rc<PoolWire> {
+        &self.0
+    }
+
+    /// Removes what a person wants to have removed.
+    pub(super) fn remove(&self, waste: &ThinWaste) -> Result<ThinRemoval, Fatal> {
+        match ask(&self.0, &VolumesToPool::Remove(waste.clone()))?.message {
+            PoolToVolumes::Removed(removal) => Ok(removal),
             _ => Err(Fatal::Unexpected(self.0.peer())),
         }
     }
@@ -83,26 +112,19 @@ impl Thin {
         self.size_bytes
     }
 
-    fn next_ranges(&self, kind: RangeKind) -> io::Result<Vec<(u64, u64)>> {
+    fn next_ranges(&mut self, kind: RangeKind) -> io::Result<Vec<(u64, u64)>> {
         let number = self.number;
         match ask(&self.pools, &VolumesToPool::NextRanges { number, kind })
             .map_err(io::Error::other)?
             .message
         {
             PoolToVolumes::Ranges(ranges) => Ok(ranges),
-            _ => Err(io::Error::other("the pool's metadata shows no ranges")),
+            PoolToVolumes::NoRanges(cause) => {
+                self.whole = Some(cause);
+                Err(io::Error::other("the pool's metadata shows no ranges"))
+            }
+            _ => Err(io::Error::other("an unexpected message from pool")),
         }
-    }
-
-    fn done(&self, question: &VolumesToPool) -> Rotation {
-        let errno = match ask(&self.pools, question).map(|received| received.message) {
-            Ok(PoolToVolumes::Done { errno }) => errno,
-            _ => Errno::IO.raw_os_error(),
-        };
-        Rotation::Done(match errno {
-            0 => Ok(()),
-            errno => Err(Errno::from_raw_os_error(errno)),
-        })
     }
 }
 
@@ -119,21 +141,22 @@ impl Snapshot for Thin {
         self.next_ranges(RangeKind::Holes)
     }
 
+    fn whole_cause(&self) -> Option<WholeCause> {
+        self.whole
+    }
+
     fn is_of_client(&self) -> bool {
         false
     }
 
     fn drop_base(&self) -> Rotation {
-        self.done(&VolumesToPool::DropBase {
-            number: self.number,
-        })
+        let number = self.number;
+        done(&self.pools, &VolumesToPool::DropBase { number })
     }
 
     fn rotate(&self, label: &BaseLabel) -> Rotation {
-        self.done(&VolumesToPool::Keep {
-            number: self.number,
-            label: *label,
-        })
+        let (number, label) = (self.number, *label);
+        done(&self.pools, &VolumesToPool::Keep { number, label })
     }
 }
 
@@ -146,8 +169,21 @@ impl Drop for Thin {
     }
 }
 
-fn ask(
-    pools: &Wire<VolumesToPool, PoolToVolumes>,
+/// Asks the pool role, and waits until it has done what was asked.
+pub(super) fn done(pools: &PoolWire, question: &VolumesToPool) -> Rotation {
+    let errno = match ask(pools, question).map(|received| received.message) {
+        Ok(PoolToVolumes::Done { errno }) => errno,
+        _ => Errno::IO.raw_os_error(),
+    };
+    Rotation::Done(match errno {
+        0 => Ok(()),
+        errno => Err(Errno::from_raw_os_error(errno)),
+    })
+}
+
+/// Asks the pool role, and waits for its answer.
+pub(super) fn ask(
+    pools: &PoolWire,
     question: &VolumesToPool,
 ) -> Result<Received<PoolToVolumes>, Fatal> {
     pools.send(question, &[])?;

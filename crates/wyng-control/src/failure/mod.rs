@@ -48,6 +48,7 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode, impl_borrow_decode};
 
 use crate::kind::Unfit;
+use crate::thin::PoolRefusal;
 use crate::trial::Trial;
 use archive::{before_known, newest_damaged};
 use damage::{needed_by, problems_found};

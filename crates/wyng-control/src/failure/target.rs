@@ -98,6 +98,15 @@ macro_rules! target_failures {
         next: "Free some space, or choose a place on another disk.",
     }
 
+    /// No volume can be made in the thin pool.
+    TargetPool { volume: String, path: String, why: PoolRefusal } = {
+        code: "target-pool", exit: Failed,
+        what: ("{path} cannot be made for {volume:?}: {}", why.phrase()),
+        safe: NOTHING_CHANGED,
+        next: "See `lvs` for the pool's name and state. Or make a volume with lvcreate, and \
+               restore with --to PATH --in-place.",
+    }
+
     /// The user did not confirm that the target is overwritten.
     NotConfirmed { volume: String, path: String } = {
         code: "not-confirmed", exit: Interrupted,

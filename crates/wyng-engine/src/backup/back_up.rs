@@ -7,7 +7,9 @@
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::SessionEntry;
-use wyng_control::{BackupSource, BaseOf, ExitStatus, Failure, ToClient};
+use wyng_control::{
+    BackupSource, BaseOf, ExitStatus, Failure, Method, ToClient, VolumeReport, WholeCause,
+};
 
 use super::job::Job;
 use super::pipeline::read_source;
@@ -167,6 +169,13 @@ enum Outcome {
     NoSession,
 }
 
+/// Why a volume was not read by its changes, if there is something to say about it.
+pub(super) fn whole_cause(volumes: &impl Volumes, item: u32, method: Method) -> Option<WholeCause> {
+    volumes
+        .whole_cause(item)
+        .filter(|_| method == Method::FullScan)
+}
+
 /// Backs up one volume. On a failure its records stay in the packs and are known to the next run.
 fn back_up_volume<P: Parts>(
     run: &mut Run<'_, P>,
@@ -199,7 +208,10 @@ fn back_up_volume<P: Parts>(
     let root = root.child.unwrap_or(Id::ZERO);
     let keeps = !(run.dry_run || request.skip_unchanged && volume.is_unchanged(root));
     let cpu_micros = world.clock.cpu_micros().saturating_sub(began_cpu);
-    let report = volume.report(&shape, keeps.then_some(run.time), method, cpu_micros);
+    let report = VolumeReport {
+        whole: whole_cause(&run.job.world.volumes, item, method),
+        ..volume.report(&shape, keeps.then_some(run.time), method, cpu_micros)
+    };
     if !keeps {
         if volume.is_unchanged(root) {
             // The volume's sessions reach all records that were sent for it.

@@ -75,9 +75,10 @@ fn collect<P: Parts>(
     let shape = world.volumes.open_source(item, name, &of, None)?;
     refuse_empty(&shape, name, volume.size_bytes)?;
     origins.check(name, &shape.found.origin, Said::of(source))?;
-    let report = |method, changed_bytes| MonitorReport {
+    let report = |method, whole, changed_bytes| MonitorReport {
         name: name.to_owned(),
         method,
+        whole,
         changed_bytes,
     };
     let known = find_base(
@@ -88,11 +89,13 @@ fn collect<P: Parts>(
         (volume.domain, volume.chunk_size_bytes),
     )?;
     let Some(known) = known else {
-        return Ok(report(Method::FullScan, shape.size_bytes));
+        let whole = world.volumes.whole_cause(item);
+        return Ok(report(Method::FullScan, whole, shape.size_bytes));
     };
     let Some((method, saved)) = collect_since(&mut world.volumes, item, &known, shape.size_bytes)?
     else {
-        return Ok(report(Method::FullScan, shape.size_bytes));
+        let whole = world.volumes.whole_cause(item);
+        return Ok(report(Method::FullScan, whole, shape.size_bytes));
     };
     let changed_bytes = saved.ranges.iter().fold(0u64, |sum, (begin, end)| {
         sum.saturating_add(end.saturating_sub(*begin))
@@ -113,7 +116,7 @@ fn collect<P: Parts>(
     if world.volumes.rotate(item, &label)? {
         SavedDelta::remove_others(&mut world.files, &archive.folder, &label)?;
     }
-    Ok(report(method, changed_bytes))
+    Ok(report(method, None, changed_bytes))
 }
 
 /// The changes since the session, in whole chunks, and how they were found; `None` if they cannot

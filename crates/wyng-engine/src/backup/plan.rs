@@ -104,6 +104,7 @@ impl VolumeRun {
             session,
             method,
             snapshot: shape.snapshot,
+            whole: None,
             mounted_at: shape
                 .found
                 .mounted_at

@@ -50,7 +50,7 @@ pub(super) fn clear_behind<P: Parts>(
 }
 
 /// The next piece of `begin..end`: up to a border of windows.
-fn piece_behind(begin: u64, end: u64) -> Range<u64> {
+pub(super) fn piece_behind(begin: u64, end: u64) -> Range<u64> {
     begin
         ..(begin / WINDOW_BYTES)
             .saturating_add(1)

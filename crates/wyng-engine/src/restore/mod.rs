@@ -7,6 +7,7 @@ mod changes;
 mod diff;
 mod differences;
 mod estimate;
+mod fresh;
 mod older;
 mod plan;
 mod read_back;

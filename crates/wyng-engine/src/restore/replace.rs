@@ -10,6 +10,7 @@ use wyng_control::{Failure, Phase};
 use super::behind::clear_behind;
 use super::changes::Changes;
 use super::differences::{Batch, Compared, Comparison, Found, samples_hold};
+use super::fresh::{check_room, read_all_back};
 use super::read_back::read_back;
 use super::reading::Reading;
 use super::target::{Context, Replacement, stop_if_cancelled};
@@ -27,7 +28,9 @@ pub(super) fn write<P: Parts>(
     changes: &mut Changes,
 ) -> Result<(), Failure> {
     let comparison = target.comparison();
-    match comparison.suspects(parts.world, parts.archive)? {
+    let suspects = comparison.suspects(parts.world, parts.archive)?;
+    check_room(target, parts, suspects.as_ref())?;
+    match suspects {
         None => compare_and_fetch(target, parts, &comparison, Which::All, changes)?,
         Some(suspects) => {
             compare_and_fetch(target, parts, &comparison, Which::In(&suspects), changes)?;
@@ -53,6 +56,7 @@ pub(super) fn write<P: Parts>(
         .volumes
         .finish_target(target.item, target.session.size_bytes)
         .map_err(|errno| target.not_written(errno))?;
+    read_all_back(target, changes);
     read_back(target, parts, changes)
 }
 

@@ -13,7 +13,7 @@ use super::differences::{Comparison, Found, Place};
 use crate::archive::Archive;
 use crate::pool::Pool;
 use crate::store::ChunkReader;
-use crate::world::{Client, Errno, Parts, There, Volumes, World};
+use crate::world::{Client, Errno, FreshVolume, Parts, There, Volumes, World};
 
 /// What a restore works with, each part borrowed for itself.
 pub(super) struct Context<'a, P: Parts> {
@@ -35,6 +35,8 @@ pub(super) struct Replacement<'a> {
     pub kind: TargetKind,
     /// What is there, if anything.
     pub there: Option<There>,
+    /// It was made for this restore, in a thin pool.
+    pub fresh: Option<FreshVolume>,
     /// The volume.
     pub volume: &'a VolumeEntry,
     /// The session.

@@ -83,6 +83,7 @@ pub(super) fn restore_volume<P: Parts>(
         kind,
         there,
         remembered,
+        fresh,
     } = world.volumes.open_target(*item, &wish, path)?;
     check_place(request, &volume.name, remembered.as_ref())?;
     let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
@@ -94,6 +95,7 @@ pub(super) fn restore_volume<P: Parts>(
         item: *item,
         kind,
         there,
+        fresh,
         volume,
         session,
         domain: &domain,

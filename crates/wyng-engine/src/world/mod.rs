@@ -26,7 +26,7 @@ pub use store::{
     Wait,
 };
 pub use volumes::{
-    Beside, ChangePage, Errno, SourceShape, TargetShape, TargetWish, There, Volumes,
+    Beside, ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, There, Volumes,
 };
 
 /// The types of a world's parts.

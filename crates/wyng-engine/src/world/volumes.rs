@@ -2,7 +2,7 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook,
+    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook, WholeCause,
 };
 
 pub use wyng_control::{Beside, There};
@@ -55,6 +55,17 @@ pub struct TargetShape {
     pub there: Option<There>,
     /// Where it lies, unless the person named this place for this very command.
     pub remembered: Option<Remembered>,
+    /// It was made for this restore, in a thin pool.
+    pub fresh: Option<FreshVolume>,
+}
+
+/// A volume that was made in a thin pool. What is there, if anything, is a base snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FreshVolume {
+    /// Its size, bytes: the session's, rounded up.
+    pub size_bytes: u64,
+    /// Bytes that may be written before too little of the pool is free.
+    pub room_bytes: u64,
 }
 
 /// A failure to read or write a source or target, without the volume's name.
@@ -81,6 +92,10 @@ pub trait Volumes {
     ) -> Result<SourceShape, Failure>;
     /// The next page of changes since the base snapshot; `None` if they are not known.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
+    /// Why a source of a thin pool has to be read whole, as far as it is known by now.
+    fn whole_cause(&self, _item: u32) -> Option<WholeCause> {
+        None
+    }
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only
     /// holes follow.
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno>;

@@ -27,6 +27,8 @@ pub(super) struct Target {
     kind: TargetKind,
     /// The target is changed where it is, and has its name.
     in_place: bool,
+    /// The pool role made it, and gives it its name.
+    named_by_pool: bool,
     /// How it is written; `None` unless it is a stream.
     stream: Option<Stream>,
     behind: Behind,
@@ -48,6 +50,7 @@ impl Target {
             file,
             kind,
             in_place,
+            named_by_pool: false,
             stream,
             behind: Behind::default(),
             holes: None,
@@ -59,6 +62,17 @@ impl Target {
     pub(super) fn with_blocks_of(mut self, block_bytes: u32) -> Self {
         self.holes = Holes::new(block_bytes).filter(|_| self.kind == TargetKind::Device);
         self
+    }
+
+    /// The target, as a new volume of a thin pool.
+    pub(super) fn named_by_pool(mut self) -> Self {
+        self.named_by_pool = true;
+        self
+    }
+
+    /// Whether the pool role gives it its name.
+    pub(super) fn is_named_by_pool(&self) -> bool {
+        self.named_by_pool
     }
 
     /// Whether the target is changed where it is, and has its name.

@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
     BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
-    ToClient, path_text,
+    ToClient, WholeCause, path_text,
 };
 use wyng_jail::DiskTurn;
 
@@ -22,7 +22,9 @@ use crate::ipc::{
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
-use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
+use wyng_engine::world::{
+    ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, Volumes,
+};
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
@@ -33,6 +35,8 @@ pub struct OpenVolumes {
     wire: VolumesWire,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
+    /// Why volumes of thin pools are read whole, by source.
+    whole: HashMap<u32, WholeCause>,
     /// Maximum time for which a client may read nothing of a stream.
     client_patience: Duration,
     /// The disk priority of everything but backups.
@@ -53,6 +57,7 @@ impl OpenVolumes {
             wire,
             sources: HashMap::new(),
             targets: HashMap::new(),
+            whole: HashMap::new(),
             client_patience,
             usual_turn: DiskTurn::current(),
             peak_bytes: 0,
@@ -63,6 +68,7 @@ impl OpenVolumes {
     pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
+        self.whole.clear();
         self.usual_turn.take();
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
@@ -82,11 +88,26 @@ impl OpenVolumes {
                     }
                     holes.extend(ranges);
                 }
-                VolumesToKeyholder::NoChanges { item: found } if found == item => {
+                VolumesToKeyholder::NoChanges { item: found, .. } if found == item => {
                     return Ok(Vec::new());
                 }
                 _ => return Err(broken(&Fatal::Unexpected("volumes"))),
             }
+        }
+    }
+
+    /// Gives a new volume of a thin pool its name.
+    fn name_in_pool(&self, item: u32, volume: &str, path: &str) -> Result<(), Failure> {
+        match self.ask(&KeyholderToVolumes::NameTarget { item })?.message {
+            VolumesToKeyholder::Named { item: named, errno } if named == item => match errno {
+                0 => Ok(()),
+                errno => Err(unusable(
+                    volume,
+                    path,
+                    SystemErrno::from_raw_os_error(errno),
+                )),
+            },
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }
 
@@ -130,9 +151,12 @@ impl Volumes for OpenVolumes {
                 size_bytes,
                 snapshot,
                 base,
+                whole,
                 ref found,
                 peak_rss_bytes,
             } if asked == item => {
+                self.whole.remove(&item);
+                self.whole.extend(whole.map(|cause| (item, cause)));
                 self.peak_bytes = peak_rss_bytes;
                 let found = found.clone();
                 let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
@@ -179,9 +203,16 @@ impl Volumes for OpenVolumes {
                 method,
                 ranges,
             } if found == item => Ok(Some(ChangePage { method, ranges })),
-            VolumesToKeyholder::NoChanges { item: found } if found == item => Ok(None),
+            VolumesToKeyholder::NoChanges { item: found, whole } if found == item => {
+                self.whole.extend(whole.map(|cause| (item, cause)));
+                Ok(None)
+            }
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
+    }
+
+    fn whole_cause(&self, item: u32) -> Option<WholeCause> {
+        self.whole.get(&item).copied()
     }
 
     fn next_data(&mut self, item: u32, offset: u64) -> Result<Option<(u64, u64)>, Errno> {
@@ -298,14 +329,15 @@ impl Volumes for OpenVolumes {
             origin: wish.origin.clone(),
         };
         let received = self.ask(&message)?;
-        let (kind, there, discards_bytes, remembered) = match &received.message {
+        let (kind, there, discards_bytes, fresh, remembered) = match &received.message {
             VolumesToKeyholder::Target {
                 item: found,
                 kind,
                 there,
                 discards_bytes,
+                fresh,
                 remembered,
-            } if *found == item => (*kind, *there, *discards_bytes, remembered.clone()),
+            } if *found == item => (*kind, *there, *discards_bytes, *fresh, remembered.clone()),
             VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
                 return Err(fault.clone().of_volume(wish.volume, path, wish.size_bytes));
             }
@@ -330,6 +362,9 @@ impl Volumes for OpenVolumes {
             .transpose()
             .map_err(unusable)?;
         let mut target = Target::new(file, kind, in_place, stream).with_blocks_of(discards_bytes);
+        if fresh.is_some() {
+            target = target.named_by_pool();
+        }
         if beside == Some(Beside::Old) {
             // A clone that failed half way may have left something.
             target.empty().map_err(unusable)?;
@@ -342,6 +377,10 @@ impl Volumes for OpenVolumes {
             kind,
             there,
             remembered,
+            fresh: fresh.map(|(size_bytes, room_bytes)| FreshVolume {
+                size_bytes,
+                room_bytes,
+            }),
         })
     }
 
@@ -383,6 +422,9 @@ impl Volumes for OpenVolumes {
         };
         if !target.gets_a_name() {
             return Ok(());
+        }
+        if target.is_named_by_pool() {
+            return self.name_in_pool(item, volume, path);
         }
         let answer = self.control.with(|control| {
             control.send(&KeyholderToControl::Tell(ToClient::Place { item }))?;

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! What this program has in the pools of this machine, and its removal by a person. Bases that the
+//! next backup replaces are not this file's.
+
+use std::path::Path;
+
+use wyng_control::{LogicalName, THIN_VOLUMES_MAX, ThinPage, ThinPool, ThinRemoval, ThinVolume};
+
+use super::journal::Journal;
+use super::kernel::{self, PoolStatus};
+use super::listed::{Listed, Listing, Own};
+use super::names::{DmUuid, OwnVolume};
+use super::programs::{Call, LVM};
+use super::trouble::Trouble;
+
+/// A part of our volumes, from this number on, and with the first part the pools that they lie in.
+/// Nothing is changed. `None` if LVM failed.
+pub(super) fn listed(from: u32) -> Option<ThinPage> {
+    if !Path::new(LVM).exists() {
+        return Some(ThinPage::default());
+    }
+    match Listing::take() {
+        Ok(listing) => Some(page(&listing, &Journal::unmade(), from)),
+        Err(trouble) => {
+            tracing::warn!(%trouble, "thin pools are not listed");
+            None
+        }
+    }
+}
+
+fn page(listing: &Listing, journal: &Journal, from: u32) -> ThinPage {
+    let ours = listing.all_ours();
+    let from = usize::try_from(from).unwrap_or(usize::MAX);
+    let volumes = ours.iter().skip(from).take(THIN_VOLUMES_MAX);
+    let volumes = volumes.filter_map(|(own, listed)| line(own, listed, listing));
+    let pools = listing.pools().filter(|_| from == 0).filter_map(|pool| {
+        let holds_ours = ours.iter().any(|(_, found)| found.pool_uuid == pool.uuid);
+        let shown = shown(pool, journal)?;
+        (holds_ours || shown.metadata_left).then_some(shown)
+    });
+    ThinPage {
+        // A machine with more pools of ours than fit into a message has none.
+        pools: pools.take(THIN_VOLUMES_MAX).collect(),
+        volumes: volumes.collect(),
+        more: ours.len() > from.saturating_add(THIN_VOLUMES_MAX),
+    }
+}
+
+fn line(own: &Own, listed: &Listed, listing: &Listing) -> Option<ThinVolume> {
+    let device = listed.device_uuid()?;
+    let is_active = kernel::active(&device).is_some();
+    Some(ThinVolume {
+        volume: LogicalName::new(&listed.group, own.volume.name())?,
+        pool: listing
+            .pool(&listed.pool_uuid)
+            .map_or_else(String::new, |pool| pool.name.clone()),
+        size_bytes: listed.size_bytes,
+        mapped_bytes: is_active.then(|| kernel::mapped_bytes(&device)).flatten(),
+        label: own.label.as_ref().map(|label| label.base),
+    })
+}
+
+fn shown(pool: &Listed, journal: &Journal) -> Option<ThinPool> {
+    let device = DmUuid::of_pool(&pool.group_uuid, &pool.uuid)?;
+    let status = kernel::active(&device).and_then(|_| PoolStatus::of(&device).ok());
+    Some(ThinPool {
+        pool: LogicalName::new(&pool.group, &pool.name)?,
+        used_percent: status.as_ref().map(PoolStatus::used_percent),
+        metadata_left: status.is_some_and(|status| {
+            status.held.is_some() && is_uncertain(journal, &pool.uuid).unwrap_or(false)
+        }),
+    })
+}
+
+/// Whether a run noted that it would take a pool's metadata snapshot, not which one it got, and is
+/// not at work.
+fn is_uncertain(journal: &Journal, pool_uuid: &str) -> Result<bool, Trouble> {
+    let noted = journal.read(pool_uuid)?;
+    let is_unknown = noted.is_some_and(|noted| noted.held.is_none());
+    Ok(is_unknown && journal.lock_reservations()?.is_some())
+}
+
+/// Removes one of our volumes. An unfinished one stays while any daemon has snapshots.
+pub(super) fn remove(journal: &Journal, volume: &OwnVolume) -> Result<ThinRemoval, Trouble> {
+    let is_finished = |listing: &Listing| {
+        let ours = listing.all_ours();
+        let found = ours.into_iter().find(|(own, _)| own.volume == *volume);
+        found.map(|(own, _)| own.label.is_some())
+    };
+    let Some(finished) = is_finished(&Listing::take()?) else {
+        return Ok(ThinRemoval::Removed);
+    };
+    let alone = if finished {
+        None
+    } else {
+        match journal.lock_leftovers()? {
+            None => return Ok(ThinRemoval::InUse),
+            alone => alone,
+        }
+    };
+    // A run may have finished it, or removed it, before the lock.
+    if alone.is_some() && is_finished(&Listing::take()?) != Some(false) {
+        return Ok(ThinRemoval::InUse);
+    }
+    Call::Remove(volume).run()?;
+    Ok(ThinRemoval::Removed)
+}
+
+/// Releases the metadata snapshot of a pool, of which only a person can know that no other program
+/// holds it. One that no note is about is never released.
+pub(super) fn release_metadata(
+    journal: &Journal,
+    name: &LogicalName,
+) -> Result<ThinRemoval, Trouble> {
+    let listing = Listing::take()?;
+    let mut pools = listing.pools();
+    let pool = pools.find(|pool| pool.group == name.group && pool.name == name.name);
+    let Some(pool) = pool else {
+        return Err(Trouble::Answer("there is no such pool"));
+    };
+    let device = DmUuid::of_pool(&pool.group_uuid, &pool.uuid)
+        .ok_or(Trouble::Answer("a pool's UUID is not as LVM prints it"))?;
+    let Some(_alone) = journal.lock_reservations()? else {
+        return Ok(ThinRemoval::InUse);
+    };
+    match journal.read(&pool.uuid)? {
+        Some(noted) if noted.held.is_none() => {}
+        _ => return Ok(ThinRemoval::InUse),
+    }
+    if PoolStatus::of(&device)?.held.is_some() {
+        Call::Unreserve(&device).run()?;
+    }
+    journal.remove(&pool.uuid)?;
+    Ok(ThinRemoval::Removed)
+}
