@@ -94,7 +94,7 @@ const WALLS: [Wall; 13] = [
             "wyng-origin",
             "wyng-snapshot",
         ],
-        never: &[CIPHERS],
+        never: &[CIPHERS, &["tokio"]],
     },
     Wall {
         name: "wyngd",

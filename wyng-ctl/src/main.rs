@@ -33,6 +33,8 @@ mod snapshots;
 mod source;
 mod target;
 mod terminal;
+mod tui;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

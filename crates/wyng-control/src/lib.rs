@@ -41,11 +41,11 @@ pub use command::{
 };
 pub use event::{
     ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyLine, CopyReport, DayLine, DayState,
-    DeletedReport, DiffReport, JudgedSession, KeepReason, KeySlot, Method, MonitorReport, Phase,
-    Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor, RestoreReport,
-    SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind, ToClient,
-    UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport, VolumeSizes,
-    WaitReason, Waits, Wanted,
+    DeletedReport, DiffReport, EndedCommand, JudgedSession, KeepReason, KeySlot, Method,
+    MonitorReport, Phase, Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor,
+    RestoreReport, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind,
+    ToClient, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport,
+    VolumeSizes, WaitReason, Waits, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};
@@ -63,4 +63,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 10;
+pub const CONTROL_VERSION: u32 = 11;
