@@ -113,7 +113,7 @@ struct Person {
     shown: Shown,
     left: Vec<u8>,
     /// Keeps the terminal open when the program has ended.
-    other_end: Option<OwnedFd>,
+    other_end: OwnedFd,
 }
 
 impl Person {
@@ -143,7 +143,7 @@ impl Person {
                 resized(&other_end, 80, 24);
                 command.spawn().unwrap()
             },
-            other_end: Some(other_end),
+            other_end,
         };
         new.shown.resize(80, 24);
         new
@@ -195,47 +195,52 @@ impl Person {
         self
     }
 
+    /// Reads more output. False when the program has ended and its output is read.
     fn read_more(&mut self) -> bool {
         for _ in 0..3000 {
-            let mut polled = [PollFd::new(&self.terminal, PollFlags::IN)];
-            let a_while = Timespec {
-                tv_sec: 0,
-                tv_nsec: 20_000_000,
-            };
-            if rustix::event::poll(&mut polled, Some(&a_while)).unwrap() > 0 {
-                let mut buffer = [0; 4096];
-                let length = self.terminal.read(&mut buffer).unwrap_or(0);
-                self.left.extend_from_slice(&buffer[..length]);
-                // A character may be cut.
-                let whole = match std::str::from_utf8(&self.left) {
-                    Ok(text) => text.len(),
-                    Err(error) => error.valid_up_to(),
-                };
-                let text = String::from_utf8(self.left.drain(..whole).collect()).unwrap();
-                let rest = self.shown.take(&text);
-                self.left.splice(0..0, rest.into_bytes());
-                return length > 0;
+            let has_ended = self.program.try_wait().unwrap().is_some();
+            if self.is_readable() {
+                self.read();
+                return true;
             }
-            if self.program.try_wait().unwrap().is_some() {
-                self.other_end = None;
+            if has_ended {
+                return false;
             }
         }
         panic!("it waits: {}{}", self.shown.lines, self.shown.text())
     }
 
+    fn is_readable(&self) -> bool {
+        let a_while = Timespec {
+            tv_sec: 0,
+            tv_nsec: 20_000_000,
+        };
+        let mut polled = [PollFd::new(&self.terminal, PollFlags::IN)];
+        rustix::event::poll(&mut polled, Some(&a_while)).unwrap() > 0
+    }
+
+    fn read(&mut self) {
+        let mut buffer = [0; 4096];
+        let length = self.terminal.read(&mut buffer).unwrap();
+        self.left.extend_from_slice(&buffer[..length]);
+        // A character may be cut.
+        let whole = match std::str::from_utf8(&self.left) {
+            Ok(text) => text.len(),
+            Err(error) => error.valid_up_to(),
+        };
+        let text = String::from_utf8(self.left.drain(..whole).collect()).unwrap();
+        let rest = self.shown.take(&text);
+        self.left.splice(0..0, rest.into_bytes());
+    }
+
     /// Waits for the end. Returns the exit status; the terminal is as it was before.
     fn leave(mut self) -> i32 {
-        let end = self.other_end.as_ref().unwrap().try_clone().unwrap();
-        while self.program.try_wait().unwrap().is_none() {
-            self.read_more();
-        }
-        while self.other_end.is_some() && self.read_more() {}
-        let modes = tcgetattr(&end).unwrap().local_modes;
+        while self.read_more() {}
+        let modes = tcgetattr(&self.other_end).unwrap().local_modes;
         assert!(
             modes.contains(LocalModes::ECHO | LocalModes::ICANON),
             "{modes:?}"
         );
-        drop(end);
         assert!(!self.shown.other_screen && !self.shown.cursor_hidden);
         self.program.wait().unwrap().code().unwrap()
     }

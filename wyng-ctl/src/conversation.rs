@@ -194,10 +194,7 @@ impl<'a> Conversation<'a> {
                 Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch { .. }
             )
         {
-            return Err(Message::usage(
-                "a private daemon ends with its command: unlock, lock and watch require the running one",
-                "Omit --standalone.",
-            ));
+            return Err(Message::of_private_watch());
         }
         let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {

@@ -75,6 +75,14 @@ impl Message {
         )
     }
 
+    /// A command about the running daemon, with `--standalone`.
+    pub(crate) fn of_private_watch() -> Self {
+        Self::usage(
+            "a private daemon ends with its command: unlock, lock and watch require the running one",
+            "Omit --standalone.",
+        )
+    }
+
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         Self {
             code: failure.code(),

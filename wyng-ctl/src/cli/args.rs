@@ -162,7 +162,7 @@ pub(crate) enum Verb {
     /// Follow the running daemon's commands until none is left
     Watch {
         /// Stay, and show notices on the desktop: progress, results, and overdue backups
-        #[arg(long, conflicts_with = "standalone")]
+        #[arg(long)]
         notify: bool,
     },
     /// Show archives, volumes, sessions and what runs on one screen, and choose what to restore

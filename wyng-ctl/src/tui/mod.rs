@@ -79,8 +79,8 @@ pub(crate) fn run(cli: &Cli, report: &mut Report) -> ExitStatus {
 
 /// The connection over which others' commands are heard of.
 enum Following {
-    /// It is there.
-    By(Client),
+    /// It is there, since then.
+    By(Client, Instant),
     /// It is not. It is tried again at this time, or when something changes.
     Not(Option<Instant>, Option<Arrival>),
     /// Nobody follows a private daemon.
@@ -196,7 +196,7 @@ impl<'a> Overview<'a> {
         );
         let mut until = self.escape;
         match &self.following {
-            Following::By(client) => polled.push((Source::Following, client.as_fd())),
+            Following::By(client, _) => polled.push((Source::Following, client.as_fd())),
             Following::Not(at, arrival) => {
                 polled.extend(
                     arrival
@@ -347,20 +347,14 @@ impl<'a> Overview<'a> {
         // Watched before the try, so that no change is missed.
         let arrival = Arrival::near(&self.cli.options.socket).ok();
         self.following = match self.connect(&ToDaemon::Watch { stays: true }) {
-            Ok(client) => Following::By(client),
-            Err(_) => {
-                let wait = self.tries.next_wait();
-                Following::Not(
-                    wait.and_then(|wait| Instant::now().checked_add(wait)),
-                    arrival,
-                )
-            }
+            Ok(client) => Following::By(client, Instant::now()),
+            Err(_) => Following::Not(Instant::now().checked_add(self.tries.next_wait()), arrival),
         };
     }
 
     fn hear(&mut self) {
         for _ in 0..RESULTS_MAX {
-            let Following::By(client) = &self.following else {
+            let Following::By(client, since) = &self.following else {
                 return;
             };
             if !client.is_ready() {
@@ -368,10 +362,10 @@ impl<'a> Overview<'a> {
             }
             match client.receive() {
                 Ok(ToClient::Done { .. }) | Err(_) => {
+                    self.tries.lost(*since);
                     self.state.lose_daemon();
                     let arrival = Arrival::near(&self.cli.options.socket).ok();
-                    let wait = self.tries.next_wait();
-                    let at = wait.and_then(|wait| Instant::now().checked_add(wait));
+                    let at = Instant::now().checked_add(self.tries.next_wait());
                     self.following = Following::Not(at, arrival);
                 }
                 Ok(event) => self.state.hear(&event, Instant::now()),
@@ -383,6 +377,11 @@ impl<'a> Overview<'a> {
     /// the person has read what it said.
     fn run_command(&mut self, words: &[String]) -> Result<(), End> {
         self.screen = None;
+        // Other looks would wait for one whose results nobody takes.
+        if let Some(client) = self.look.take() {
+            client.end();
+            self.state.end_look(Some("It was not read to the end."));
+        }
         let mut line = Command::new("/proc/self/exe");
         line.args(words.iter().map(OsStr::new));
         wyng_jail::unblock_signals(&mut line);

@@ -224,24 +224,22 @@ impl Backend for Painter {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::OwnedFd;
 
-    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use nix::fcntl::OFlag;
+    use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
 
     use super::*;
 
     #[test]
     fn a_panic_gives_the_terminal_back_before_its_message() {
-        let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let person = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).unwrap();
         grantpt(&person).unwrap();
         unlockpt(&person).unwrap();
-        let name = ptsname(&person, Vec::new()).unwrap();
+        let name = ptsname_r(&person).unwrap();
         let open = || {
             let mut options = File::options();
-            options
-                .read(true)
-                .write(true)
-                .open(name.to_str().unwrap())
-                .unwrap()
+            options.read(true).write(true).open(&name).unwrap()
         };
         let file = open();
         let echoes = || {
@@ -265,7 +263,7 @@ mod tests {
         assert!(echoes(), "the modes are those of before");
         drop(panic::take_hook());
         let mut shown = vec![0; 4096];
-        let length = File::from(person).read(&mut shown).unwrap();
+        let length = File::from(OwnedFd::from(person)).read(&mut shown).unwrap();
         let shown = String::from_utf8_lossy(&shown[..length]).into_owned();
         assert!(
             shown.starts_with(ENTER) && shown.ends_with(LEAVE),

@@ -247,7 +247,12 @@ impl State {
     /// An event of another client's command.
     pub(super) fn hear(&mut self, event: &ToClient, now: Instant) {
         match event {
-            ToClient::Hello { .. } => self.daemon = Daemon::Follows,
+            ToClient::Hello { .. } => {
+                let was = std::mem::replace(&mut self.daemon, Daemon::Follows);
+                if was == Daemon::Gone && self.looking.is_none() {
+                    self.reload();
+                }
+            }
             ToClient::Running {
                 command,
                 archive,

@@ -31,8 +31,10 @@ const OVERDUE_EVERY: Duration = Duration::from_secs(6 * 3600);
 const LOOK_PATIENCE: Duration = Duration::from_secs(30);
 /// The wait before the second try to connect; each further one is twice as long.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
-/// Number of tries before only a change near the socket brings another one.
+/// Number of tries before a change near the socket is waited for.
 const RETRIES_MAX: u32 = 9;
+/// The wait for a change. A daemon may also be there again without one.
+const RETRY_LAST: Duration = Duration::from_secs(600);
 /// A connection that lasted for this time was no vain try.
 const LASTED: Duration = Duration::from_secs(10);
 /// Codes of what is overdue, as far as it is a backup.
@@ -57,19 +59,29 @@ impl From<std::io::Error> for End {
 pub(crate) struct Tries(u32);
 
 impl Tries {
-    /// The wait before the next try; `None`: until something changes.
-    pub(crate) fn next_wait(&mut self) -> Option<Duration> {
+    /// The wait before the next try.
+    pub(crate) fn next_wait(&mut self) -> Duration {
         self.0 = self.0.saturating_add(1);
         if self.0 > RETRIES_MAX {
-            return None;
+            return RETRY_LAST;
         }
-        let doubled = 1_u32.checked_shl(self.0.saturating_sub(1))?;
-        RETRY_FIRST.checked_mul(doubled)
+        let doubled = 1_u32.checked_shl(self.0.saturating_sub(1)).unwrap_or(1);
+        RETRY_FIRST.saturating_mul(doubled)
+    }
+
+    /// A try succeeded at that time, and the connection is lost now.
+    pub(crate) fn lost(&mut self, since: Instant) {
+        if since.elapsed() >= LASTED {
+            *self = Self::default();
+        }
     }
 }
 
 /// Follows commands until the process is told to end.
 pub(crate) fn run(cli: &Cli, report: &mut Report) -> ExitStatus {
+    if cli.options.standalone {
+        return report.fail(Message::of_private_watch());
+    }
     let opened = Signals::hear().map_err(|error| Message::of_unheard_signals(&error));
     let opened = opened.and_then(|signals| {
         let desk = Desk::open().map_err(|error| Message::of_no_notices(&error))?;
@@ -114,9 +126,7 @@ impl Follower<'_> {
             self.converse()?;
             let lost = self.notices.lose();
             self.show(lost);
-            if begun.elapsed() >= LASTED {
-                tries = Tries::default();
-            }
+            tries.lost(begun);
             if self.wait(arrival.as_ref(), tries.next_wait())? {
                 tries = Tries::default();
             }
@@ -173,10 +183,8 @@ impl Follower<'_> {
     }
 
     /// Waits until a daemon may be there; true if something changed.
-    fn wait(&self, arrival: Option<&Arrival>, limit: Option<Duration>) -> Result<bool, End> {
-        // Without a folder to be watched, the longest wait is the limit.
-        let limit = limit.or(arrival.is_none().then_some(LOOK_PATIENCE));
-        let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+    fn wait(&self, arrival: Option<&Arrival>, limit: Duration) -> Result<bool, End> {
+        let until = Instant::now().checked_add(limit);
         let watched: Vec<_> = arrival.iter().map(|arrival| arrival.as_fd()).collect();
         loop {
             match self.signals.wait_any(&watched, until)? {
@@ -237,12 +245,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tries_become_rarer_and_end() {
+    fn tries_become_rarer() {
         let mut tries = Tries::default();
-        let waits: Vec<u128> = std::iter::from_fn(|| tries.next_wait())
-            .map(|wait| wait.as_millis())
-            .collect();
-        assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600]);
-        assert_eq!(tries.next_wait(), None);
+        let mut next = || tries.next_wait().as_millis();
+        let waits: Vec<u128> = (0..11).map(|_| next()).collect();
+        assert_eq!(
+            waits,
+            [
+                100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 600_000, 600_000
+            ]
+        );
     }
 }
