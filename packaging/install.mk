@@ -42,6 +42,8 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -d -m 0755 $(SYSTEMD)/system $(SYSTEMD)/user
 	install -m 0644 systemd/*.service systemd/*.socket systemd/*.timer $(SYSTEMD)/system
 	install -m 0644 systemd/user/*.service systemd/user/*.path $(SYSTEMD)/user
+	install -D -m 0644 packaging/desktop/wyng.desktop $(SHARE)/applications/wyng.desktop
+	install -D -m 0644 packaging/desktop/wyng.svg $(SHARE)/icons/hicolor/scalable/apps/wyng.svg
 	install -D -m 0644 systemd/85-wyng.preset $(SYSTEMD)/system-preset/85-wyng.preset
 	install -D -m 0644 systemd/user/85-wyng.preset $(SYSTEMD)/user-preset/85-wyng.preset
 	install -D -m 0644 systemd/wyng.sysusers $(DESTDIR)/usr/lib/sysusers.d/wyng.conf

@@ -865,7 +865,7 @@ fn every_message(item: u32) -> Vec<ToDaemon> {
         without_pipe(item),
         named(item),
         ToDaemon::Cancel,
-        ToDaemon::Watch,
+        ToDaemon::Watch { stays: false },
     ]
 }
 

@@ -447,7 +447,7 @@ fn message(chance: &mut Chance, sandbox: &Sandbox) -> ToDaemon {
             },
         },
         1 | 2 => ToDaemon::Start(command(chance, sandbox)),
-        3 => ToDaemon::Watch,
+        3 => ToDaemon::Watch { stays: false },
         4 | 5 => ToDaemon::Cancel,
         6 => ToDaemon::Given {
             item,

@@ -167,6 +167,7 @@ fn every_output_is_what_its_schema_says() {
     tour.run(0, &["verify", "home", "--deep"]);
     tour.run(0, &["lock"]);
     tour.run(0, &["watch"]);
+    tour.run(2, &["tui"]);
     tour.run(0, &["qubes", "check"]);
     tour.run(0, &["store", "check", &store]);
     tour.run(6, &["qubes", "check", "qrexec:nowhere"]);

@@ -13,7 +13,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, create_home, noise};
 
 /// The package of the admin domain: each file except for manual pages and documents, with its mode.
-const DOM0: [(&str, u32); 39] = [
+const DOM0: [(&str, u32); 42] = [
     ("etc/qubes/policy.d/60-wyng.policy", 0o664),
     ("usr/bin/wyng-ctl", 0o755),
     ("usr/lib/dracut/dracut.conf.d/90-wyng.conf", 0o644),
@@ -38,6 +38,7 @@ const DOM0: [(&str, u32); 39] = [
     ("usr/lib/systemd/user-preset/85-wyng.preset", 0o644),
     ("usr/lib/systemd/user/wyng-notify.path", 0o644),
     ("usr/lib/systemd/user/wyng-notify.service", 0o644),
+    ("usr/lib/systemd/user/wyng-watch.service", 0o644),
     ("usr/lib/sysusers.d/wyng.conf", 0o644),
     ("usr/lib/tmpfiles.d/wyng.conf", 0o644),
     (
@@ -46,8 +47,10 @@ const DOM0: [(&str, u32); 39] = [
     ),
     ("usr/libexec/wyng/wyng-transport-vm", 0o755),
     ("usr/libexec/wyng/wyngd", 0o755),
+    ("usr/share/applications/wyng.desktop", 0o644),
     ("usr/share/bash-completion/completions/wyng-ctl", 0o644),
     ("usr/share/fish/vendor_completions.d/wyng-ctl.fish", 0o644),
+    ("usr/share/icons/hicolor/scalable/apps/wyng.svg", 0o644),
     ("usr/share/licenses/wyng/LICENSE", 0o644),
     ("usr/share/man/man1/wyng-ctl-backup.1.gz", 0o644),
     ("usr/share/man/man1/wyng-ctl.1.gz", 0o644),

@@ -139,6 +139,11 @@ fn whoever_watches_hears_of_every_command_until_none_is_left() {
         lines.any(|line| line.unwrap().contains("\"phase\":\"committing\"")),
         "the progress of another one's command"
     );
+    let result = "\"exit\":0,\"failures\":0,\"phase\":\"ended\"";
+    assert!(
+        lines.any(|line| line.unwrap().contains(result)),
+        "and how it ended"
+    );
     ended(watch).success();
 }
 

@@ -99,7 +99,7 @@ const WALLS: [Wall; 14] = [
             "wyng-origin",
             "wyng-snapshot",
         ],
-        never: &[CIPHERS],
+        never: &[CIPHERS, &["tokio"]],
     },
     Wall {
         name: "wyngd",

@@ -251,6 +251,17 @@ impl Client {
             .is_ok_and(|ready| ready > 0)
     }
 
+    /// Whether a message, or the end of the connection, can be received at once.
+    pub(crate) fn is_ready(&self) -> bool {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut polled = [PollFd::new(&self.socket, PollFlags::IN)];
+        rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, Some(&now)))
+            .is_ok_and(|ready| ready > 0)
+    }
+
     /// The socket, to be polled beside other descriptors.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()

@@ -41,6 +41,8 @@ use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
 use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
 use crate::thin::Thin;
+use crate::tui;
+use crate::watch;
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
@@ -73,8 +75,12 @@ fn carry_out(mut cli: Cli) -> (ExitStatus, Report) {
     let exit = match config {
         Err(messages) => report.fail_all(messages),
         Ok(config) => {
-            let exit = here::run(&cli, &mut report)
-                .unwrap_or_else(|| converse(&cli, &config, &mut report));
+            let exit = match &cli.verb {
+                Verb::Watch { notify: true } => watch::run(&cli, &mut report),
+                Verb::Tui => tui::run(&cli, &mut report),
+                _ => here::run(&cli, &mut report)
+                    .unwrap_or_else(|| converse(&cli, &config, &mut report)),
+            };
             match &cli.verb {
                 Verb::Status { export: true, .. } if exit != ExitStatus::Interrupted => {
                     report.export(&config.monitor, exit)
@@ -190,13 +196,10 @@ impl<'a> Conversation<'a> {
         if cli.options.standalone
             && matches!(
                 cli.verb,
-                Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch
+                Verb::Unlock { .. } | Verb::Lock { .. } | Verb::Watch { .. }
             )
         {
-            return Err(Message::usage(
-                "a private daemon ends with its command: unlock, lock and watch require the running one",
-                "Omit --standalone.",
-            ));
+            return Err(Message::of_private_watch());
         }
         let sources = source::parse(cli.sources(), &config.volumes)?;
         let targets = match &cli.verb {
@@ -305,6 +308,7 @@ impl<'a> Conversation<'a> {
                 } => self
                     .progress
                     .say_running(&command, archive.as_deref(), queued),
+                ToClient::Ended(ended) => self.progress.say_ended(&ended),
                 ToClient::Done { exit } => {
                     self.progress.clear();
                     if let Some(path) = self.targets.lost() {

@@ -68,7 +68,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 6] = [
     ),
 ];
 
-const PAGES: [Page; 38] = [
+const PAGES: [Page; 40] = [
     Page {
         path: "",
         usage: None,
@@ -411,6 +411,25 @@ const PAGES: [Page; 38] = [
                 "for monitoring systems: write the configured files",
                 "status --quiet --export",
             ),
+        ],
+    },
+    Page {
+        path: "watch",
+        usage: None,
+        examples: &[
+            ("until nothing runs any more", "watch"),
+            (
+                "as notices on the desktop, for a whole session",
+                "watch --notify",
+            ),
+        ],
+    },
+    Page {
+        path: "tui",
+        usage: None,
+        examples: &[
+            ("of the running daemon", "tui"),
+            ("of your own archives", "tui --standalone"),
         ],
     },
     Page {

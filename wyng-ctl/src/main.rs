@@ -34,6 +34,8 @@ mod source;
 mod target;
 mod terminal;
 mod thin;
+mod tui;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -75,6 +75,14 @@ impl Message {
         )
     }
 
+    /// A command about the running daemon, with `--standalone`.
+    pub(crate) fn of_private_watch() -> Self {
+        Self::usage(
+            "a private daemon ends with its command: unlock, lock and watch require the running one",
+            "Omit --standalone.",
+        )
+    }
+
     pub(crate) fn of_failure(failure: &Failure) -> Self {
         Self {
             code: failure.code(),
@@ -95,6 +103,39 @@ impl Message {
             text,
             NOTHING_DONE,
             "Name another file with --config; wyng.toml(5) has a complete example.",
+        )
+    }
+
+    /// The program that shows notices cannot be started.
+    pub(crate) fn of_no_notices(error: &io::Error) -> Self {
+        Self::new(
+            "no-notices",
+            ExitStatus::Failed,
+            format!("notify-send, which shows notices on the desktop, cannot be started: {error}"),
+            NOTHING_DONE,
+            "Install it: the package is libnotify, or libnotify-bin on Debian.",
+        )
+    }
+
+    /// The overview has no terminal.
+    pub(crate) fn of_no_terminal() -> Self {
+        Self::new(
+            "no-terminal",
+            ExitStatus::Usage,
+            "the overview requires a terminal, and this process has none".to_owned(),
+            NOTHING_DONE,
+            "Run it in a terminal, or use wyng-ctl status and wyng-ctl list.",
+        )
+    }
+
+    /// The terminal of the overview does not do what a terminal does.
+    pub(crate) fn of_unusable_terminal(error: &io::Error) -> Self {
+        Self::new(
+            "terminal-unusable",
+            ExitStatus::Failed,
+            format!("the overview cannot use this terminal: {error}"),
+            NOTHING_DONE,
+            "Run it in another terminal, or use wyng-ctl status and wyng-ctl list.",
         )
     }
 

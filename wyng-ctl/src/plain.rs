@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Text from elsewhere, made harmless to a terminal.
 
-/// The text with control characters, and characters that change its direction, written as escapes.
+/// The text with control characters, and characters that change its direction or have no width,
+/// written as escapes.
 pub(crate) fn plain(text: &str) -> String {
     let harmless = |char: char| {
         !char.is_control()
-            && !matches!(char, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            && !matches!(
+                char,
+                '\u{61c}'
+                    | '\u{200b}'..='\u{200f}'
+                    | '\u{2028}'..='\u{202e}'
+                    | '\u{2060}'..='\u{206f}'
+                    | '\u{feff}'
+            )
     };
     text.chars()
         .map(|char| {
@@ -25,5 +33,6 @@ mod tests {
     #[test]
     fn a_name_cannot_command_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\u{202e}c"), "a\\u{1b}[2Jb\\u{202e}c");
+        assert_eq!(plain("\u{feff}\u{2066}ä"), "\\u{feff}\\u{2066}ä");
     }
 }

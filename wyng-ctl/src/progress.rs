@@ -5,7 +5,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use wyng_control::{Phase, Progress as Told};
+use wyng_control::{EndedCommand, Phase, Progress as Told};
 
 use crate::cli::{Options, ProgressStyle};
 use crate::columns::{cut, shorten, width};
@@ -137,6 +137,39 @@ impl Progress {
                     .map(|archive| format!(" {}", plain(archive)))
                     .unwrap_or_default();
                 write_line(&format!("{command}{archive} runs, {queued} wait"));
+            }
+        }
+    }
+
+    /// Shows how the command of another client ended.
+    pub(crate) fn say_ended(&mut self, ended: &EndedCommand) {
+        self.clear();
+        let EndedCommand {
+            command, archive, ..
+        } = ended;
+        match self.style {
+            Style::None => {}
+            Style::Json => write_line(
+                &serde_json::json!({
+                    "phase": "ended",
+                    "command": command,
+                    "archive": archive,
+                    "exit": ended.exit.code(),
+                    "volumes": ended.volumes,
+                    "failures": ended.failures,
+                    "sent_bytes": ended.sent_bytes,
+                })
+                .to_string(),
+            ),
+            Style::Bar | Style::Lines => {
+                let archive = archive
+                    .as_deref()
+                    .map(|archive| format!(" {}", plain(archive)))
+                    .unwrap_or_default();
+                write_line(&format!(
+                    "{command}{archive} ended with status {}",
+                    ended.exit.code()
+                ));
             }
         }
     }
@@ -357,8 +390,20 @@ fn bar(done: u64, total: u64, columns: usize) -> String {
     )
 }
 
+/// Time left by the rate so far, seconds; none while the rate means nothing.
+pub(crate) fn secs_left(done: u64, total: u64, elapsed: Duration) -> Option<u64> {
+    if elapsed < RATE_AFTER {
+        return None;
+    }
+    let rate = done
+        .saturating_mul(1000)
+        .checked_div(u64::try_from(elapsed.as_millis()).ok()?)?;
+    let left = total.saturating_sub(done);
+    left.checked_div(rate).filter(|_| left > 0)
+}
+
 /// `0:48`, `1:02:03`.
-fn minutes(secs: u64) -> String {
+pub(crate) fn minutes(secs: u64) -> String {
     let (hours, minutes, secs) = (secs / 3600, secs / 60 % 60, secs % 60);
     if hours == 0 {
         format!("{minutes}:{secs:02}")
@@ -374,7 +419,8 @@ fn columns() -> usize {
     usize::from(if found == 0 { 80 } else { found })
 }
 
-fn word(phase: Phase) -> &'static str {
+/// A step in one word or two.
+pub(crate) fn word(phase: Phase) -> &'static str {
     match phase {
         Phase::Unlocking => "unlocking",
         Phase::Reading => "reading",

@@ -4,6 +4,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
 
 use nix::sys::signal::{SigSet, Signal, raise};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -29,6 +30,17 @@ pub(crate) enum Said {
     Continue,
     /// Nothing: the daemon that waits for an answer has ended.
     DaemonGone,
+}
+
+/// What ended a wait for several descriptors.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// Something was said.
+    Said(Said),
+    /// Which of the descriptors are ready, in the order in which they were given.
+    Ready(Vec<bool>),
+    /// None of them in time.
+    TimeUp,
 }
 
 impl Signals {
@@ -75,6 +87,45 @@ impl Signals {
     /// comes first.
     pub(crate) fn wait(&self, other: &impl AsFd) -> io::Result<Option<Said>> {
         self.poll(other, None)
+    }
+
+    /// Waits until one of `others` can be read (or its other end is gone), something was said, or
+    /// the time is over. What was said comes first.
+    pub(crate) fn wait_any(
+        &self,
+        others: &[BorrowedFd<'_>],
+        until: Option<Instant>,
+    ) -> io::Result<Waited> {
+        let signals = [&self.interrupts, &self.stops, &self.continues];
+        let mut polled: Vec<PollFd<'_>> = signals
+            .iter()
+            .map(|signal| PollFd::new(*signal, PollFlags::IN))
+            .collect();
+        polled.extend(others.iter().map(|other| PollFd::new(other, PollFlags::IN)));
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            rustix::io::retry_on_intr(|| rustix::event::poll(&mut polled, left.as_ref()))?;
+            for (said, signal) in [Said::Interrupt, Said::Stop, Said::Continue]
+                .into_iter()
+                .zip(signals)
+            {
+                if signal.read_signal()?.is_some() {
+                    return Ok(Waited::Said(said));
+                }
+            }
+            let ready: Vec<bool> = polled
+                .iter()
+                .skip(signals.len())
+                .map(|descriptor| !descriptor.revents().is_empty())
+                .collect();
+            if ready.contains(&true) {
+                return Ok(Waited::Ready(ready));
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(Waited::TimeUp);
+            }
+        }
     }
 
     fn poll(&self, other: &impl AsFd, daemon: Option<&OwnedFd>) -> io::Result<Option<Said>> {
@@ -126,6 +177,12 @@ impl Signals {
             .is_ok_and(|ready| ready > 0)
     }
 
+    /// Forgets interrupts so far: they were for a program that has ended.
+    pub(crate) fn forget_interrupts(&self) -> io::Result<()> {
+        while self.interrupts.read_signal()?.is_some() {}
+        Ok(())
+    }
+
     /// Stops, as it was asked to, until it is continued: the signal is delivered with its default
     /// action. The kernel ignores it in an orphaned process group, which nobody could continue.
     pub(crate) fn stop(&self) -> io::Result<()> {
@@ -135,6 +192,30 @@ impl Signals {
         stop.thread_block()?;
         // Whoever stops here knows that it went on.
         while self.continues.read_signal()?.is_some() {}
+        Ok(())
+    }
+}
+
+/// Changes of the terminal's size.
+pub(crate) struct Resizes(SignalFd);
+
+impl Resizes {
+    /// Hears of them from now on; as [`Signals::hear`].
+    pub(crate) fn hear() -> io::Result<Self> {
+        let resizes = SigSet::from(Signal::SIGWINCH);
+        resizes.thread_block()?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        Ok(Self(SignalFd::with_flags(&resizes, flags)?))
+    }
+
+    /// Readable once the size has changed.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    /// Forgets the changes so far.
+    pub(crate) fn forget(&self) -> io::Result<()> {
+        while self.0.read_signal()?.is_some() {}
         Ok(())
     }
 }

@@ -170,7 +170,8 @@ pub(crate) fn is_there() -> bool {
     open().is_ok_and(|file| rustix::termios::isatty(&file))
 }
 
-fn open() -> Result<File, Errno> {
+/// Opens the terminal of the process. Reads and writes do not wait.
+pub(crate) fn open() -> Result<File, Errno> {
     // Non-blocking: a waiting read would continue after a stop, with the input in sight.
     let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     rustix::fs::open("/dev/tty", flags, Mode::empty()).map(File::from)

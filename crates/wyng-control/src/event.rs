@@ -36,6 +36,8 @@ pub enum ToClient {
         /// The number of commands that wait.
         queued: u32,
     },
+    /// To a client that watches: a command that it has heard of has ended.
+    Ended(EndedCommand),
     /// The client must open this with the caller's rights and send it with
     /// [`ToDaemon::Given`](crate::ToDaemon::Given).
     Want {
@@ -302,6 +304,25 @@ pub struct Progress {
     /// Bytes in total.
     pub total_bytes: u64,
     /// Bytes sent so far.
+    pub sent_bytes: u64,
+}
+
+/// How a command ended, for clients that watch. They may list the archive and follow the progress
+/// anyway; what failed, and why, is reported to the command's own client alone.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EndedCommand {
+    /// The command's words, such as `archive copy`.
+    pub command: String,
+    /// The archive that the command names, at most
+    /// [`ARCHIVE_NAME_MAX_BYTES`](crate::ARCHIVE_NAME_MAX_BYTES).
+    pub archive: Option<String>,
+    /// Its exit status.
+    pub exit: ExitStatus,
+    /// Number of volumes that were backed up or restored.
+    pub volumes: u32,
+    /// Number of failures.
+    pub failures: u32,
+    /// Bytes sent to the store.
     pub sent_bytes: u64,
 }
 

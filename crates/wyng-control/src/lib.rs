@@ -42,11 +42,11 @@ pub use command::{
 };
 pub use event::{
     ArchiveAges, ArchiveSummary, Asked, CompactReport, CopyLine, CopyReport, DayLine, DayState,
-    DeletedReport, DiffReport, JudgedSession, KeepReason, KeySlot, LockSummary, Method,
-    MonitorReport, Phase, Problem, Progress, ProofSummary, PruneReport, RecoverySheet, RemovedFor,
-    RestoreReport, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport, TargetKind,
-    ToClient, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace, VolumeReport,
-    VolumeSizes, WaitReason, Waits, Wanted,
+    DeletedReport, DiffReport, EndedCommand, JudgedSession, KeepReason, KeySlot, LockSummary,
+    Method, MonitorReport, Phase, Problem, Progress, ProofSummary, PruneReport, RecoverySheet,
+    RemovedFor, RestoreReport, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
+    TargetKind, ToClient, UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumePlace,
+    VolumeReport, VolumeSizes, WaitReason, Waits, Wanted,
 };
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};

@@ -37,8 +37,12 @@ pub enum ToDaemon {
     /// Stop after what is under way; what was sent stays and is not sent again by the next run.
     Cancel,
     /// Instead of a command, before anything else but the greeting: tell me how far others'
-    /// commands are, until none is left.
-    Watch,
+    /// commands are, and how they end.
+    Watch {
+        /// The daemon also tells of commands that come later, until the client is gone. Otherwise
+        /// it ends the conversation once no command is left.
+        stays: bool,
+    },
 }
 
 /// What a client gives when it is asked. [`descriptors`](Self::descriptors) is how many descriptors

@@ -160,7 +160,13 @@ pub(crate) enum Verb {
         export: bool,
     },
     /// Follow the running daemon's commands until none is left
-    Watch,
+    Watch {
+        /// Stay, and show notices on the desktop: progress, results, and overdue backups
+        #[arg(long)]
+        notify: bool,
+    },
+    /// Show archives, volumes, sessions and what runs on one screen, and choose what to restore
+    Tui,
     /// Let the running daemon open the archive without the passphrase for some time
     Unlock {
         /// Name of the archive

@@ -81,6 +81,8 @@ pub(crate) enum Kind {
     Status,
     /// `watch`.
     Watch,
+    /// `tui`.
+    Tui,
     /// `unlock`.
     Unlock,
     /// `lock`.
@@ -141,6 +143,7 @@ impl Kind {
             Self::Unpin => "unpin",
             Self::Status => "status",
             Self::Watch => "watch",
+            Self::Tui => "tui",
             Self::Unlock => "unlock",
             Self::Lock => "lock",
             Self::SnapshotsList => "snapshots list",
@@ -162,6 +165,7 @@ impl Kind {
                 | Self::Status
                 | Self::Lock
                 | Self::Watch
+                | Self::Tui
                 | Self::ConfigCheck
                 | Self::QubesCheck
                 | Self::StoreCheck
@@ -217,7 +221,8 @@ impl Cli {
             Verb::Undelete(_) => Kind::Undelete,
             Verb::Unpin(_) => Kind::Unpin,
             Verb::Status { .. } => Kind::Status,
-            Verb::Watch => Kind::Watch,
+            Verb::Watch { .. } => Kind::Watch,
+            Verb::Tui => Kind::Tui,
             Verb::Unlock { .. } => Kind::Unlock,
             Verb::Lock { .. } => Kind::Lock,
             Verb::Snapshots(SnapshotsVerb::List { .. }) => Kind::SnapshotsList,

@@ -32,6 +32,27 @@ pub(crate) fn is_stdout_target(words: &[OsString]) -> bool {
             .any(|pair| matches!(pair, [option, value] if option == "--to" && value == "-"))
 }
 
+impl Options {
+    /// The words that give another command the same daemon, configuration and passphrase.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut path = |option: &str, path: Option<&Path>| {
+            let path = path.map(|path| path.to_string_lossy().into_owned());
+            words.extend(path.into_iter().flat_map(|path| [option.to_owned(), path]));
+        };
+        let other_socket =
+            (!self.standalone && self.socket != Path::new(SOCKET)).then_some(self.socket.as_path());
+        path("--socket", other_socket);
+        path("--state-dir", self.state_dir.as_deref());
+        path("--config", self.config.as_deref());
+        path("--passphrase-file", self.passphrase_file.as_deref());
+        if self.standalone {
+            words.push("--standalone".to_owned());
+        }
+        words
+    }
+}
+
 impl Cli {
     /// The sources of `backup` or `monitor`, as the user wrote them.
     pub(crate) fn sources(&self) -> &[OsString] {
@@ -137,7 +158,8 @@ impl Cli {
             | Verb::Store(_)
             | Verb::Completions { .. }
             | Verb::Man { .. }
-            | Verb::Watch => None,
+            | Verb::Watch { .. }
+            | Verb::Tui => None,
         }
     }
 

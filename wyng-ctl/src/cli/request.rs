@@ -13,8 +13,10 @@ impl Cli {
     /// those of `backup` or `monitor`.
     pub(crate) fn request(&self, sources: Vec<BackupSource>) -> Option<ToDaemon> {
         let command = match &self.verb {
-            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } => return None,
-            Verb::Watch => return Some(ToDaemon::Watch),
+            Verb::Config(_) | Verb::Completions { .. } | Verb::Man { .. } | Verb::Tui => {
+                return None;
+            }
+            Verb::Watch { notify } => return Some(ToDaemon::Watch { stays: *notify }),
             Verb::Archive(verb) => verb.command(),
             Verb::ArchInit(create) => create.command(),
             Verb::Key(verb) => verb.command(),

@@ -97,7 +97,7 @@ impl Found {
             Kind::QubesCheck => Self::QubesCheck(QubesCheck::default()),
             Kind::StoreCheck => Self::StoreCheck(StoreCheck::default()),
             Kind::Completions => Self::Completions(Completions::default()),
-            Kind::Watch | Kind::Lock | Kind::Man => Self::Nothing {},
+            Kind::Watch | Kind::Tui | Kind::Lock | Kind::Man => Self::Nothing {},
         }
     }
 

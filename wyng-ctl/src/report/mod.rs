@@ -604,6 +604,9 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_answer(Answer::No, "overwriting /path"),
             Message::of_needed_archive(&["home".into(), "office".into()]),
             Message::of_unheard_signals(&error),
+            Message::of_no_notices(&error),
+            Message::of_no_terminal(),
+            Message::of_unusable_terminal(&error),
             ClientError::NoDaemon(path.into()).message(),
             ClientError::Denied(path.into()).message(),
             ClientError::NoState(path.into()).message(),
@@ -1040,7 +1043,7 @@ What a person must know although the command did what it was asked to. With `--j
         lines
     }
 
-    const EVERY_COMMAND: [&[&str]; 48] = [
+    const EVERY_COMMAND: [&[&str]; 49] = [
         &["archive", "create", "home", "--store", "dir:/x"],
         &["arch-init", "home", "--store", "dir:/x"],
         &["archive", "open", "home"],
@@ -1085,6 +1088,7 @@ What a person must know although the command did what it was asked to. With `--j
         &["lock"],
         &["snapshots", "list"],
         &["snapshots", "clean", "home"],
+        &["tui"],
         &["config", "check"],
         &["qubes", "check"],
         &["store", "check", "dir:/srv/wyng"],

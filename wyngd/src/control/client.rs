@@ -44,7 +44,10 @@ pub(super) enum Phase {
     /// The keyholder wipes keys for it.
     Locking,
     /// It watches the progress of other commands.
-    Watching,
+    Watching {
+        /// It does so until it is gone, whether a command runs or not.
+        stays: bool,
+    },
     /// Its command has ended.
     Over,
 }
@@ -122,7 +125,7 @@ impl Client {
             Phase::Looking if self.is_behind() => (self.taken, LOOK_PATIENCE),
             Phase::Working if self.is_behind() => (self.taken, patience),
             // Other commands do not wait for a client that watches.
-            Phase::Watching if self.is_behind() => (self.taken, Duration::ZERO),
+            Phase::Watching { .. } if self.is_behind() => (self.taken, Duration::ZERO),
             _ => return None,
         };
         since.checked_add(patience)

@@ -336,15 +336,16 @@ impl Control {
             }
             (Phase::Greeting, ToDaemon::Hello { .. }) => self.refuse(id, Failure::VersionMismatch),
             (Phase::Idle, ToDaemon::Start(command)) => self.begin(id, command.clone()),
-            (Phase::Idle, ToDaemon::Watch) => {
-                self.enter(id, Phase::Watching);
-                if self.turns.is_idle() {
+            (Phase::Idle, ToDaemon::Watch { stays }) => {
+                let stays = *stays;
+                self.enter(id, Phase::Watching { stays });
+                if self.turns.is_idle() && !stays {
                     self.finish(id, ExitStatus::Done)
                 } else {
                     self.tell_running(id)
                 }
             }
-            (Phase::Watching, ToDaemon::Cancel) => self.finish(id, ExitStatus::Interrupted),
+            (Phase::Watching { .. }, ToDaemon::Cancel) => self.finish(id, ExitStatus::Interrupted),
             (Phase::Looking, ToDaemon::Cancel) => self.cancel_look(id),
             (Phase::AskingPools, ToDaemon::Cancel) => self.cancel_thin(id),
             (Phase::Queued | Phase::Prompting, ToDaemon::Cancel) => {

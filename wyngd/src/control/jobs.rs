@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use wyng_control::{Command, Via};
+use wyng_control::{Command, ToClient, Via};
 
 use super::journal::About;
 use super::questions::{Asker, Prompt};
@@ -48,6 +48,31 @@ pub(super) struct Job {
     /// The numbers of the sources that the daemon opens itself.
     pub(super) configured: HashSet<u32>,
     pub(super) cancelled: bool,
+    pub(super) tally: Tally,
+}
+
+/// What a command has done so far, for clients that watch.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Tally {
+    /// Number of volumes that were backed up or restored.
+    pub(super) volumes: u32,
+    /// Number of failures.
+    pub(super) failures: u32,
+    pub(super) sent_bytes: u64,
+}
+
+impl Tally {
+    /// Counts a result.
+    pub(super) fn count(&mut self, event: &ToClient) {
+        match event {
+            ToClient::BackedUp(_) | ToClient::Restored(_) => {
+                self.volumes = self.volumes.saturating_add(1);
+            }
+            ToClient::Failed(_) => self.failures = self.failures.saturating_add(1),
+            ToClient::Totals { sent_bytes, .. } => self.sent_bytes = *sent_bytes,
+            _ => {}
+        }
+    }
 }
 
 /// Commands that work: the one that runs, and those that wait.

@@ -10,11 +10,11 @@ use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
-use wyng_control::{Asked, Command, ExitStatus, Failure, ToClient};
+use wyng_control::{Asked, Command, EndedCommand, ExitStatus, Failure, ToClient};
 
 use super::client::{Client, Phase};
 use super::hub::Control;
-use super::jobs::{Job, Parked, Waiting, configured};
+use super::jobs::{Job, Parked, Tally, Waiting, configured};
 use super::journal::About;
 use super::questions::{Answer, Asker};
 use crate::ipc::{ControlToKeyholder, ControlToSpawner, ControlToVolumes, Fatal};
@@ -81,6 +81,7 @@ impl Control {
             prompt: None,
             configured,
             cancelled: false,
+            tally: Tally::default(),
         };
         if is_first_turn {
             self.journal.begun(&job.about(), uid);
@@ -112,7 +113,8 @@ impl Control {
                 .into_iter()
                 .fold(*peak_rss_bytes, u64::saturating_add);
         }
-        if let Some(job) = &self.turns.job {
+        if let Some(job) = &mut self.turns.job {
+            job.tally.count(&event);
             self.journal.result(&job.about(), &event);
         }
         if matches!(event, ToClient::Progress(_)) {
@@ -129,7 +131,7 @@ impl Control {
     pub(super) fn end_job(&mut self, exit: ExitStatus) -> Result<(), Fatal> {
         let job = self.turns.job.take();
         if let Some(job) = &job {
-            self.journal.ended(&job.about(), exit);
+            self.tell_ended(&job.command, job.tally, exit)?;
         }
         self.spawner.send(&ControlToSpawner::EndAll, &[])?;
         if let Some(id) = job.and_then(|job| job.client) {
@@ -148,8 +150,7 @@ impl Control {
         self.spawner.send(&ControlToSpawner::EndAll, &[])?;
         match (job.client, job.prompt) {
             (Some(id), _) if job.cancelled => {
-                self.journal
-                    .ended(&About::of(&job.command), ExitStatus::Interrupted);
+                self.tell_ended(&job.command, job.tally, ExitStatus::Interrupted)?;
                 self.abandon(job.turn)?;
                 self.refuse(id, Failure::Interrupted)?;
             }
@@ -170,8 +171,7 @@ impl Control {
                 }
             }
             (None, _) => {
-                self.journal
-                    .ended(&About::of(&job.command), ExitStatus::Interrupted);
+                self.tell_ended(&job.command, job.tally, ExitStatus::Interrupted)?;
                 self.abandon(job.turn)?;
             }
             // No question is open, so the turn was not to be given back.
@@ -180,11 +180,13 @@ impl Control {
         self.go_on()
     }
 
-    /// Starts the next command. Without one, clients that watch are done.
+    /// Starts the next command. Without one, clients that watch are done, except for those that
+    /// stay.
     fn go_on(&mut self) -> Result<(), Fatal> {
         self.start_next()?;
+        let is_over = |client: &Client| client.phase() == Phase::Watching { stays: false };
         let over = if self.turns.job.is_none() {
-            self.watchers()
+            self.clients_that(is_over)
         } else {
             Vec::new()
         };
@@ -251,8 +253,7 @@ impl Control {
         let Some((command, turn)) = waiting.or(parked) else {
             return Ok(());
         };
-        self.journal
-            .ended(&About::of(&command), ExitStatus::Interrupted);
+        self.tell_ended(&command, Tally::default(), ExitStatus::Interrupted)?;
         self.abandon(turn)
     }
 
@@ -338,11 +339,37 @@ impl Control {
 
     /// Clients that watch the progress of other commands.
     fn watchers(&self) -> Vec<u64> {
+        self.clients_that(|client| matches!(client.phase(), Phase::Watching { .. }))
+    }
+
+    fn clients_that(&self, are: impl Fn(&Client) -> bool) -> Vec<u64> {
         self.clients
             .iter()
-            .filter(|(_, client)| client.phase() == Phase::Watching)
+            .filter(|(_, client)| are(client))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// Notes the end of a command that had a turn, and tells it to clients that watch.
+    fn tell_ended(
+        &mut self,
+        command: &Command,
+        tally: Tally,
+        exit: ExitStatus,
+    ) -> Result<(), Fatal> {
+        let about = About::of(command);
+        self.journal.ended(&about, exit);
+        let ended = EndedCommand {
+            command: about.command.to_owned(),
+            archive: about.archive.map(str::to_owned),
+            exit,
+            volumes: tally.volumes,
+            failures: tally.failures,
+            sent_bytes: tally.sent_bytes,
+        };
+        self.watchers()
+            .into_iter()
+            .try_for_each(|watcher| self.tell(watcher, ToClient::Ended(ended.clone())))
     }
 
     pub(super) fn tell_running(&mut self, watcher: u64) -> Result<(), Fatal> {
