@@ -12,7 +12,7 @@ use wyng_tests::disk::run;
 use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::{Service, connect, reached, run_kill, until};
-use wyngd::roles::{ROLES, Use};
+use wyngd::roles::ROLES;
 
 const IMAGE_BYTES: usize = 300_000;
 

@@ -42,14 +42,19 @@ fn tidy() {
     }
 }
 
+/// The rules that keep udev away from our volumes.
+fn install_rules() {
+    let rules =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../systemd/12-wyng-ignore-lvm-devices.rules");
+    std::fs::copy(rules, RULES).unwrap();
+    run("udevadm control --reload");
+}
+
 impl Thin {
     /// A pool of this size with a volume of another size; LVM's units.
     pub(super) fn new(pool: &str, volume: &str) -> Self {
         tidy();
-        let rules = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../systemd/12-wyng-ignore-lvm-devices.rules");
-        std::fs::copy(rules, RULES).unwrap();
-        run("udevadm control --reload");
+        install_rules();
         let thin = Self {
             sandbox: Sandbox::with_archive(&[]),
         };
@@ -60,6 +65,7 @@ impl Thin {
     /// A pool of this size with blocks of this size, and no volume.
     pub(super) fn with_blocks(pool: &str, block: &str) -> Self {
         tidy();
+        install_rules();
         run(&format!(
             "pvcreate -q {DISK} && vgcreate -q vg {DISK} && \
              lvcreate -q -L {pool} -c {block} --poolmetadatasize 64M -T vg/pool"

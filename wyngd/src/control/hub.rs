@@ -14,9 +14,8 @@ use wyng_control::{CONTROL_VERSION, Command, ExitStatus, Failure, ToClient, ToDa
 
 use super::client::{self, Client, Phase};
 use super::door::{Admission, Door};
-use super::jobs::{Looks, Turns};
+use super::jobs::{Looks, Thin, Turns};
 use super::journal::Journal;
-use super::thin::Thin;
 use crate::ipc::{
     ControlToKeyholder, ControlToReader, ControlToSpawner, ControlToVolumes, Fatal,
     KeyholderToControl, NotEnforced, ReaderToControl, Received, SpawnerToControl, VolumesToControl,

@@ -2,11 +2,11 @@
 //! Commands that run and commands that wait, as plain data: their clients, their open questions,
 //! and their time limits.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use wyng_control::{Command, ToClient, Via};
+use wyng_control::{Command, ThinWaste, ToClient, Via};
 
 use super::journal::About;
 use super::questions::{Asker, Prompt};
@@ -154,6 +154,32 @@ pub(super) struct Looks {
     pub(super) running: Option<Look>,
     /// Peak of the reader's resident memory, bytes.
     pub(super) peak_bytes: u64,
+}
+
+/// Commands about thin pools that wait, the first of which is being answered.
+#[derive(Default)]
+pub(super) struct Thin {
+    pub(super) queue: VecDeque<ThinCommand>,
+    /// Volumes has a question.
+    pub(super) asked: bool,
+}
+
+/// A command about thin pools.
+pub(super) struct ThinCommand {
+    /// Its client; none once that client is gone.
+    pub(super) client: Option<u64>,
+    pub(super) work: ThinWork,
+}
+
+/// What is left of a command.
+pub(super) enum ThinWork {
+    List {
+        /// The archives whose volumes the client may hear of; none: every volume.
+        only: Option<BTreeSet<[u8; 16]>>,
+        /// The number of volumes that were listed before.
+        from: u32,
+    },
+    Remove(VecDeque<ThinWaste>),
 }
 
 impl Look {

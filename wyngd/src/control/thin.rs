@@ -2,40 +2,14 @@
 //! Commands about what the daemon has in thin pools: the pool role answers them by way of volumes,
 //! one question after the other, beside the command that runs. No other role hears of them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 
-use wyng_control::{
-    Command, ExitStatus, Failure, ThinPage, ThinRemoval, ThinUnlisted, ThinWaste, ToClient,
-};
+use wyng_control::{Command, ExitStatus, Failure, ThinPage, ThinRemoval, ThinUnlisted, ToClient};
 
 use super::client::Phase;
 use super::hub::Control;
+use super::jobs::{ThinCommand, ThinWork};
 use crate::ipc::{ControlToVolumes, Fatal};
-
-/// Commands that wait, the first of which is being answered.
-#[derive(Default)]
-pub(super) struct Thin {
-    queue: VecDeque<Entry>,
-    /// Volumes has a question.
-    asked: bool,
-}
-
-struct Entry {
-    /// Its client; none once that client is gone.
-    client: Option<u64>,
-    work: Work,
-}
-
-/// What is left of a command.
-enum Work {
-    List {
-        /// The archives whose volumes the client may hear of; none: every volume.
-        only: Option<BTreeSet<[u8; 16]>>,
-        /// The number of volumes that were listed before.
-        from: u32,
-    },
-    Remove(VecDeque<ThinWaste>),
-}
 
 impl Control {
     /// Queues a command about thin pools, and returns whether it was one. `is_own`: the client is
@@ -47,15 +21,15 @@ impl Control {
         is_own: bool,
     ) -> Result<bool, Fatal> {
         let work = match command {
-            Command::ThinList { archives } => Work::List {
+            Command::ThinList { archives } => ThinWork::List {
                 only: (!is_own).then(|| archives.iter().copied().collect()),
                 from: 0,
             },
-            Command::ThinRemove { waste } => Work::Remove(waste.iter().cloned().collect()),
+            Command::ThinRemove { waste } => ThinWork::Remove(waste.iter().cloned().collect()),
             _ => return Ok(false),
         };
         self.enter(id, Phase::AskingPools);
-        self.thin.queue.push_back(Entry {
+        self.thin.queue.push_back(ThinCommand {
             client: Some(id),
             work,
         });
@@ -73,8 +47,8 @@ impl Control {
             let question = match &entry.work {
                 // What is left of a command whose client is gone is not done.
                 _ if entry.client.is_none() => None,
-                Work::List { from, .. } => Some(ControlToVolumes::ThinList { from: *from }),
-                Work::Remove(left) => left.front().cloned().map(ControlToVolumes::ThinRemove),
+                ThinWork::List { from, .. } => Some(ControlToVolumes::ThinList { from: *from }),
+                ThinWork::Remove(left) => left.front().cloned().map(ControlToVolumes::ThinRemove),
             };
             match question {
                 Some(question) => {
@@ -102,9 +76,9 @@ impl Control {
     ) -> Result<(), Fatal> {
         let unexpected = Fatal::Unexpected(self.volumes.peer());
         let was_asked = std::mem::take(&mut self.thin.asked);
-        let Some(Entry {
+        let Some(ThinCommand {
             client,
-            work: Work::List { only, from },
+            work: ThinWork::List { only, from },
         }) = self.thin.queue.front_mut().filter(|_| was_asked)
         else {
             return Err(unexpected);
@@ -134,9 +108,9 @@ impl Control {
     pub(super) fn hear_thin_removed(&mut self, removal: ThinRemoval) -> Result<(), Fatal> {
         let unexpected = Fatal::Unexpected(self.volumes.peer());
         let was_asked = std::mem::take(&mut self.thin.asked);
-        let Some(Entry {
+        let Some(ThinCommand {
             client,
-            work: Work::Remove(left),
+            work: ThinWork::Remove(left),
         }) = self.thin.queue.front_mut().filter(|_| was_asked)
         else {
             return Err(unexpected);

@@ -113,6 +113,8 @@ fn collect<P: Parts>(
     // ever forgotten.
     origins.set(name, volume.id, &shape.found, world.client.uid());
     origins.write(&mut world.files, &archive.folder)?;
+    // LVM does not deactivate a snapshot that is open.
+    world.volumes.end_reading(item);
     if world.volumes.rotate(item, &label)? {
         SavedDelta::remove_others(&mut world.files, &archive.folder, &label)?;
     }
