@@ -64,7 +64,7 @@ impl Desktop {
         };
         // A notice counts once all of it is written.
         let script = format!(
-            "#!/bin/sh\n[ \"$1\" = --help ] && {{ printf '{help}\\n'; exit; }}\n\
+            "#!/bin/sh\n[ \"$1\" = --help ] && {{ printf '%b\\n' '{help}'; exit; }}\n\
              sleep {slowly}\nnumber=$(ls {shown} | wc -l)\n\
              printf '%s\\0' \"$@\" > {folder}/new\n\
              mv {folder}/new \"{shown}/$(printf %03d $number)\"\necho $((number + 70))\n",
