@@ -5,7 +5,7 @@ use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs,
-    QubesVerb, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
+    QubesVerb, RestoreArgs, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
 };
 
 impl Cli {
@@ -52,15 +52,7 @@ impl Cli {
             Verb::Session(_) | Verb::Volume(VolumeVerb::Remove { .. }) => self.removal(false)?,
             Verb::Volume(verb) => verb.command()?,
             Verb::Tag(verb) => verb.command(),
-            Verb::Restore(restore) => Command::Restore {
-                archive: named(&restore.archive),
-                volumes: restore.volumes.clone(),
-                session: restore.session.clone(),
-                in_place: restore.in_place,
-                quick: restore.quick,
-                dry_run: restore.dry_run,
-                around_damage: restore.around_damage,
-            },
+            Verb::Restore(restore) => restore.command(),
             Verb::Rehearse(rehearse) => Command::Rehearse {
                 archive: named(&rehearse.archive),
                 volume: rehearse.volume.clone(),
@@ -142,6 +134,20 @@ impl Cli {
                 dry_run,
             }),
             _ => None,
+        }
+    }
+}
+
+impl RestoreArgs {
+    fn command(&self) -> Command {
+        Command::Restore {
+            archive: named(&self.archive),
+            volumes: self.volumes.clone(),
+            session: self.session.clone(),
+            in_place: self.in_place,
+            quick: self.quick,
+            dry_run: self.dry_run,
+            around_damage: self.around_damage,
         }
     }
 }

@@ -341,7 +341,7 @@ mod tests {
 
     fn known(volumes: &[&str]) -> State {
         let options = vec!["--config".to_owned(), "/etc/a b".to_owned()];
-        let mut state = State::new(options, Some("/home/user".into()), Daemon::Follows);
+        let mut state = State::new(options, Some("/own".into()), Daemon::Follows);
         answer(&mut state, volumes, &TIMES);
         state
     }
@@ -422,7 +422,7 @@ mod tests {
         let asked = shown(&state).dialog.unwrap();
         assert_eq!(
             asked.text[2],
-            "wyng-ctl --config '/etc/a b' restore home work:private --session 2026-11-23T06:43:10Z --to '/home/user/it'\\''s'"
+            "wyng-ctl --config '/etc/a b' restore home work:private --session 2026-11-23T06:43:10Z --to '/own/it'\\''s'"
         );
         assert_eq!(
             press(&mut state, &[Key::Enter, Key::Char('x')]),
@@ -433,7 +433,7 @@ mod tests {
             panic!("it is run");
         };
         assert_eq!(words[1..4], ["/etc/a b", "restore", "home"]);
-        assert_eq!(words.last().unwrap(), "/home/user/it's");
+        assert_eq!(words.last().unwrap(), "/own/it's");
         state.ran(Some(0));
         let view = shown(&state);
         assert_eq!(
