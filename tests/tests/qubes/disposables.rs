@@ -238,7 +238,13 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     backup_says(trap("admin.vm.Start hang"), 6, "qubesd-unreachable");
     backup_says(FakeQubes::stop_qubesd, 6, "qubesd-unreachable");
     let no_template = |qubes: &mut FakeQubes| {
-        std::fs::remove_file(qubes.world.qube("net-dvm").join("template-for-dispvms")).unwrap()
+        std::fs::remove_file(
+            qubes
+                .world
+                .qube("net-dvm")
+                .join("property.template_for_dispvms"),
+        )
+        .unwrap()
     };
     backup_says(no_template, 6, "qube-not-started");
 }
