@@ -15,8 +15,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
-    FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, Remembered, SessionChoice,
-    TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon, Unattended, Via, Wanted,
+    FoundSource, Given, HoldOff, NoSource, Origin, PATH_MAX_BYTES, QubeChoice, Remembered,
+    SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ToClient, ToDaemon,
+    Unattended, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -325,6 +326,10 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             Command::Backup {
                 archive: known(),
                 sources,
+                qubes: QubeChoice {
+                    qubes: (0..chance.below(3)).map(|_| chance.text()).collect(),
+                    exclude: (0..chance.below(2)).map(|_| chance.text()).collect(),
+                },
                 skip_unchanged: chance.one_in(2),
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),

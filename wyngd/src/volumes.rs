@@ -2,33 +2,36 @@
 //! The role of sources and targets. The caller opened them; this role inspects them, clones sources
 //! where it can, determines what changed in them, and hands them to the keyholder. It opens only
 //! the paths that the daemon's configuration names, and the base snapshots beside them. In dom0 it
-//! also asks qubesd for the qubes behind far ends.
+//! also asks qubesd for the qubes behind far ends, and opens whole qubes in their pools.
 
 mod delta;
 mod disposables;
 mod extents;
+mod folders;
+mod of_qubes;
 mod open;
+mod qubes;
 mod qubesd;
 mod reflink;
 mod snapshot;
 mod target;
 mod thin;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use rustix::event::PollFlags;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::FileType;
 use rustix::io::Errno;
-use wyng_config::{Config, folder_of_qubes};
+use wyng_config::Config;
 use wyng_control::{
     BaseLabel, BaseOf, FileKind, FoundSource, Given, NoSource, Remembered, TargetFault, Wanted,
 };
 use wyng_jail::{PathAccess, Profile};
-use wyng_origin::{Machine, SYSFS};
+use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
@@ -37,7 +40,9 @@ use crate::ipc::{
 };
 use crate::roles::{Daemon, Role};
 use disposables::Disposables;
+use folders::{folders_of, snapshot_folders};
 use open::Trusted;
+use qubes::Qubes;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 use target::Prepared;
@@ -104,6 +109,8 @@ struct Volumes {
     pools: Option<ThinPools>,
     /// The qubes behind far ends, where qubesd is asked for them.
     qubes: Option<Disposables>,
+    /// Whole qubes as sources, where qubesd is asked for them.
+    whole: Option<Qubes>,
     /// Snapshots that are held for the keyholder, by number.
     snapshots: HashMap<u32, Box<dyn Snapshot>>,
     /// Targets that are changed in place, each with a clone of what it was.
@@ -118,11 +125,13 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         qubes,
         ..
     } = config;
+    let whole = Qubes::of(&qubes, owner.as_deref());
+    let opens_none = known.is_empty() && whole.is_none();
     let mut volumes = Volumes {
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
         folders: snapshot_folders(&known),
-        machine: if known.is_empty() {
+        machine: if opens_none {
             Machine::unopened()
         } else {
             Machine::open()
@@ -133,10 +142,12 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         asked: None,
         pools: None,
         qubes: Disposables::of(&qubes, owner),
+        whole,
         snapshots: HashMap::new(),
         changed: HashMap::new(),
     };
-    let folders = folders_of(&volumes.known);
+    let devices = volumes.whole.as_ref().is_some_and(Qubes::has_devices);
+    let folders = folders_of(&volumes.known, devices);
     let profile = match &volumes.qubes {
         Some(_) => Profile::VolumesInDom0,
         None if volumes.known.is_empty() => Role::Volumes.profile(),
@@ -156,11 +167,13 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
             .values()
             .flat_map(|folder| folder.descriptors())
             .map(|folder| (folder, PathAccess::ReadWrite));
+        let of_qubes = volumes.whole.iter().flat_map(Qubes::reach);
+        let reach: Vec<_> = readable.chain(kept).chain(of_qubes).collect();
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
             (
                 "only the folders of configured volumes",
-                wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>()),
+                wyng_jail::restrict_paths(&reach),
             ),
         ]
     });
@@ -175,6 +188,9 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         },
         &[],
     )?;
+    if daemon == Daemon::Service {
+        volumes.whole.iter().for_each(Qubes::begin);
+    }
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
     // Snapshots take up room on the disk, and killing disposables may take a while.
@@ -288,7 +304,11 @@ impl Volumes {
                 self.keyholder.send(&message, &[])
             }
             KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
+            message @ (KeyholderToVolumes::ChooseQubes { .. }
+            | KeyholderToVolumes::OpenOfQube { .. }
+            | KeyholderToVolumes::NoteBackedUp { .. }) => self.hear_about_qubes(message),
             KeyholderToVolumes::EndAll => {
+                self.whole.iter_mut().for_each(Qubes::end_all);
                 self.snapshots.clear();
                 self.changed.clear();
                 Ok(())
@@ -628,26 +648,36 @@ impl Volumes {
         base: Option<Base>,
         folder: Option<Rc<Folder>>,
     ) -> Result<(), Refusal> {
-        let item = opened.item;
         match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
-                let message = VolumesToKeyholder::Source {
-                    item,
-                    size_bytes: snapshot.size_bytes(),
-                    snapshot: true,
-                    base: snapshot.base(),
-                    found: opened.found,
-                    peak_rss_bytes: wyng_jail::peak_resident_bytes(),
-                };
-                self.make_room()?;
-                self.snapshots.insert(item, Box::new(snapshot));
-                Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
+                self.hand_over_snapshot(opened.item, snapshot, &reads, opened.found)
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
                 self.hand_over_source(opened)
             }
         }
+    }
+
+    /// Hands over a clone that was made.
+    fn hand_over_snapshot(
+        &mut self,
+        item: u32,
+        snapshot: Reflink,
+        reads: &OwnedFd,
+        found: FoundSource,
+    ) -> Result<(), Refusal> {
+        let message = VolumesToKeyholder::Source {
+            item,
+            size_bytes: snapshot.size_bytes(),
+            snapshot: true,
+            base: snapshot.base(),
+            found,
+            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+        };
+        self.make_room()?;
+        self.snapshots.insert(item, Box::new(snapshot));
+        Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
     }
 
     /// Hands over a source as it is.
@@ -725,59 +755,6 @@ impl Asked {
 
 fn raw(done: Result<(), Errno>) -> i32 {
     done.err().map_or(0, Errno::raw_os_error)
-}
-
-/// The folder in which a configured volume lies as long as this process lives. Names of devices are
-/// links, so the folder of all devices is `/dev`; a qube's own folder may be made anew, so that of
-/// a pool's volumes is the folder of all qubes.
-fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.starts_with("/dev") {
-        return Some(PathBuf::from("/dev"));
-    }
-    folder_of_qubes(path)
-        .or_else(|| path.parent())
-        .map(Path::to_owned)
-}
-
-/// The folder of base snapshots of each configured volume; volumes of one file system share it.
-fn snapshot_folders(volumes: &BTreeMap<String, PathBuf>) -> BTreeMap<String, Rc<Folder>> {
-    let mut folders: BTreeMap<String, Rc<Folder>> = BTreeMap::new();
-    for (name, path) in volumes {
-        // A volume's name may be a link to where it lies; and it may not be there yet.
-        let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
-        let folder = folder_of(&lies)
-            .filter(|folder| !folder.starts_with("/dev"))
-            .and_then(|folder| Folder::above(&folder));
-        let Some(folder) = folder else { continue };
-        let shared = folders
-            .values()
-            .find(|known| known.path() == folder.path())
-            .cloned();
-        folders.insert(name.clone(), shared.unwrap_or_else(|| Rc::new(folder)));
-    }
-    folders
-}
-
-/// The folders in which configured volumes lie, as far as they exist: a file may be replaced, a
-/// device made anew. With them the folder in which the kernel lists the marks of devices.
-fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
-    let leads_to = volumes
-        .values()
-        .filter_map(|path| std::fs::canonicalize(path).ok());
-    let mut folders: BTreeSet<PathBuf> = volumes
-        .values()
-        .cloned()
-        .chain(leads_to)
-        .filter_map(|path| folder_of(&path))
-        .collect();
-    if !folders.is_empty() {
-        folders.insert(SYSFS.into());
-    }
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    folders
-        .iter()
-        .filter_map(|folder| rustix::fs::open(folder, flags, Mode::empty()).ok())
-        .collect()
 }
 
 /// The size of a source that can be read anywhere: a regular file or a block device.

@@ -6,6 +6,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::qube::QubeChoice;
 use crate::via::Via;
 
 /// Maximum time for which `unlock` keeps a key, seconds: a longer one is surely a mistake.
@@ -224,6 +225,8 @@ pub enum Command {
         archive: String,
         /// The sources in order; the number of a question is an index into this list.
         sources: Vec<BackupSource>,
+        /// In dom0: the qubes, whose volumes and settings are backed up after the sources.
+        qubes: QubeChoice,
         /// Makes no session for an unchanged volume.
         skip_unchanged: bool,
         /// Reads and counts, and sends nothing.

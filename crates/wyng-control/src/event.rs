@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::qube::LeftOut;
 use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;
 
@@ -82,6 +83,8 @@ pub enum ToClient {
     Space(SpaceReport),
     /// `history`: one day, oldest first.
     Day(DayLine),
+    /// `backup`: a qube, or a volume of one, that is not taken.
+    LeftOut(LeftOut),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.

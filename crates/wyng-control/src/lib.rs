@@ -22,6 +22,7 @@ mod failure;
 mod found;
 mod kind;
 mod origin;
+mod qube;
 mod store;
 mod target;
 mod to_daemon;
@@ -54,6 +55,10 @@ pub use origin::{
     FoundSource, NoSource, Origin, PATH_MAX_BYTES, Remembered, is_path_bounded, path_of_text,
     path_text,
 };
+pub use qube::{
+    ChosenQube, ChosenQubes, LeftOut, NoQubePlace, QubeChoice, QubeFault, QubePart, WhyLeftOut,
+    is_qube_exclusion, is_qube_origin, is_qube_selector, qube_origin,
+};
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use to_daemon::{Given, ToDaemon};
@@ -63,4 +68,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 10;
+pub const CONTROL_VERSION: u32 = 11;

@@ -286,6 +286,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         Command::Backup {
             archive,
             sources,
+            qubes,
             skip_unchanged,
             dry_run,
             live,
@@ -298,6 +299,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             let request = backup::BackupRequest {
                 archive,
                 sources,
+                qubes,
                 skip_unchanged,
                 dry_run,
                 live,

@@ -14,6 +14,7 @@ use super::parse::{
     parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
     parse_with,
 };
+use super::qubes::QubeArgs;
 use crate::credentials::StoreCredentials;
 use crate::quantity::parse_small_bytes;
 
@@ -475,10 +476,12 @@ pub(crate) struct BackupArgs {
     /// PATH or NAME=PATH of a disk image or block device, or a volume of the configuration
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
-    /// Back up all volumes of the configuration
+    /// Back up all volumes of the configuration; in dom0, also all qubes that are to be in backups
     #[arg(long, conflicts_with = "sources")]
     pub(super) all: bool,
-    /// Take archive, volumes and options from this profile
+    #[command(flatten)]
+    pub(super) qubes: QubeArgs,
+    /// Take archive, volumes, qubes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
     /// Mark the sessions as backed up while the volumes were in use

@@ -5,6 +5,7 @@
 mod args;
 mod kind;
 mod parse;
+mod qubes;
 mod request;
 mod settle;
 

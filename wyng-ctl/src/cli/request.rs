@@ -149,6 +149,7 @@ impl BackupArgs {
         Command::Backup {
             archive: named(&self.archive),
             sources,
+            qubes: self.qubes.choice(),
             skip_unchanged: self.skip_unchanged,
             dry_run: self.dry_run,
             live: self.live,

@@ -10,9 +10,9 @@ use zeroize::Zeroizing;
 
 use super::pruned::Pruned;
 use super::rows::{
-    AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow,
-    ProblemRow, ProfileRow, Range, RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine,
-    SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
+    AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, LeftOutRow,
+    MonitoredRow, ProblemRow, ProfileRow, Range, RestoredFields, SessionRow, SheetRow, SlotRow,
+    SnapshotLine, SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
 use super::space::{Compact, Copied, Undelete, WaitsRow};
@@ -384,6 +384,9 @@ impl Sheet {
 #[derive(Default, Serialize)]
 pub(super) struct Backup {
     pub(super) volumes: Vec<BackedUpRow>,
+    /// What was asked for and is not in the backup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOutRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_bytes: Option<u64>,
     /// Result of `--verify`.
@@ -400,6 +403,7 @@ impl Backup {
     fn take(&mut self, event: &ToClient) {
         match event {
             ToClient::BackedUp(volume) => self.volumes.push(BackedUpRow(volume.clone())),
+            ToClient::LeftOut(left_out) => self.left_out.push(LeftOutRow::of(left_out)),
             ToClient::Totals {
                 sent_bytes,
                 peak_rss_bytes,

@@ -358,6 +358,7 @@ impl Human {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
             ToClient::Monitored(_)
+            | ToClient::LeftOut(_)
             | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
@@ -836,6 +837,11 @@ impl Human {
                 } else {
                     String::new()
                 }
+            )],
+            ToClient::LeftOut(left_out) => vec![format!(
+                "{} is left out: {}",
+                plain(&left_out.what),
+                plain(&left_out.why.to_string())
             )],
             ToClient::Rehearsing { volume, session } => vec![format!(
                 "{}  {}  is being restored to scratch",

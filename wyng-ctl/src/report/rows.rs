@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
-    KeySlot, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
+    KeySlot, LeftOut, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
     RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
     VolumeReport, VolumeSizes,
 };
@@ -247,6 +247,22 @@ struct BackedUpFields {
     cpu_micros: u64,
 }
 
+/// Something that is not in a backup although something asked for it.
+#[derive(Serialize)]
+pub(super) struct LeftOutRow {
+    what: String,
+    why: &'static str,
+}
+
+impl LeftOutRow {
+    pub(super) fn of(left_out: &LeftOut) -> Self {
+        Self {
+            what: left_out.what.clone(),
+            why: left_out.why.code(),
+        }
+    }
+}
+
 /// A volume that was backed up.
 #[derive(Serialize)]
 pub(super) struct BackedUpRow(#[serde(with = "BackedUpFields")] pub(super) VolumeReport);
@@ -424,6 +440,8 @@ pub(super) struct ProfileRow {
     archive: String,
     archives: Vec<String>,
     volumes: Vec<String>,
+    qubes: Vec<String>,
+    exclude: Vec<String>,
     live: bool,
     skip_unchanged: bool,
     verify: bool,
@@ -443,6 +461,8 @@ impl ProfileRow {
             archive: profile.archives.first().cloned().unwrap_or_default(),
             archives: profile.archives.clone(),
             volumes: profile.volumes.clone(),
+            qubes: profile.qubes.qubes.clone(),
+            exclude: profile.qubes.exclude.clone(),
             live: profile.live,
             skip_unchanged: profile.skip_unchanged,
             verify: profile.verify,

@@ -4,7 +4,8 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, FoundSource, Method, NoSource, Remembered, TargetFault, TargetKind, There,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, LeftOut, Method, NoSource, QubeChoice,
+    QubePart, Remembered, TargetFault, TargetKind, There, Via,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -25,6 +26,40 @@ pub enum KeyholderToVolumes {
         base_of: BaseOf,
         /// Path that the volume was backed up from, if the command itself names none.
         origin: Option<Vec<u8>>,
+    },
+    /// The qubes of a backup are to be chosen.
+    ChooseQubes {
+        /// Which ones the person asks for.
+        choice: QubeChoice,
+        /// Qubes behind these are not taken.
+        far_ends: Vec<Via>,
+        /// Running volumes are wanted.
+        live: bool,
+    },
+    /// A part of a qube is to be opened for reading: a volume is answered with
+    /// [`VolumesToKeyholder::Source`], a settings record with [`VolumesToKeyholder::Settings`].
+    OpenOfQube {
+        /// Its number.
+        item: u32,
+        /// The qube's name.
+        qube: String,
+        /// The qube's uuid.
+        uuid: String,
+        /// The part.
+        part: QubePart,
+        /// Volume whose base snapshot is looked for.
+        base_of: BaseOf,
+        /// The running volume is wanted, if the qube runs.
+        live: bool,
+    },
+    /// All of a qube was backed up.
+    NoteBackedUp {
+        /// The qube's name.
+        qube: String,
+        /// The qube's uuid.
+        uuid: String,
+        /// The name of its sessions, seconds since 1970 UTC.
+        time: i64,
     },
     /// The next ranges that changed since the base are wanted.
     NextChanges {
@@ -94,6 +129,29 @@ pub enum VolumesToKeyholder {
         /// Peak of the volumes role's resident memory, bytes.
         peak_rss_bytes: u64,
     },
+    /// The qubes that were chosen.
+    Qubes {
+        /// They, and what is left out.
+        chosen: ChosenQubes,
+    },
+    /// No qubes can be chosen.
+    NoQubes {
+        /// Why.
+        failure: Failure,
+    },
+    /// A settings record, in a sealed memory file; with its descriptor.
+    Settings {
+        /// Its number.
+        item: u32,
+        /// Its length, bytes.
+        size_bytes: u64,
+        /// What is not in it.
+        left_out: Vec<LeftOut>,
+        /// Peak of the volumes role's resident memory, bytes.
+        peak_rss_bytes: u64,
+    },
+    /// It was tried to tell qubesd of the backup.
+    Noted,
     /// The source could not be opened.
     NoSource {
         /// Its number.

@@ -86,6 +86,23 @@ pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     Err(NoSource::Kind(FileKind::Folder))
 }
 
+/// Opens a volume beneath a folder, without following any link.
+pub(super) fn open_beneath(top: &OwnedFd, path: &Path) -> Result<OwnedFd, NoSource> {
+    let is_plain = |component: Component<'_>| matches!(component, Component::Normal(_));
+    if !path.components().all(is_plain) {
+        return Err(errno(Errno::INVAL));
+    }
+    let name = Path::new(path.file_name().unwrap_or_default());
+    let above = path.parent().unwrap_or(Path::new(""));
+    let mut folders = above.components();
+    let Some(first) = folders.next() else {
+        return open_volume(top, name);
+    };
+    let first = open_folder(top, first.as_ref())?;
+    let folder = folders.try_fold(first, |folder, next| open_folder(&folder, next.as_ref()))?;
+    open_volume(&folder, name)
+}
+
 fn errno(errno: Errno) -> NoSource {
     NoSource::Errno(errno.raw_os_error())
 }

@@ -99,7 +99,79 @@ macro_rules! qubes_failures {
                same command again.",
     }
 
+    /// Qubes are to be backed up where qubesd is not asked.
+    NoQubesHere = {
+        code: "no-qubes-here", exit: Usage,
+        what: ("this is not dom0, so no qube can be backed up as a whole"),
+        safe: NOTHING_CHANGED,
+        next: "Run the command in dom0, or name volumes by their paths. In dom0 without \
+               qrexec-client, write admin = \"dom0\" into [qubes] of the configuration.",
+    }
+
+    /// A user who may not choose qubes does so.
+    QubesNotAllowed = {
+        code: "qubes-not-allowed", exit: Failed,
+        what: (
+            "only root and the user who runs the daemon may choose qubes, unless a profile of the \
+             configuration has just these"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Add a profile with `qubes = [...]` to the configuration, restart the daemon, and \
+               name it with --profile; or run the command as root.",
+    }
+
+    /// A qube was named that does not exist. `near` has names that are like it.
+    NoSuchQube { qube: String, near: Vec<String> } = {
+        code: "no-such-qube", exit: Usage,
+        what: ("{}", no_such_qube(qube, near)),
+        safe: NOTHING_CHANGED,
+        next: "See qvm-ls, and correct the name.",
+    }
+
+    /// A qube was named that is never in a backup; `why` completes "…, since …".
+    QubeSpared { qube: String, why: WhyLeftOut } = {
+        code: "qube-spared", exit: Usage,
+        what: ("the qube {qube:?} is in no backup: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "Leave it out. Keep nothing but the store in it, or back it up to an archive of \
+               another machine.",
+    }
+
+    /// The choice takes no qube, and there is no other source.
+    NoQubeChosen = {
+        code: "no-qube-chosen", exit: Usage,
+        what: ("no qube is left to be backed up"),
+        safe: NOTHING_CHANGED,
+        next: "Name qubes that exist and are not excluded; `qvm-ls --tags TAG` shows what a tag \
+               matches.",
+    }
+
+    /// More qubes than fit one command.
+    TooManyQubes { limit: u32 } = {
+        code: "too-many-qubes", exit: Usage,
+        what: ("more than {limit} qubes, or more than fit a message, were chosen"),
+        safe: NOTHING_CHANGED,
+        next: "Back them up by several commands or profiles.",
+    }
+
+    /// A qube, or one of its parts, cannot be read. The volume is `QUBE:PART`, or the qube alone.
+    QubeNotRead { volume: String, why: QubeFault } = {
+        code: "qube-not-read", exit: Failed,
+        what: ("{volume} cannot be read: {why}"),
+        safe: EARLIER_SESSIONS,
+        next: "See journalctl -u qubesd, and run the same command again. A pool that was added \
+               after the daemon's start is found after a restart of the daemon.",
+    }
+
     }};
+}
+
+/// The sentence about a name that no qube has.
+pub(super) fn no_such_qube(qube: &str, near: &[String]) -> String {
+    match near {
+        [] => format!("there is no qube {qube:?}"),
+        near => format!("there is no qube {qube:?}; there is {}", near.join(", ")),
+    }
 }
 
 /// The sentence of a missing `program`, or of a system that is neither dom0 nor a qube.

@@ -2,7 +2,8 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, Method, QubeChoice, QubePart, Remembered,
+    TargetKind, TargetLook, Via,
 };
 
 pub use wyng_control::{Beside, There};
@@ -28,6 +29,19 @@ pub struct ChangePage {
     pub method: Method,
     /// Ranges of the source, bytes: `(begin, end)`.
     pub ranges: Vec<(u64, u64)>,
+}
+
+/// A part of a qube that is to be backed up.
+#[derive(Debug, Clone, Copy)]
+pub struct QubeSource<'a> {
+    /// The qube's name.
+    pub qube: &'a str,
+    /// The qube's uuid.
+    pub uuid: &'a str,
+    /// The part.
+    pub part: &'a QubePart,
+    /// The running volume is wanted, if the qube runs.
+    pub live: bool,
 }
 
 /// A target that is wanted.
@@ -79,6 +93,33 @@ pub trait Volumes {
         base_of: &BaseOf,
         origin: Option<Vec<u8>>,
     ) -> Result<SourceShape, Failure>;
+    /// The qubes of a backup, as qubesd knows them now. Those behind these far ends are not among
+    /// them, and are not paused if `live` volumes are wanted. [`Failure::NoQubesHere`] where qubesd
+    /// is not asked.
+    fn choose_qubes(
+        &mut self,
+        _choice: &QubeChoice,
+        _far_ends: &[Via],
+        _live: bool,
+    ) -> Result<ChosenQubes, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// The same as [`open_source`](Self::open_source) for a part of a qube; a failure names it as
+    /// `volume`.
+    fn open_of_qube(
+        &mut self,
+        _item: u32,
+        _volume: &str,
+        _base_of: &BaseOf,
+        _source: &QubeSource<'_>,
+    ) -> Result<SourceShape, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Tells qubesd that all of a qube was backed up at this time, seconds since 1970 UTC. It is a
+    /// hint for people: what cannot be told is left.
+    fn note_backed_up(&mut self, _qube: &str, _uuid: &str, _time: i64) -> Result<(), Failure> {
+        Ok(())
+    }
     /// The next page of changes since the base snapshot; `None` if they are not known.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
     /// The next range at or after `offset` that may hold data, `(begin, end)`; `None` when only

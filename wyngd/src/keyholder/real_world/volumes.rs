@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
-    ToClient, path_text,
+    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, NoSource, QubeChoice,
+    TargetFault, TargetKind, TargetLook, ToClient, Via, path_text, qube_origin,
 };
 use wyng_jail::DiskTurn;
 
@@ -22,7 +22,9 @@ use crate::ipc::{
     VolumesToKeyholder, Wire,
 };
 use crate::keyholder::page_cache::Source;
-use wyng_engine::world::{ChangePage, Errno, SourceShape, TargetShape, TargetWish, Volumes};
+use wyng_engine::world::{
+    ChangePage, Errno, QubeSource, SourceShape, TargetShape, TargetWish, Volumes,
+};
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
@@ -109,21 +111,14 @@ impl OpenVolumes {
     }
 }
 
-impl Volumes for OpenVolumes {
-    fn open_source(
+impl OpenVolumes {
+    /// Takes in a source, or the reason why there is none.
+    fn take_source(
         &mut self,
         item: u32,
         volume: &str,
-        base_of: &BaseOf,
-        origin: Option<Vec<u8>>,
+        received: Received<VolumesToKeyholder>,
     ) -> Result<SourceShape, Failure> {
-        let message = KeyholderToVolumes::OpenSource {
-            item,
-            volume: volume.to_owned(),
-            base_of: *base_of,
-            origin,
-        };
-        let received = self.ask(&message)?;
         match received.message {
             VolumesToKeyholder::Source {
                 item: asked,
@@ -150,24 +145,128 @@ impl Volumes for OpenVolumes {
             VolumesToKeyholder::NoSource {
                 item: asked,
                 ref path,
-                why,
-            } if asked == item => {
-                let (volume, path) = (volume.to_owned(), path_text(path));
-                Err(match why {
-                    NoSource::Errno(errno) => Failure::SourceUnavailable {
-                        volume,
-                        path,
-                        errno,
-                    },
-                    NoSource::Link => Failure::SourceLink { volume, path },
-                    NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
-                    NoSource::Kind(kind) => Failure::SourceKind {
-                        volume,
-                        path,
-                        kind: kind.name().to_owned(),
-                    },
-                })
-            }
+                ref why,
+            } if asked == item => Err(no_source(volume, path, why)),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+}
+
+/// The failure of a source that could not be opened.
+fn no_source(volume: &str, path: &[u8], why: &NoSource) -> Failure {
+    let (volume, path) = (volume.to_owned(), path_text(path));
+    match why {
+        NoSource::Errno(errno) => Failure::SourceUnavailable {
+            volume,
+            path,
+            errno: *errno,
+        },
+        NoSource::Link => Failure::SourceLink { volume, path },
+        NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
+        NoSource::Kind(kind) => Failure::SourceKind {
+            volume,
+            path,
+            kind: kind.name().to_owned(),
+        },
+        NoSource::OfQube(why) => Failure::QubeNotRead {
+            volume,
+            why: why.clone(),
+        },
+    }
+}
+
+impl Volumes for OpenVolumes {
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource {
+            item,
+            volume: volume.to_owned(),
+            base_of: *base_of,
+            origin,
+        };
+        let received = self.ask(&message)?;
+        self.take_source(item, volume, received)
+    }
+
+    fn choose_qubes(
+        &mut self,
+        choice: &QubeChoice,
+        far_ends: &[Via],
+        live: bool,
+    ) -> Result<ChosenQubes, Failure> {
+        let message = KeyholderToVolumes::ChooseQubes {
+            choice: choice.clone(),
+            far_ends: far_ends.to_vec(),
+            live,
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::Qubes { chosen } => Ok(chosen),
+            VolumesToKeyholder::NoQubes { failure } => Err(failure),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn open_of_qube(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        source: &QubeSource<'_>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenOfQube {
+            item,
+            qube: source.qube.to_owned(),
+            uuid: source.uuid.to_owned(),
+            part: source.part.clone(),
+            base_of: *base_of,
+            live: source.live,
+        };
+        let received = self.ask(&message)?;
+        let VolumesToKeyholder::Settings {
+            item: asked,
+            size_bytes,
+            left_out,
+            peak_rss_bytes,
+        } = &received.message
+        else {
+            return self.take_source(item, volume, received);
+        };
+        if *asked != item {
+            return Err(broken(&Fatal::Unexpected("volumes")));
+        }
+        self.peak_bytes = *peak_rss_bytes;
+        let size_bytes = *size_bytes;
+        for left_out in left_out {
+            let told = KeyholderToControl::Tell(ToClient::LeftOut(left_out.clone()));
+            self.control.with(|control| control.send(&told))?;
+        }
+        let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+        self.sources
+            .insert(item, Source::new(file, size_bytes, false));
+        let mut found = FoundSource::default();
+        found.origin.path = qube_origin(source.uuid, source.part).into_bytes();
+        found.origin.leads_to.clone_from(&found.origin.path);
+        Ok(SourceShape {
+            size_bytes,
+            snapshot: false,
+            base: None,
+            found,
+        })
+    }
+
+    fn note_backed_up(&mut self, qube: &str, uuid: &str, time: i64) -> Result<(), Failure> {
+        let message = KeyholderToVolumes::NoteBackedUp {
+            qube: qube.to_owned(),
+            uuid: uuid.to_owned(),
+            time,
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::Noted => Ok(()),
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }
