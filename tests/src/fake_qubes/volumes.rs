@@ -13,11 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::World;
 use super::qubesd::Fault;
 use super::system::pairs;
+use crate::disk::run;
 
 /// The pool of kernels.
 pub(super) const KERNELS: &str = "linux-kernel";
@@ -61,8 +63,10 @@ impl<'a> Volume<'a> {
             && let Some(clean) = volume.clean()
         {
             std::fs::create_dir_all(clean.parent().unwrap()).unwrap();
+            // Before there is a file, which would have a size of its own.
+            let size = volume.size();
             let file = std::fs::File::create(clean).unwrap();
-            file.set_len(volume.size()).unwrap();
+            file.set_len(size).unwrap();
         }
     }
 
@@ -259,6 +263,7 @@ impl<'a> Volume<'a> {
     fn commit(&self, file: &Path) {
         let clean = self.clean().unwrap();
         self.add_revision();
+        self.prune_revisions();
         let _ = std::fs::remove_file(self.file("-precache").unwrap());
         std::fs::rename(file, clean).unwrap();
     }
@@ -274,7 +279,6 @@ impl<'a> Volume<'a> {
                 &clean.with_file_name(format!("{name}.{number}@{time}")),
             );
         }
-        self.prune_revisions();
     }
 
     fn prune_revisions(&self) {
@@ -330,9 +334,10 @@ impl<'a> Volume<'a> {
         let found = found.find(|(number, _)| revision.is_empty() || number.to_string() == revision);
         let (_, path) = found.ok_or(REFUSED)?;
         let clean = self.clean().unwrap();
-        let aside = clean.with_file_name("reverted");
-        std::fs::rename(path, &aside).unwrap();
-        self.commit(&aside);
+        // What was committed gets its number while the old revision still has its own.
+        self.add_revision();
+        std::fs::rename(path, clean).unwrap();
+        self.prune_revisions();
         Ok(())
     }
 
@@ -391,16 +396,14 @@ fn is_newer(made: &Path, written: &Path) -> bool {
     time(made).is_ok_and(|made| time(written).is_ok_and(|written| made >= written))
 }
 
-/// Copies a file, sharing its blocks where the file system can.
+/// Copies a file, sharing its blocks where the file system can. Elsewhere its holes stay holes: the
+/// volumes of a new qube are larger than many disks.
 fn copy(from: &Path, to: &Path) {
     let _ = std::fs::remove_file(to);
-    let (source, target) = (
-        std::fs::File::open(from).unwrap(),
-        std::fs::File::create(to).unwrap(),
-    );
-    if rustix::fs::ioctl_ficlone(&target, &source).is_err() {
-        std::fs::copy(from, to).unwrap();
-    }
+    let mut copy = Command::new("cp");
+    run(copy
+        .args(["--reflink=auto", "--sparse=auto"])
+        .args([from, to]));
 }
 
 /// A time as in the name of a revision, `2026-11-30T08:00:00Z`.

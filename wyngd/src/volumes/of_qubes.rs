@@ -126,16 +126,15 @@ impl Volumes {
             if !self.is_still(wanted, &source) {
                 continue;
             }
-            return Ok(match taken {
-                Some((clone, reads, found)) => {
-                    self.hand_over_snapshot(item, clone, &reads, found)?;
-                }
+            let handed_over = match taken {
+                Some((clone, reads, found)) => self.hand_over_snapshot(item, clone, &reads, found),
                 None => self.hand_over_source(Opened {
                     item,
                     source,
                     found: found(path, None),
-                })?,
-            });
+                }),
+            };
+            return Ok(handed_over?);
         }
         Err(Refused::of(QubeFault::Replaced))
     }
