@@ -51,9 +51,9 @@ pub fn is_color(text: &str) -> bool {
     })
 }
 
-/// Whether a property may have this name: 1 to 64 of `A-Z a-z 0-9 _ -`.
+/// Whether a property may have this name: 1 to 64 of `A-Z a-z 0-9 _ -`, a letter first.
 pub fn is_property_name(name: &str) -> bool {
-    is_plain(name, NAME_MAX_BYTES, "_-")
+    is_plain(name, NAME_MAX_BYTES, "_-") && name.starts_with(|c: char| c.is_ascii_alphabetic())
 }
 
 /// Whether a feature may have this name: 1 to 255 of `A-Z a-z 0-9 . _ + : / @ -`.

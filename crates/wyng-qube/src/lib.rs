@@ -16,6 +16,7 @@ mod class;
 mod driver;
 mod form;
 mod place;
+pub mod plan;
 pub mod record;
 mod selection;
 mod shown;

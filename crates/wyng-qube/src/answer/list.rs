@@ -5,8 +5,8 @@ use super::lines::{Pairs, all_differ, lines, names};
 use super::malformed::Malformed;
 use crate::class::Class;
 use crate::form::{
-    is_color, is_device_class, is_domain, is_feature_name, is_kernel_name, is_label_name,
-    is_pool_name, is_tag, is_volume_name, is_word,
+    WORD_MAX_BYTES, is_color, is_device_class, is_domain, is_feature_name, is_kernel_name,
+    is_label_name, is_plain, is_pool_name, is_tag, is_volume_name, is_word,
 };
 use crate::uuid::QubeUuid;
 
@@ -70,6 +70,12 @@ fn listed_line(line: &str) -> Result<Listed, Malformed> {
 /// The answer to `admin.vm.volume.List`: names of volumes.
 pub fn volumes(text: &str) -> Result<Vec<String>, Malformed> {
     names("admin.vm.volume.List", text, is_volume_name)
+}
+
+/// The answer to `admin.vm.volume.ListSnapshots`: the ids of older states, the oldest first.
+pub fn snapshots(text: &str) -> Result<Vec<String>, Malformed> {
+    let is_id = |name: &str| is_plain(name, WORD_MAX_BYTES, "._:-");
+    names("admin.vm.volume.ListSnapshots", text, is_id)
 }
 
 /// The answer to `admin.pool.List`: names of pools.
@@ -194,6 +200,9 @@ mod tests {
         assert_eq!(kernels("6.6.48-1.fc37\n").unwrap().len(), 1);
         assert_eq!(device_classes("usb\npci\n").unwrap().len(), 2);
         assert_eq!(labels("red\n").unwrap(), ["red"]);
+        let ids = "1700000000-back\n3\nqubes:before-start:1700000000.123456\n";
+        assert_eq!(snapshots(ids).unwrap().len(), 3);
+        assert!(snapshots("../x\n").is_err());
         assert!(volumes("../root\n").is_err() && volumes("root").is_err());
         assert!(tags("a b\n").is_err() && tags("a\na\n").is_err());
         assert!(kernels("../6.6\n").is_err() && labels("12\n").is_err());

@@ -17,11 +17,11 @@ pub(crate) use firewall::is_rule_text;
 pub use firewall::{FIREWALL_MAX_BYTES, RULE_MAX_BYTES, firewall, is_restorable_rule};
 pub use list::{
     FEATURE_MAX_BYTES, Listed, NOTES_MAX_BYTES, color, device_classes, feature_names,
-    feature_value, kernels, labels, notes, pools, qubes, tags, volumes,
+    feature_value, kernels, labels, notes, pools, qubes, snapshots, tags, volumes,
 };
 pub use malformed::Malformed;
 pub use property::{Property, PropertyKind, VALUE_MAX_BYTES, properties, property};
-pub use storage::{PoolInfo, VolumeInfo, pool, volume};
+pub use storage::{ImportTarget, PoolInfo, VolumeInfo, import_target, pool, volume};
 
 #[cfg(test)]
 mod tests {
@@ -36,6 +36,8 @@ mod tests {
         let _ = property("memory", text);
         let _ = volumes(text);
         let _ = volume("private", text);
+        let _ = snapshots(text);
+        let _ = import_target(text);
         let _ = pools(text);
         let _ = pool("p", text);
         let _ = feature_names(text);

@@ -11,6 +11,7 @@ use crate::form::{is_pool_name, is_printable};
 const VID_MAX_BYTES: usize = 512;
 const VOLUME: &str = "admin.vm.volume.Info";
 const POOL: &str = "admin.pool.Info";
+const IMPORT: &str = "internal.vm.volume.ImportBegin";
 /// Maximum length of a folder or a container, bytes.
 const LOCATION_MAX_BYTES: usize = 4096;
 /// The lowest value of `revisions_to_keep`: the volume is used itself while its qube runs.
@@ -100,6 +101,32 @@ pub fn pool(name: &str, text: &str) -> Result<PoolInfo, Malformed> {
     })
 }
 
+/// Where qubesd wants the bytes of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportTarget {
+    /// Their number.
+    pub size_bytes: u64,
+    /// The path. It is compared with the one that [`import_place`](crate::import_place) gives, and
+    /// never opened as it is.
+    pub path: String,
+}
+
+/// The answer to `internal.vm.volume.ImportBegin`: `SIZE PATH`.
+pub fn import_target(text: &str) -> Result<ImportTarget, Malformed> {
+    let wrong = Malformed::new(IMPORT, "it is no size and path");
+    let (size, path) = text.split_once(' ').ok_or(wrong)?;
+    let is_path = path.starts_with('/')
+        && path.len() <= LOCATION_MAX_BYTES
+        && !path.contains(|char: char| char == ' ' || char.is_control());
+    match number(size) {
+        Some(size_bytes) if is_path => Ok(ImportTarget {
+            size_bytes,
+            path: path.to_owned(),
+        }),
+        _ => Err(wrong),
+    }
+}
+
 /// Whether it can be the id of a volume, as far as it is only kept and compared.
 fn is_vid_text(text: &str) -> bool {
     text.len() <= VID_MAX_BYTES && is_printable(text)
@@ -165,5 +192,17 @@ mod tests {
         assert!(pool("p", "driver=a b\n").is_err());
         let kernels = pool("linux-kernel", "driver=linux-kernel\ndir_path=/x\n").unwrap();
         assert_eq!(kernels.driver, Driver::Other("linux-kernel".into()));
+    }
+
+    #[test]
+    fn an_import_has_a_size_and_an_absolute_path() {
+        let found = import_target("2048 /var/lib/qubes/appvms/work/private-import.img").unwrap();
+        assert_eq!(found.size_bytes, 2048);
+        assert_eq!(found.path, "/var/lib/qubes/appvms/work/private-import.img");
+        for wrong in [
+            "", "2048", "2048 ", "/x 2048", "-1 /x", "1 x", "1 /a b", "1 /a\n", " /x",
+        ] {
+            assert!(import_target(wrong).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -58,6 +58,16 @@ const TEMPLATE: &str = "template";
 const INCLUDED: &str = "include_in_backups";
 const TRUE: &str = "True";
 
+/// Whether a property of this name is never recorded, and so is never set.
+pub(crate) fn is_skipped_property(name: &str) -> bool {
+    SKIPPED_PROPERTIES.contains(&name)
+}
+
+/// Whether a feature of this name is never recorded, and so is never set.
+pub(crate) fn is_skipped_feature(name: &str) -> bool {
+    SKIPPED_FEATURES.contains(&name)
+}
+
 /// What qubesd answered about one qube.
 #[derive(Debug, Clone)]
 pub struct QubeParts<'a> {
@@ -116,7 +126,7 @@ impl QubeRecord {
                 let value = value_or_none(property);
                 record.effective.insert(name.to_owned(), value);
             }
-            if !property.is_default && !SKIPPED_PROPERTIES.contains(&name) {
+            if !property.is_default && !is_skipped_property(name) {
                 let own = OwnValue {
                     kind: property.kind,
                     value: property.value.clone(),
@@ -142,7 +152,7 @@ impl QubeRecord {
     fn take_features(&mut self, features: &[(String, String)]) -> Vec<NotRecorded> {
         let mut not_recorded = Vec::new();
         for (name, value) in features {
-            if SKIPPED_FEATURES.contains(&name.as_str()) {
+            if is_skipped_feature(name) {
                 continue;
             }
             let Some(feature) = MENUS.into_iter().find(|menu| menu == name) else {

@@ -16,6 +16,7 @@ pub use bad::BadRecord;
 pub use codec::RECORD_MAX_BYTES;
 pub use global::{GlobalParts, GlobalRecord, GlobalValue};
 pub use make::{NotRecorded, QubeParts};
+pub(crate) use make::{is_skipped_feature, is_skipped_property};
 pub use qube::{DeviceRecord, EFFECTIVE, LabelRecord, MENUS, OwnValue, QubeRecord, VolumeRecord};
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ const VOLUMES_MAX: usize = 64;
 const MENU_ITEMS_MAX: usize = 4096;
 /// The lowest value of `revisions_to_keep`.
 const REVISIONS_MIN: i64 = -1;
-const TRUE: &str = "True";
+const FALSE: &str = "False";
 
 /// What a qube is beside its volumes. Bounds: 1 MiB in all, 512 properties, 4096 features, 1024
 /// tags, 4096 rules, 1024 devices, 64 volumes.
@@ -155,11 +155,12 @@ impl QubeRecord {
         decode(bytes)
     }
 
-    /// Whether one of its own properties is `True`.
+    /// Whether one of its own properties is on: neither empty nor `False`, since Qubes OS knows
+    /// more words for on than `True`.
     pub fn is_true(&self, property: &str) -> bool {
         self.properties
             .get(property)
-            .is_some_and(|own| own.value == TRUE)
+            .is_some_and(|own| !own.value.is_empty() && own.value != FALSE)
     }
 
     /// The effective value of a property in [`EFFECTIVE`]; `None` for none, and where its class
