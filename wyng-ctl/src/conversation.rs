@@ -16,14 +16,13 @@ use wyng_control::{
 };
 use wyng_origin::Machine;
 
-use crate::cli::{
-    ArchiveVerb, BackupArgs, Cli, Options, RehearseArgs, RestoreArgs, SnapshotsVerb, Verb,
-};
+use crate::cli::{ArchiveVerb, BackupArgs, Cli, SnapshotsVerb, Verb};
 use crate::client::{self, Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::credentials;
 use crate::defaults::{self, default_archive};
+use crate::destinations::{scratch_of, targets_of};
 use crate::here;
 use crate::history::would_overwrite;
 use crate::message::Message;
@@ -39,10 +38,13 @@ use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::target::{Destination, Existing, Made, Spot, Targets};
 
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
+
+/// What is confirmed before qubes are made.
+const MAKING_QUBES: &str = "making qubes";
 
 /// Runs a command, and shows its results.
 pub(crate) fn run(cli: Cli) -> ExitStatus {
@@ -209,6 +211,9 @@ impl<'a> Conversation<'a> {
                 "overwriting what is there",
             ));
         }
+        if makes_qubes(cli) && !cli.options.yes && !confirm::can_ask() {
+            return Err(Message::of_answer(Answer::NoTerminal, MAKING_QUBES));
+        }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| ClientError::Lost.message())?;
         let client = Client::connect(&Reach::of(cli, &request)).map_err(|error| error.message())?;
@@ -290,6 +295,7 @@ impl<'a> Conversation<'a> {
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
                 ToClient::Anew => {
+                    report.begin_anew();
                     self.clones = Clones::default();
                     self.targets.begin_anew();
                 }
@@ -364,6 +370,7 @@ impl<'a> Conversation<'a> {
                     spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
                 return self.give_target(item, made);
             }
+            Wanted::Confirmation => return self.confirm_plan(item, report),
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| {
                 self.secret = Some(read);
                 write
@@ -449,6 +456,29 @@ impl<'a> Conversation<'a> {
         } else {
             Err(TargetFault::NotConfirmed)
         })
+    }
+
+    /// Asks whether the plan that was shown is to be carried out. A command that begins anew asks
+    /// again only if its plan is another one.
+    fn confirm_plan(&mut self, item: u32, report: &Report) -> Result<(), ClientError> {
+        let signals = &self.signals;
+        let answer = if self.cli.options.yes {
+            Answer::Yes
+        } else {
+            report.show_plan_before_question();
+            *self
+                .answered
+                .entry(report.plan())
+                .or_insert_with(|| confirm::ask("Make these qubes as shown?", signals))
+        };
+        if answer == Answer::Interrupted && !self.client.is_gone() {
+            self.interrupt()?;
+        }
+        let errno = match answer {
+            Answer::Yes => 0,
+            _ => rustix::io::Errno::CANCELED.raw_os_error(),
+        };
+        self.give(item, Given::Done { errno }, &[])
     }
 
     fn give_target(
@@ -723,57 +753,9 @@ fn confirm_removal(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     }
 }
 
-/// The targets of a restore.
-fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
-    let several = restore.all || restore.volumes.len() > 1;
-    let destination = match &restore.to {
-        Some(_) if restore.in_place && several => {
-            return Err(Message::usage(
-                "several volumes are changed in place, each at the path from which it was backed up",
-                "Omit --to.",
-            ));
-        }
-        named if restore.in_place => Destination::InPlace(Places {
-            named: named.clone(),
-            configured: config.volumes.clone(),
-        }),
-        None => {
-            return Err(Message::usage(
-                "the target is missing",
-                "Add --to PATH, or --in-place.",
-            ));
-        }
-        Some(path) if path.as_os_str() == "-" && several => {
-            return Err(Message::usage(
-                "standard output takes only one volume",
-                "Name a folder for several volumes: --to DIR.",
-            ));
-        }
-        Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
-            return Err(Message::usage(
-                "standard output is a terminal, to which no volume is written",
-                "Use a pipe: … --to - | COMMAND, or name a file.",
-            ));
-        }
-        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
-        Some(path) if several => Destination::Folder(path.clone()),
-        Some(path) => Destination::File(path.clone()),
-    };
-    let existing = if restore.overwrite {
-        Existing::IsReplaced
-    } else {
-        Existing::Stays
-    };
-    Ok(Targets::new(destination, existing))
-}
-
-/// Where a rehearsal restores to.
-fn scratch_of(rehearse: &RehearseArgs, options: &Options) -> Destination {
-    Destination::Scratch(match &rehearse.scratch {
-        Some(folder) => folder.clone(),
-        None if options.standalone => client::state_dir(options),
-        None => PathBuf::from("/var/tmp"),
-    })
+/// Whether the command makes qubes.
+fn makes_qubes(cli: &Cli) -> bool {
+    matches!(&cli.verb, Verb::Restore(restore) if restore.qubes.are_named() && !restore.dry_run)
 }
 
 /// The question before a file or device is changed in place.

@@ -16,6 +16,7 @@ mod reflink;
 mod snapshot;
 mod target;
 mod thin;
+mod to_qubes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -304,9 +305,6 @@ impl Volumes {
                 self.keyholder.send(&message, &[])
             }
             KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
-            message @ (KeyholderToVolumes::ChooseQubes { .. }
-            | KeyholderToVolumes::OpenOfQube { .. }
-            | KeyholderToVolumes::NoteBackedUp { .. }) => self.hear_about_qubes(message),
             KeyholderToVolumes::EndAll => {
                 self.whole.iter_mut().for_each(Qubes::end_all);
                 self.snapshots.clear();
@@ -317,6 +315,9 @@ impl Volumes {
             KeyholderToVolumes::DropBase { item } => self.drop_base(item),
             KeyholderToVolumes::CloseSource { item } => {
                 self.changed.remove(&item);
+                self.whole
+                    .iter_mut()
+                    .for_each(|qubes| qubes.close_import(item));
                 match self.snapshots.remove(&item) {
                     Some(snapshot) if snapshot.is_of_client() => {
                         self.control.send(&VolumesToControl::Forget { item }, &[])
@@ -324,6 +325,7 @@ impl Volumes {
                     _ => Ok(()),
                 }
             }
+            about_qubes => self.hear_about_qubes(about_qubes),
         }
     }
 

@@ -98,6 +98,11 @@ impl Command {
                 check_volumes(volumes)?;
                 check_session(session)
             }
+            Self::RestoreQubes { wish, session, .. } => {
+                check_volumes(&wish.qubes)?;
+                wish.new_name.as_deref().map_or(Ok(()), check_volume)?;
+                check_session(session)
+            }
             Self::Rehearse { volume, .. } => volume.as_deref().map_or(Ok(()), check_volume),
             Self::Diff {
                 volume,

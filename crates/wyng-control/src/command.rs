@@ -7,6 +7,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 use crate::qube::QubeChoice;
+use crate::restoring::QubesWish;
 use crate::via::Via;
 
 /// Maximum time for which `unlock` keeps a key, seconds: a longer one is surely a mistake.
@@ -386,6 +387,18 @@ pub enum Command {
         /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
     },
+    /// In dom0: restores qubes, with volumes and settings. Asks for the passphrase, and for the
+    /// confirmation of the plan.
+    RestoreQubes {
+        /// The archive's name.
+        archive: String,
+        /// Which qubes, and how.
+        wish: QubesWish,
+        /// The session of each volume.
+        session: SessionChoice,
+        /// Reports the plan; changes nothing.
+        dry_run: bool,
+    },
     /// Restores a random session to a target that gets no name, to see that it can be restored.
     /// Asks for the passphrase and for the target.
     Rehearse {
@@ -546,7 +559,7 @@ impl Command {
             Self::VolumeDescribe { .. } => "volume describe",
             Self::Tag { remove: false, .. } => "tag add",
             Self::Tag { remove: true, .. } => "tag remove",
-            Self::Restore { .. } => "restore",
+            Self::Restore { .. } | Self::RestoreQubes { .. } => "restore",
             Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
@@ -617,6 +630,7 @@ impl Command {
             | Self::VolumeDescribe { archive, .. }
             | Self::Tag { archive, .. }
             | Self::Restore { archive, .. }
+            | Self::RestoreQubes { archive, .. }
             | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }

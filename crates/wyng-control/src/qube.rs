@@ -243,6 +243,28 @@ pub enum QubeFault {
     Replaced,
     /// The qube was not to be paused for so long.
     PausedTooLong,
+    /// The plan does not make it.
+    NotPlanned {
+        /// Why; the end of a sentence.
+        why: String,
+    },
+    /// A volume of it could not be restored.
+    VolumeNotRestored {
+        /// The volume's name.
+        volume: String,
+    },
+    /// qubesd wants the bytes of a volume elsewhere than its pool keeps them.
+    OtherPlace,
+    /// The place of a volume cannot be opened for writing.
+    NotOpened {
+        /// The system's error number (`errno`).
+        errno: i32,
+    },
+    /// The journal of new qubes cannot be written.
+    NoJournal {
+        /// The system's error number (`errno`).
+        errno: i32,
+    },
     /// Its settings are out of the bounds of a settings record.
     Record {
         /// The part that is.
@@ -294,6 +316,21 @@ impl fmt::Display for QubeFault {
             Self::Replaced => to.write_str("its qube was started or stopped at each attempt"),
             Self::PausedTooLong => {
                 to.write_str("its qube would have had to be paused for more than 10 seconds")
+            }
+            Self::NotPlanned { why } => to.write_str(why),
+            Self::VolumeNotRestored { volume } => {
+                write!(to, "its volume {volume} could not be restored")
+            }
+            Self::OtherPlace => {
+                to.write_str("qubesd wants its volume elsewhere than its pool keeps it")
+            }
+            Self::NotOpened { errno } => {
+                let system = std::io::Error::from_raw_os_error(*errno);
+                write!(to, "the place of its volume cannot be opened: {system}")
+            }
+            Self::NoJournal { errno } => {
+                let system = std::io::Error::from_raw_os_error(*errno);
+                write!(to, "the journal of new qubes cannot be written: {system}")
             }
             Self::Record { field } => {
                 write!(to, "its settings are out of bounds: {field}")

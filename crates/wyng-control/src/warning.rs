@@ -48,6 +48,9 @@ pub enum Warning {
     /// Objects of the store are to be locked, and what this command stores is not: the wall clock
     /// is not believed.
     NotLocked,
+    /// Nothing shows that the archive's history is the one that this machine or the recovery sheet
+    /// knew.
+    Unproven,
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -66,6 +69,7 @@ impl Warning {
             Self::ClockJumped { .. } => "clock-jumped",
             Self::ClockLost => "clock-lost",
             Self::NotLocked => "not-locked",
+            Self::Unproven => "unproven",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -93,6 +97,9 @@ impl Warning {
             }
             Self::NotLocked => {
                 "Compare the clock with another one. If it is right, run `wyng-ctl status --trust-clock`; what is stored afterwards is locked."
+            }
+            Self::Unproven => {
+                "Run `wyng-ctl archive open ARCHIVE --expect CODE` with the code of the recovery sheet. Without a sheet, --unproven also restores templates, StandaloneVMs, net qubes and disposable templates."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -147,6 +154,9 @@ impl fmt::Display for Warning {
             ),
             Self::NotLocked => to.write_str(
                 "what this command stores is not locked, because the clock of this machine is not believed",
+            ),
+            Self::Unproven => to.write_str(
+                "nothing proves who wrote this archive: it was opened without the code of its recovery sheet, and whoever holds its credential could have written all of it",
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

@@ -133,6 +133,7 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Backup { .. }
         | Command::Monitor { .. }
         | Command::Restore { .. }
+        | Command::RestoreQubes { .. }
         | Command::Rehearse { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
@@ -317,6 +318,20 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             backup::monitor(world, &backup::MonitorRequest { archive, sources })
         }
         Command::Restore { .. } => restore_volumes(world, command),
+        Command::RestoreQubes {
+            archive,
+            wish,
+            session,
+            dry_run,
+        } => {
+            let request = restore::QubesRequest {
+                archive,
+                wish,
+                session,
+                dry_run,
+            };
+            restore::restore_qubes(world, &request)
+        }
         Command::Rehearse { archive, volume } => {
             restore::rehearse(world, &archive, volume.as_deref())
         }

@@ -61,6 +61,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
             | Failure::TargetUnavailable { .. }
             | Failure::TargetOfRunningQube { .. }
             | Failure::TargetOfQube { .. }
+            | Failure::QubeNotMade { .. }
             | Failure::TargetKind { .. }
             | Failure::TargetIsDevice { .. }
             | Failure::TargetTooSmall { .. }

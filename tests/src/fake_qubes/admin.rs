@@ -72,6 +72,14 @@ pub(super) fn answer(world: &World, qube: &str, request: &Request) -> Answer {
         "admin.pool.List" if qube == "dom0" => {
             Ok(world.pools().into_iter().map(|pool| pool + "\n").collect())
         }
+        "admin.pool.volume.List" if qube == "dom0" => {
+            let folder = world.pool(argument).remove("dir_path");
+            let kernels = folder.map(std::fs::read_dir).and_then(Result::ok);
+            let names = kernels.into_iter().flatten().flatten();
+            Ok(names
+                .map(|entry| format!("{}\n", entry.file_name().to_string_lossy()))
+                .collect())
+        }
         "admin.pool.Info" if qube == "dom0" => {
             let pool = world.pool(argument);
             if pool.is_empty() {

@@ -2,6 +2,7 @@
 //! Far ends in other qubes, and whole qubes as sources, over simulated qubes that behave like the
 //! real ones: `wyng_tests::fake_qubes`.
 
+mod back;
 mod backups;
 mod calls;
 mod disposables;

@@ -15,6 +15,7 @@ use super::parse::{
     parse_with,
 };
 use super::qubes::QubeArgs;
+use super::qubes_back::QubesBackArgs;
 use crate::credentials::StoreCredentials;
 use crate::quantity::parse_small_bytes;
 
@@ -711,7 +712,7 @@ pub(crate) struct RestoreArgs {
     pub(super) session: SessionChoice,
     /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
     /// with one file a volume
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present_any = ["in_place", "of_qubes"])]
     pub(crate) to: Option<PathBuf>,
     /// Replace an existing file once the new one is complete; content that both share is not
     /// fetched
@@ -732,6 +733,8 @@ pub(crate) struct RestoreArgs {
     /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
+    #[command(flatten)]
+    pub(crate) qubes: QubesBackArgs,
 }
 
 #[derive(Debug, Args)]

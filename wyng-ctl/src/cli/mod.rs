@@ -6,6 +6,7 @@ mod args;
 mod kind;
 mod parse;
 mod qubes;
+mod qubes_back;
 mod request;
 mod settle;
 

@@ -5,8 +5,9 @@ use wyng_control::{BackupSource, Command, KeepRules, ToDaemon, Unattended, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs,
-    QubesVerb, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
+    QubesVerb, RestoreArgs, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
 };
+use crate::confirm;
 
 impl Cli {
     /// The first message after the greeting; `None` if the command needs no daemon. `sources` are
@@ -50,15 +51,7 @@ impl Cli {
             Verb::Session(_) | Verb::Volume(VolumeVerb::Remove { .. }) => self.removal(false)?,
             Verb::Volume(verb) => verb.command()?,
             Verb::Tag(verb) => verb.command(),
-            Verb::Restore(restore) => Command::Restore {
-                archive: named(&restore.archive),
-                volumes: restore.volumes.clone(),
-                session: restore.session.clone(),
-                in_place: restore.in_place,
-                quick: restore.quick,
-                dry_run: restore.dry_run,
-                around_damage: restore.around_damage,
-            },
+            Verb::Restore(restore) => restore.command(self.options.yes),
             Verb::Rehearse(rehearse) => Command::Rehearse {
                 archive: named(&rehearse.archive),
                 volume: rehearse.volume.clone(),
@@ -369,6 +362,31 @@ impl NewPassphrase {
     fn memory_kib(&self) -> Option<u32> {
         self.kdf_memory
             .map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
+    }
+}
+
+impl RestoreArgs {
+    /// `assumes_yes`: nobody is asked.
+    fn command(&self, assumes_yes: bool) -> Command {
+        let (archive, session) = (named(&self.archive), self.session.clone());
+        if self.qubes.are_named() {
+            let asks = !assumes_yes && confirm::can_ask();
+            return Command::RestoreQubes {
+                archive,
+                wish: self.qubes.wish(self.dry_run || asks),
+                session,
+                dry_run: self.dry_run,
+            };
+        }
+        Command::Restore {
+            archive,
+            volumes: self.volumes.clone(),
+            session,
+            in_place: self.in_place,
+            quick: self.quick,
+            dry_run: self.dry_run,
+            around_damage: self.around_damage,
+        }
     }
 }
 

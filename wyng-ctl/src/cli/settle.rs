@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wyng_config::{Archive, Config, Credentials, Profile};
-use wyng_control::{CompareWith, Via};
+use wyng_control::{CompareWith, Failure, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CopyArgs, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs,
@@ -45,6 +45,11 @@ impl Cli {
                 }
                 if sources.is_empty() {
                     return Err(Message::of_needed_sources());
+                }
+            }
+            Verb::Restore(restore) if restore.qubes.are_named() => {
+                if restore.in_place {
+                    return Err(Message::of_failure(&Failure::QubesInPlace));
                 }
             }
             Verb::Restore(RestoreArgs {

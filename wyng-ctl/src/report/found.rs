@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use wyng_config::Config;
-use wyng_control::{ArchiveSummary, DayLine, RestoreReport, ToClient};
+use wyng_control::{ArchiveSummary, DayLine, ToClient};
 use zeroize::Zeroizing;
 
 use super::pruned::Pruned;
+use super::restored::Restore;
 use super::rows::{
     AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, LeftOutRow,
-    MonitoredRow, ProblemRow, ProfileRow, Range, RestoredFields, SessionRow, SheetRow, SlotRow,
-    SnapshotLine, SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
+    MonitoredRow, ProblemRow, ProfileRow, Range, SessionRow, SheetRow, SlotRow, SnapshotLine,
+    SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
 use super::space::{Compact, Copied, Undelete, WaitsRow};
@@ -127,6 +128,21 @@ impl Found {
             Self::StoreCheck(found) => found.take(event),
             Self::Snapshots(_) | Self::ConfigCheck(_) | Self::Completions(_) | Self::Nothing {} => {
             }
+        }
+    }
+
+    /// The lines of the plan of a restore of qubes.
+    pub(super) fn plan(&self) -> &[String] {
+        match self {
+            Self::Restore(restore) => &restore.plan,
+            _ => &[],
+        }
+    }
+
+    /// Forgets the plan of a command that begins anew.
+    pub(super) fn forget_plan(&mut self) {
+        if let Self::Restore(restore) = self {
+            restore.plan.clear();
         }
     }
 
@@ -507,61 +523,6 @@ impl History {
         if let ToClient::Day(day) = event {
             self.days.push(DayRow::of(day));
             self.lines.push(*day);
-        }
-    }
-}
-
-/// `restore`.
-#[derive(Serialize)]
-pub(super) struct Restore {
-    dry_run: bool,
-    volumes: Vec<RestoredVolume>,
-    /// Objects that were read in an older version.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ProblemRow>,
-    /// Lost ranges of volumes whose report has not come yet.
-    #[serde(skip)]
-    lost: BTreeMap<String, Vec<Range>>,
-}
-
-/// A volume with its lost ranges, which are zeros in the target.
-#[derive(Serialize)]
-struct RestoredVolume {
-    #[serde(flatten, with = "RestoredFields")]
-    report: RestoreReport,
-    lost: Vec<Range>,
-}
-
-impl Restore {
-    fn new(dry_run: bool) -> Self {
-        Self {
-            dry_run,
-            volumes: Vec::new(),
-            problems: Vec::new(),
-            lost: BTreeMap::new(),
-        }
-    }
-
-    /// Lost ranges may come before or after the report of their volume.
-    fn take(&mut self, event: &ToClient) {
-        match event {
-            ToClient::Problem(problem) => self.problems.push(ProblemRow(problem.clone())),
-            ToClient::Restored(report) => self.volumes.push(RestoredVolume {
-                lost: self.lost.remove(&report.name).unwrap_or_default(),
-                report: report.clone(),
-            }),
-            ToClient::Lost { volume, ranges } => {
-                let known = self
-                    .volumes
-                    .iter_mut()
-                    .find(|known| known.report.name == *volume);
-                let lost = match known {
-                    Some(known) => &mut known.lost,
-                    None => self.lost.entry(volume.clone()).or_default(),
-                };
-                lost.extend(ranges.iter().map(Range::of));
-            }
-            _ => {}
         }
     }
 }

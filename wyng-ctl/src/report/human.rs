@@ -838,6 +838,15 @@ impl Human {
                     String::new()
                 }
             )],
+            ToClient::QubePlan(lines) => lines.iter().map(|line| plain(line)).collect(),
+            ToClient::QubeRestored(qube) if qube.uuid.is_none() => Vec::new(),
+            ToClient::QubeRestored(qube) => {
+                let name = plain(&qube.name);
+                let unset = qube.unset.iter();
+                std::iter::once(format!("{name}  made"))
+                    .chain(unset.map(|unset| format!("{name}  not set: {}", plain(unset))))
+                    .collect()
+            }
             ToClient::LeftOut(left_out) => vec![format!(
                 "{} is left out: {}",
                 plain(&left_out.what),

@@ -12,8 +12,8 @@ use wyng_config::Profile;
 use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
     KeySlot, LeftOut, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
-    RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
-    VolumeReport, VolumeSizes,
+    RestoreReport, RestoredQube, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced,
+    VerifyReport, VolumeReport, VolumeSizes,
 };
 
 use crate::history::day_name;
@@ -259,6 +259,26 @@ impl LeftOutRow {
         Self {
             what: left_out.what.clone(),
             why: left_out.why.code(),
+        }
+    }
+}
+
+/// A qube of a restore.
+#[derive(Serialize)]
+pub(super) struct QubeRow {
+    qube: String,
+    name: String,
+    made: bool,
+    unset: Vec<String>,
+}
+
+impl QubeRow {
+    pub(super) fn of(qube: &RestoredQube) -> Self {
+        Self {
+            qube: qube.qube.clone(),
+            name: qube.name.clone(),
+            made: qube.uuid.is_some(),
+            unset: qube.unset.clone(),
         }
     }
 }

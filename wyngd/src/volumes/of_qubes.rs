@@ -73,7 +73,7 @@ impl Volumes {
                 }
                 self.keyholder.send(&VolumesToKeyholder::Noted, &[])
             }
-            _ => Err(Fatal::Unexpected(self.keyholder.peer())),
+            of_restore => self.hear_of_restore(of_restore),
         }
     }
 

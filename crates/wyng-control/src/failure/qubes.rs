@@ -102,7 +102,7 @@ macro_rules! qubes_failures {
     /// Qubes are to be backed up where qubesd is not asked.
     NoQubesHere = {
         code: "no-qubes-here", exit: Usage,
-        what: ("this is not dom0, so no qube can be backed up as a whole"),
+        what: ("this is not dom0, so no qube can be backed up or restored as a whole"),
         safe: NOTHING_CHANGED,
         next: "Run the command in dom0, or name volumes by their paths. In dom0 without \
                qrexec-client, write admin = \"dom0\" into [qubes] of the configuration.",
@@ -161,6 +161,83 @@ macro_rules! qubes_failures {
         safe: EARLIER_SESSIONS,
         next: "See journalctl -u qubesd, and run the same command again. A pool that was added \
                after the daemon's start is found after a restart of the daemon.",
+    }
+
+    /// Qubes are to be changed where they are.
+    QubesInPlace = {
+        code: "qubes-in-place", exit: Usage,
+        what: ("a qube that exists is not changed in place"),
+        safe: NOTHING_CHANGED,
+        next: "Restore it beside the present one with --as NAME, and compare or rename the two. A \
+               halted qube's volume in a pool of files can be restored by its path: `wyng-ctl \
+               restore ARCHIVE VOLUME --in-place --to PATH`.",
+    }
+
+    /// The archive has no settings record of a qube.
+    QubeNotInArchive { qube: String } = {
+        code: "qube-not-in-archive", exit: Usage,
+        what: ("the archive has no settings of a qube {qube:?} in this session"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE`: a qube that can be restored has a volume \
+               QUBE:settings.",
+    }
+
+    /// A settings record is refused.
+    QubeRecord { volume: String, why: String } = {
+        code: "qube-record", exit: Failed,
+        what: ("{volume} is refused: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "Restore an earlier session with --session, or the qube's volumes to files with \
+               `wyng-ctl restore ARCHIVE VOLUME --to PATH`.",
+    }
+
+    /// No plan can be made; `why` is a sentence without its end.
+    QubesNotPlanned { why: String } = {
+        code: "qubes-not-planned", exit: Usage,
+        what: ("the qubes cannot be restored so: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "See what --dry-run reports for each qube alone.",
+    }
+
+    /// A person did not confirm the plan.
+    QubesNotConfirmed = {
+        code: "qubes-not-confirmed", exit: Interrupted,
+        what: ("the plan was not confirmed"),
+        safe: NOTHING_CHANGED,
+        next: "Run the same command again, and answer yes; without a terminal, add --yes.",
+    }
+
+    /// This machine's qubes, pools or policy are others than when the plan was made.
+    QubesChanged = {
+        code: "qubes-changed", exit: Failed,
+        what: ("this machine's qubes or policy have changed since the plan was made"),
+        safe: NOTHING_CHANGED,
+        next: "Run the same command again: it makes a new plan.",
+    }
+
+    /// The journal of qubes that are being made cannot be kept.
+    QubesJournal { errno: i32 } = {
+        code: "qubes-journal", exit: Failed,
+        what: ("the journal of new qubes in /var/lib/wyng-qubes cannot be used: {}", system(*errno)),
+        safe: Safe::OfCommand,
+        next: "Run the command as root, and check the disk. Without the journal no qube is made: \
+               one that is left half made could not be recognised.",
+    }
+
+    /// A qube was not made, or was removed again.
+    QubeNotMade { qube: String, why: QubeFault } = {
+        code: "qube-not-made", exit: Failed,
+        what: ("the qube {qube:?} was not restored: {why}"),
+        safe: Safe::OfCommand,
+        next: "See journalctl -u qubesd, and run the same command again for this qube.",
+    }
+
+    /// A qube was made, and some of its settings could not be set.
+    QubeUnfinished { qube: String, count: u32 } = {
+        code: "qube-unfinished", exit: Failed,
+        what: ("the qube {qube:?} was restored, but {count} of its settings could not be set"),
+        safe: Safe::OfCommand,
+        next: "See the lines above, and set them by hand before you start the qube.",
     }
 
     }};

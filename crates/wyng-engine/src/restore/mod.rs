@@ -9,6 +9,7 @@ mod differences;
 mod estimate;
 mod older;
 mod plan;
+mod qubes;
 mod read_back;
 mod reading;
 mod rehearse;
@@ -23,5 +24,6 @@ mod wrong_base;
 
 pub use diff::{DiffRequest, compare};
 pub use plan::RestoreRequest;
+pub use qubes::{QubesRequest, restore_qubes};
 pub use rehearse::rehearse;
 pub use run::restore;

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wyng_archive::format::{VolumeEntry, VolumeId};
 use wyng_control::{
-    BackupSource, Failure, FoundSource, Origin, VolumePlace, is_qube_origin, path_of_text,
-    path_text,
+    BackupSource, Failure, FoundSource, Origin, QubePart, VolumePlace, is_qube_origin,
+    path_of_text, path_text, qube_origin,
 };
 
 use super::{ArchiveFolder, to_hex};
@@ -249,6 +249,14 @@ impl Origins {
         self.changed |= self.known.insert(volume.to_owned(), known.clone()) != Some(known);
     }
 
+    /// From now on this part of a qube is the volume's origin. `uid` restored it.
+    pub fn set_part(&mut self, volume: &VolumeEntry, uuid: &str, part: &QubePart, uid: u32) {
+        let mut found = FoundSource::default();
+        found.origin.path = qube_origin(uuid, part).into_bytes();
+        found.origin.leads_to.clone_from(&found.origin.path);
+        self.set(&volume.name, volume.id, &found, uid);
+    }
+
     /// Moves what is known of a volume under another name to this one: the run renames it.
     fn take_from_others(&mut self, volume: &str, id: &str) {
         let is_former = |(name, known): &(&String, &Known)| *name != volume && known.volume == id;
@@ -272,6 +280,16 @@ impl Origins {
         known
             .map(|(name, known)| (known.path.clone(), name.clone()))
             .collect()
+    }
+
+    /// The uuid of the qube that a volume is the settings record of.
+    pub fn qube_of(&self, volume: &str) -> Option<String> {
+        let path = self.known.get(volume)?.path.as_str();
+        let (_, part) = path
+            .split_once(':')
+            .filter(|_| is_qube_origin(path.as_bytes()))?;
+        let (uuid, _) = part.split_once('/')?;
+        Some(uuid.to_owned())
     }
 
     /// The path from which a volume was backed up last, if it is one, and this very user named it: opening a path

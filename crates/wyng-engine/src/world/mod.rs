@@ -23,7 +23,8 @@ pub use random::Random;
 pub use secrets::Secrets;
 pub use store::{Deleted, Doomed, Fetched, Found, Kept, OpenStore, Receipt, Reserve, Store, Wait};
 pub use volumes::{
-    Beside, ChangePage, Errno, QubeSource, SourceShape, TargetShape, TargetWish, There, Volumes,
+    ArchivedQube, Beside, ChangePage, Errno, NextOfQubes, QubeSource, SourceShape, TargetShape,
+    TargetWish, There, Volumes,
 };
 
 /// The types of a world's parts.

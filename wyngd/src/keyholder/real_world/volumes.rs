@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
     BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, NoSource, QubeChoice,
-    TargetFault, TargetKind, TargetLook, ToClient, Via, path_text, qube_origin,
+    QubesWish, TargetFault, TargetKind, TargetLook, ToClient, Via, path_text, qube_origin,
 };
 use wyng_jail::DiskTurn;
 
@@ -23,8 +23,21 @@ use crate::ipc::{
 };
 use crate::keyholder::page_cache::Source;
 use wyng_engine::world::{
-    ChangePage, Errno, QubeSource, SourceShape, TargetShape, TargetWish, Volumes,
+    ArchivedQube, ChangePage, Errno, NextOfQubes, QubeSource, SourceShape, TargetShape, TargetWish,
+    Volumes,
 };
+
+/// The number of the question for a plan's confirmation.
+const CONFIRMATION: u32 = 0;
+
+/// What a target is that belongs to a restore of qubes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OfQubes {
+    /// A settings record, in memory.
+    Record,
+    /// A volume that is imported.
+    Volume,
+}
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
@@ -35,6 +48,8 @@ pub struct OpenVolumes {
     wire: VolumesWire,
     sources: HashMap<u32, Source>,
     targets: HashMap<u32, Target>,
+    /// Targets that are records or volumes of qubes, and so have their places already.
+    of_qubes: HashMap<u32, OfQubes>,
     /// Maximum time for which a client may read nothing of a stream.
     client_patience: Duration,
     /// The disk priority of everything but backups.
@@ -55,6 +70,7 @@ impl OpenVolumes {
             wire,
             sources: HashMap::new(),
             targets: HashMap::new(),
+            of_qubes: HashMap::new(),
             client_patience,
             usual_turn: DiskTurn::current(),
             peak_bytes: 0,
@@ -65,6 +81,7 @@ impl OpenVolumes {
     pub(super) fn close_all(&mut self) -> Result<(), Fatal> {
         self.sources.clear();
         self.targets.clear();
+        self.of_qubes.clear();
         self.usual_turn.take();
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
@@ -112,6 +129,47 @@ impl OpenVolumes {
 }
 
 impl OpenVolumes {
+    /// Takes in the record or volume of a qube as a new target.
+    fn take_of_qubes(
+        &mut self,
+        received: Received<VolumesToKeyholder>,
+        of: OfQubes,
+    ) -> Result<(u32, TargetShape), Failure> {
+        let fatal = || broken(&Fatal::Unexpected("volumes"));
+        let VolumesToKeyholder::Target {
+            item,
+            kind,
+            there: None,
+            discards_bytes,
+            remembered: None,
+        } = received.message
+        else {
+            return Err(fatal());
+        };
+        let file = received.descriptors().into_iter().next();
+        let target = Target::new(file.ok_or_else(fatal)?, kind, false, None);
+        self.targets
+            .insert(item, target.with_blocks_of(discards_bytes));
+        self.of_qubes.insert(item, of);
+        let shape = TargetShape {
+            kind,
+            there: None,
+            remembered: None,
+        };
+        Ok((item, shape))
+    }
+
+    /// Has the import of a volume that is complete ended.
+    fn end_import(&self, item: u32) -> Result<(), Failure> {
+        match self.ask(&KeyholderToVolumes::EndImport { item })?.message {
+            VolumesToKeyholder::ImportEnded {
+                item: found,
+                failure,
+            } if found == item => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
     /// Takes in a source, or the reason why there is none.
     fn take_source(
         &mut self,
@@ -267,6 +325,98 @@ impl Volumes for OpenVolumes {
         };
         match self.ask(&message)?.message {
             VolumesToKeyholder::Noted => Ok(()),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn open_record(&mut self, item: u32, volume: &str) -> Result<TargetShape, Failure> {
+        let received = self.ask(&KeyholderToVolumes::OpenRecord { item })?;
+        match &received.message {
+            VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
+                return Err(fault.clone().of_volume(volume, volume, 0));
+            }
+            // Where qubesd is not asked.
+            VolumesToKeyholder::QubeAdded {
+                failure: Some(failure),
+            } => return Err(failure.clone()),
+            _ => {}
+        }
+        let (found, shape) = self.take_of_qubes(received, OfQubes::Record)?;
+        if found == item {
+            Ok(shape)
+        } else {
+            Err(broken(&Fatal::Unexpected("volumes")))
+        }
+    }
+
+    fn add_qube(&mut self, qube: &ArchivedQube, wish: &QubesWish) -> Result<(), Failure> {
+        let message = KeyholderToVolumes::AddQube {
+            label: qube.label.clone(),
+            record: qube.record,
+            volumes: qube.volumes.clone(),
+            uuid: qube.uuid.clone(),
+            wish: wish.clone(),
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::QubeAdded { failure } => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn plan_qubes(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
+        let wish = wish.clone();
+        match self
+            .ask(&KeyholderToVolumes::PlanQubes { wish, is_proven })?
+            .message
+        {
+            VolumesToKeyholder::Planned { failure } => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn next_plan_lines(&mut self) -> Result<Vec<String>, Failure> {
+        match self.ask(&KeyholderToVolumes::NextPlanLines)?.message {
+            VolumesToKeyholder::PlanLines { lines } => Ok(lines),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn confirm_qubes(&mut self) -> Result<(), Failure> {
+        let question = KeyholderToControl::WantConfirmation { item: CONFIRMATION };
+        self.control.with(|control| {
+            control.send(&question)?;
+            match control.answer()?.message {
+                _ if control.cancelled.is_some() => Err(Failure::Interrupted),
+                ControlToKeyholder::Given {
+                    item: CONFIRMATION,
+                    given: Given::Done { errno },
+                } if errno == 0 => Ok(()),
+                ControlToKeyholder::Given {
+                    item: CONFIRMATION,
+                    given: Given::Done { .. },
+                } => Err(Failure::QubesNotConfirmed),
+                // A person is asked, and other commands wait.
+                ControlToKeyholder::GiveBack => {
+                    control.prompts.give_back(None);
+                    Err(Failure::Interrupted)
+                }
+                _ => Err(broken(&Fatal::Unexpected("control"))),
+            }
+        })
+    }
+
+    fn next_of_qubes(&mut self) -> Result<NextOfQubes, Failure> {
+        let received = self.ask(&KeyholderToVolumes::NextOfQubes)?;
+        if matches!(received.message, VolumesToKeyholder::Target { .. }) {
+            let (item, shape) = self.take_of_qubes(received, OfQubes::Volume)?;
+            return Ok(NextOfQubes::Import { item, shape });
+        }
+        match received.message {
+            VolumesToKeyholder::NoImport { item } => Ok(NextOfQubes::NoImport { item }),
+            VolumesToKeyholder::QubeMade { qube, failure } => {
+                Ok(NextOfQubes::Made { qube, failure })
+            }
+            VolumesToKeyholder::QubesDone { failure } => failure.map_or(Ok(NextOfQubes::Done), Err),
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }
@@ -480,8 +630,15 @@ impl Volumes for OpenVolumes {
         let Some(target) = self.targets.get(&item) else {
             return Err(broken(&Fatal::Gone("the target")));
         };
-        if !target.gets_a_name() {
-            return Ok(());
+        match self.of_qubes.get(&item) {
+            Some(OfQubes::Record) => return Ok(()),
+            Some(OfQubes::Volume) => {
+                // Some pools do not rename what is open.
+                self.targets.remove(&item);
+                return self.end_import(item);
+            }
+            None if !target.gets_a_name() => return Ok(()),
+            None => {}
         }
         let answer = self.control.with(|control| {
             control.send(&KeyholderToControl::Tell(ToClient::Place { item }))?;
@@ -528,6 +685,10 @@ impl Volumes for OpenVolumes {
 
     fn close_target(&mut self, item: u32) {
         self.targets.remove(&item);
+        if self.of_qubes.remove(&item) == Some(OfQubes::Record) {
+            // It is read when its qube is added.
+            return;
+        }
         self.sources.remove(&item);
         // If the wire is broken, the next question finds out.
         let _ = self

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What is asked of qubesd about a qube: one short call each, in a bounded time, parsed by
-//! `wyng-qube`. It changes nothing.
+//! `wyng-qube`; and the calls of a plan, as that crate made them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,13 +8,18 @@ use std::time::Duration;
 use rustix::io::Errno;
 use wyng_control::QubeFault;
 use wyng_qube::answer::{self, Listed, Malformed, PoolInfo, Property, VolumeInfo};
+use wyng_qube::plan::{Request, Socket};
 use wyng_qube::{Class, QubeUuid};
 
 use super::super::qubesd::{QubesdError, call, request};
 
 /// Maximum time for one call: qubesd answers each at once.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Maximum time for a call that makes, moves or removes volumes.
+const LONG_PATIENCE: Duration = Duration::from_secs(600);
 const DOM0: &str = "dom0";
+/// qubesd's socket for imports, beside the one for all other calls.
+const INTERNAL: &str = "qubesd.internal.sock";
 
 /// qubesd's socket.
 pub(super) struct Api {
@@ -58,6 +63,32 @@ impl Api {
     ) -> Result<String, QubeFault> {
         let bytes = request(method, argument, dest, payload);
         call(&self.socket, &bytes, self.patience, None).map_err(|error| fault(method, error))
+    }
+
+    /// Makes a call of a plan, and returns the text of the answer.
+    pub(super) fn call(&self, planned: &Request) -> Result<String, QubeFault> {
+        let socket = match planned.socket() {
+            Socket::Admin => self.socket.clone(),
+            Socket::Internal => self.socket.with_file_name(INTERNAL),
+        };
+        let (method, argument) = (planned.method(), planned.argument());
+        let bytes = request(method, argument, planned.dest(), planned.payload());
+        let is_long = planned.socket() == Socket::Internal
+            || method.starts_with("admin.vm.Create")
+            || ["admin.vm.Remove", "admin.vm.volume.Resize"].contains(&method);
+        let patience = if is_long {
+            LONG_PATIENCE
+        } else {
+            self.patience
+        };
+        call(&socket, &bytes, patience, None).map_err(|error| fault(method, error))
+    }
+
+    /// A property of the system.
+    pub(super) fn system(&self, name: &str) -> Result<Property, QubeFault> {
+        self.ask(("admin.property.Get", name, DOM0), |text| {
+            answer::property(name, text)
+        })
     }
 
     /// Asks, and parses the answer.

@@ -240,7 +240,7 @@ fn refused(error: SelectionError) -> Failure {
 }
 
 /// The failure of a command that cannot have the list of qubes.
-fn of_command(fault: QubeFault) -> Failure {
+pub(super) fn of_command(fault: QubeFault) -> Failure {
     match fault {
         QubeFault::Unreachable { errno, .. } => Failure::QubesdUnreachable { errno },
         QubeFault::Refused { .. } | QubeFault::Exception { .. } | QubeFault::Gone => {

@@ -9,6 +9,7 @@ mod choose;
 mod pause;
 mod reach;
 mod record;
+mod restore;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use wyng_config::{AdminDomain, Qubes as Settings};
-use wyng_control::{LeftOut, NoQubePlace, NoSource, QubeFault};
+use wyng_control::{Failure, LeftOut, NoQubePlace, NoSource, QubeFault, QubesWish};
 use wyng_jail::PathAccess;
 use wyng_qube::answer::VolumeInfo;
 use wyng_qube::{NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
@@ -25,7 +26,10 @@ use wyng_snapshot::{Folder, Fresh};
 
 use super::open::Trusted;
 use api::{Api, Found};
+use choose::of_command;
 use reach::Pools;
+pub(super) use restore::Next;
+use restore::Restores;
 
 /// Maximum number of attempts to open a volume that qubesd replaces meanwhile.
 const ATTEMPTS: usize = 3;
@@ -42,6 +46,7 @@ pub(super) struct Qubes {
     never_paused: BTreeSet<String>,
     /// Clones that were made together, until each is asked for: by uuid and volume.
     held: HashMap<(String, String), Held>,
+    restores: Restores,
 }
 
 /// A clone of a running volume.
@@ -92,10 +97,12 @@ impl Qubes {
         let _ = getrandom::fill(&mut random);
         let run: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
         let digits = blake3::hash(owner.as_bytes()).to_hex();
+        let digits = digits.get(..10).unwrap_or_default();
         Some(Self {
             pools: Pools::known(&api),
             api,
-            mark: format!("{}/{run}", digits.get(..10).unwrap_or_default()),
+            restores: Restores::of(digits),
+            mark: format!("{digits}/{run}"),
             never_paused: BTreeSet::new(),
             held: HashMap::new(),
         })
@@ -103,7 +110,11 @@ impl Qubes {
 
     /// What this role must be able to reach.
     pub(super) fn reach(&self) -> Vec<(BorrowedFd<'_>, PathAccess)> {
-        self.pools.reach()
+        self.pools
+            .reach()
+            .into_iter()
+            .chain(self.restores.reach())
+            .collect()
     }
 
     /// Whether volumes of its pools are devices.
@@ -114,6 +125,32 @@ impl Qubes {
     /// Drops clones that nobody asked for.
     pub(super) fn end_all(&mut self) {
         self.held.clear();
+        self.restores.end(&self.api);
+    }
+
+    /// The restore of qubes, if it is not begun: records and plan.
+    pub(super) fn restores(&mut self) -> &mut Restores {
+        &mut self.restores
+    }
+
+    /// Makes a plan of the qubes that were added.
+    pub(super) fn plan(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
+        self.restores.plan(&self.api, wish, is_proven)
+    }
+
+    /// Does the next part of the plan.
+    pub(super) fn next_of_plan(&mut self, trusted: Trusted) -> Result<Next, Failure> {
+        self.restores.next((&self.api, &self.pools, trusted))
+    }
+
+    /// Ends the import of a volume that is complete.
+    pub(super) fn end_import(&mut self, item: u32) -> Result<(), Failure> {
+        self.restores.end_import(&self.api, item)
+    }
+
+    /// Ends the import of a volume that is not, if there is one under this number.
+    pub(super) fn close_import(&mut self, item: u32) {
+        self.restores.close(&self.api, item);
     }
 
     /// Opens a part of a qube. Its name and uuid must still belong together.

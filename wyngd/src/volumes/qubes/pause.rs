@@ -75,6 +75,7 @@ impl Qubes {
     pub(in crate::volumes) fn begin(&self) {
         if let Ok(qubes) = self.api.list() {
             self.let_left_over_go_on(&qubes);
+            self.restores.begin(&self.api);
         }
     }
 

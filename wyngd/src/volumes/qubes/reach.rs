@@ -8,13 +8,13 @@ use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use wyng_control::{NoSource, QubeFault};
+use wyng_control::{NoSource, QubeFault, TargetKind};
 use wyng_jail::PathAccess;
 use wyng_qube::answer::PoolInfo;
 use wyng_qube::{Driver, Place};
 use wyng_snapshot::Folder;
 
-use super::super::open::{Trusted, open, open_beneath};
+use super::super::open::{Trusted, open, open_beneath, open_beneath_for_writing, open_for_writing};
 use super::Part;
 use super::api::Api;
 
@@ -56,7 +56,7 @@ impl Pools {
         let read = self
             .folders
             .iter()
-            .map(|pool| (pool.top.as_fd(), PathAccess::Read));
+            .map(|pool| (pool.top.as_fd(), PathAccess::Overwrite));
         let bases = self.folders.iter().filter_map(|pool| pool.bases.as_ref());
         let kept = bases
             .flat_map(|bases| bases.descriptors())
@@ -94,6 +94,34 @@ impl Pools {
             source,
             folder: bases,
         })
+    }
+}
+
+impl Pools {
+    /// Opens the place of an import for writing.
+    pub(super) fn open_import(
+        &self,
+        place: &Place,
+        trusted: Trusted,
+    ) -> Result<(OwnedFd, TargetKind), QubeFault> {
+        let fault = |why: NoSource| match why {
+            NoSource::OfQube(fault) => fault,
+            NoSource::Errno(errno) if errno == Errno::ACCESS.raw_os_error() => {
+                QubeFault::PoolOutOfReach
+            }
+            NoSource::Errno(errno) => QubeFault::NotOpened { errno },
+            _ => QubeFault::OtherPlace,
+        };
+        let Place::File { folder, file } = place else {
+            let path = PathBuf::from(place.path());
+            let device = open_for_writing(&path, trusted).map_err(fault)?;
+            return Ok((device, TargetKind::Device));
+        };
+        let mut pools = self.folders.iter();
+        let pool = pools.find(|pool| pool.path == *folder);
+        let top = &pool.ok_or(QubeFault::PoolOutOfReach)?.top;
+        let file = open_beneath_for_writing(top, Path::new(file)).map_err(fault)?;
+        Ok((file, TargetKind::File))
     }
 }
 
