@@ -66,6 +66,7 @@ pub fn back_up_committing_after(
     let request = backup::BackupRequest {
         archive,
         sources,
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged,
         dry_run,
         live,

@@ -50,6 +50,7 @@ fn observed(durable: Durable, seed: u64, volumes: &[(String, Vec<u8>)]) -> (Stri
     let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(volumes.iter().map(|(name, _)| name.as_str())),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

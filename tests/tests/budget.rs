@@ -44,6 +44,7 @@ fn back_up_up_to(world: &mut MemoryWorld, max_new_bytes: u64) -> Result<ExitStat
     let request = BackupRequest {
         archive: "home".into(),
         sources: named(world),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

@@ -45,6 +45,7 @@ fn backup(sources: Vec<BackupSource>) -> Command {
     Command::Backup {
         archive: "home".into(),
         sources,
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

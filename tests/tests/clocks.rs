@@ -136,6 +136,7 @@ fn backup(unattended: Option<Unattended>) -> Command {
     Command::Backup {
         archive: "home".into(),
         sources: sources_named(["volume 0"]),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

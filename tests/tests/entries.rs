@@ -126,6 +126,7 @@ fn a_backup_under_the_former_name_is_refused_and_under_the_new_one_is_incrementa
     let request = |name: &str| wyng_engine::backup::BackupRequest {
         archive: "home".into(),
         sources: wyng_tests::memory_world::sources_named([name]),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

@@ -15,9 +15,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
-    FoundSource, Given, HoldOff, LogicalName, NoSource, Origin, PATH_MAX_BYTES, Remembered,
-    SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook, ThinPlace, ThinWaste,
-    ToClient, ToDaemon, Unattended, Via, Wanted,
+    FoundSource, Given, HoldOff, LogicalName, NoSource, Origin, PATH_MAX_BYTES, QubeChoice,
+    QubesWish, Remembered, SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook,
+    ThinPlace, ThinWaste, ToClient, ToDaemon, Unattended, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -340,6 +340,10 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             Command::Backup {
                 archive: known(),
                 sources,
+                qubes: QubeChoice {
+                    qubes: (0..chance.below(3)).map(|_| chance.text()).collect(),
+                    exclude: (0..chance.below(2)).map(|_| chance.text()).collect(),
+                },
                 skip_unchanged: chance.one_in(2),
                 dry_run: chance.one_in(2),
                 live: chance.one_in(2),
@@ -353,6 +357,18 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
         7 => Command::Rehearse {
             archive: known(),
             volume: chance.maybe(Chance::text),
+        },
+        8 if chance.one_in(3) => Command::RestoreQubes {
+            archive: known(),
+            wish: QubesWish {
+                qubes: chance.maybe(Chance::text).into_iter().collect(),
+                new_name: chance.maybe(Chance::text),
+                with_needs: chance.one_in(2),
+                trust_settings: chance.one_in(2),
+                ..QubesWish::default()
+            },
+            session: SessionChoice::Latest,
+            dry_run: chance.one_in(2),
         },
         8 => Command::Restore {
             archive: known(),

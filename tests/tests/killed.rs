@@ -156,6 +156,7 @@ fn a_volume_that_was_begun_stays_in_the_catalog_beside_those_that_come_after_it(
     let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["another"]),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,
@@ -192,6 +193,7 @@ fn wherever_a_run_is_killed_a_dry_run_behind_it_stores_nothing() {
         let request = backup::BackupRequest {
             archive: "home".into(),
             sources: named(&world),
+            qubes: wyng_control::QubeChoice::default(),
             skip_unchanged: false,
             dry_run: true,
             live: false,

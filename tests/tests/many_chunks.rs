@@ -81,6 +81,7 @@ fn back_up(world: &mut World<Computed>) {
     let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["disk"]),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

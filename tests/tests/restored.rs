@@ -69,6 +69,7 @@ impl Scene {
             let request = backup::BackupRequest {
                 archive,
                 sources,
+                qubes: wyng_control::QubeChoice::default(),
                 skip_unchanged,
                 dry_run,
                 live,

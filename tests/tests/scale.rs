@@ -43,6 +43,7 @@ fn back_up<P: Parts>(world: &mut World<P>, volumes: &[&str]) {
     let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(volumes.iter().copied()),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

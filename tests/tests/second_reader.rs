@@ -877,6 +877,7 @@ fn the_second_reader_accepts_a_volume_that_has_no_session_yet() {
     let request = backup::BackupRequest {
         archive: "home".into(),
         sources: sources_named(["vm"]),
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

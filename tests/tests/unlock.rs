@@ -212,6 +212,7 @@ fn the_keyholders_memory_has_no_secret_in_it_that_it_does_not_need() {
     let backup = Command::Backup {
         archive: "home".into(),
         sources,
+        qubes: wyng_control::QubeChoice::default(),
         skip_unchanged: false,
         dry_run: false,
         live: false,

@@ -12,18 +12,17 @@ use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
     Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, Given, NoSource, PATH_MAX_BYTES,
-    TargetFault, TargetFound, TargetLook, ThinPlace, ToClient, ToDaemon, Wanted,
+    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
-use crate::cli::{
-    ArchiveVerb, BackupArgs, Cli, Options, RehearseArgs, RestoreArgs, SnapshotsVerb, Verb,
-};
+use crate::cli::{ArchiveVerb, BackupArgs, Cli, SnapshotsVerb, Verb};
 use crate::client::{self, Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::credentials;
 use crate::defaults::{self, default_archive};
+use crate::destinations::{scratch_of, targets_of};
 use crate::here;
 use crate::history::would_overwrite;
 use crate::message::Message;
@@ -39,7 +38,7 @@ use crate::settings;
 use crate::signals::{Said, Signals};
 use crate::snapshots::{About, Snapshots, Where};
 use crate::source::{self, Clones, Opened, Source};
-use crate::target::{Destination, Existing, Made, Places, Spot, Targets, stdout_is_terminal};
+use crate::target::{Destination, Existing, Made, Spot, Targets};
 use crate::thin::Thin;
 use crate::tui;
 use crate::watch;
@@ -47,8 +46,8 @@ use crate::watch;
 /// The policy that denies the helper's services to every qube, where packages install it.
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
-/// The beginning of a place in a thin pool, as `--to` has it.
-const IN_POOL: &[u8] = b"thin:";
+/// What is confirmed before qubes are made.
+const MAKING_QUBES: &str = "making qubes";
 
 /// Runs a command, and shows its results.
 pub(crate) fn run(cli: Cli) -> ExitStatus {
@@ -217,6 +216,9 @@ impl<'a> Conversation<'a> {
                 "overwriting what is there",
             ));
         }
+        if makes_qubes(cli) && !cli.options.yes && !confirm::can_ask() {
+            return Err(Message::of_answer(Answer::NoTerminal, MAKING_QUBES));
+        }
         let request = cli.request(sources.iter().map(Source::for_daemon).collect());
         let request = request.ok_or_else(|| ClientError::Lost.message())?;
         let client = Client::connect(&Reach::of(cli, &request)).map_err(|error| error.message())?;
@@ -298,6 +300,7 @@ impl<'a> Conversation<'a> {
                 ToClient::Progress(progress) => self.progress.show(&progress),
                 ToClient::Queued { before } => self.progress.say_queued(before),
                 ToClient::Anew => {
+                    report.begin_anew();
                     self.clones = Clones::default();
                     self.targets.begin_anew();
                 }
@@ -376,6 +379,7 @@ impl<'a> Conversation<'a> {
                     spot.and_then(|spot| self.targets.make(item, &spot, *size_bytes, base_of));
                 return self.give_target(item, made);
             }
+            Wanted::Confirmation => return self.confirm_plan(item, report),
             Wanted::Secret => rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map(|(read, write)| {
                 self.secret = Some(read);
                 write
@@ -461,6 +465,29 @@ impl<'a> Conversation<'a> {
         } else {
             Err(TargetFault::NotConfirmed)
         })
+    }
+
+    /// Asks whether the plan that was shown is to be carried out. A command that begins anew asks
+    /// again only if its plan is another one.
+    fn confirm_plan(&mut self, item: u32, report: &Report) -> Result<(), ClientError> {
+        let signals = &self.signals;
+        let answer = if self.cli.options.yes {
+            Answer::Yes
+        } else {
+            report.show_plan_before_question();
+            *self
+                .answered
+                .entry(report.plan())
+                .or_insert_with(|| confirm::ask("Make these qubes as shown?", signals))
+        };
+        if answer == Answer::Interrupted && !self.client.is_gone() {
+            self.interrupt()?;
+        }
+        let errno = match answer {
+            Answer::Yes => 0,
+            _ => rustix::io::Errno::CANCELED.raw_os_error(),
+        };
+        self.give(item, Given::Done { errno }, &[])
     }
 
     fn give_target(
@@ -775,77 +802,9 @@ fn confirm_removal(cli: &Cli, signals: &Signals) -> Result<(), Message> {
     }
 }
 
-/// The targets of a restore.
-fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
-    let several = restore.all || restore.volumes.len() > 1;
-    let destination = match &restore.to {
-        Some(_) if restore.in_place && several => {
-            return Err(Message::usage(
-                "several volumes are changed in place, each at the path from which it was backed up",
-                "Omit --to.",
-            ));
-        }
-        named if restore.in_place => Destination::InPlace(Places {
-            named: named.clone(),
-            configured: config.volumes.clone(),
-        }),
-        None => {
-            return Err(Message::usage(
-                "the target is missing",
-                "Add --to PATH, or --in-place.",
-            ));
-        }
-        Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
-            Destination::Thin(thin_place(path, several || restore.overwrite)?)
-        }
-        Some(path) if path.as_os_str() == "-" && several => {
-            return Err(Message::usage(
-                "standard output takes only one volume",
-                "Name a folder for several volumes: --to DIR.",
-            ));
-        }
-        Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
-            return Err(Message::usage(
-                "standard output is a terminal, to which no volume is written",
-                "Use a pipe: … --to - | COMMAND, or name a file.",
-            ));
-        }
-        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
-        Some(path) if several => Destination::Folder(path.clone()),
-        Some(path) => Destination::File(path.clone()),
-    };
-    let existing = if restore.overwrite {
-        Existing::IsReplaced
-    } else {
-        Existing::Stays
-    };
-    Ok(Targets::new(destination, existing))
-}
-
-/// The place in a thin pool that `--to` names.
-fn thin_place(path: &Path, several_or_overwrite: bool) -> Result<ThinPlace, Message> {
-    if several_or_overwrite {
-        return Err(Message::usage(
-            "a new volume in a thin pool takes one session, and replaces nothing",
-            "Name one volume, and omit --overwrite.",
-        ));
-    }
-    let text = path.to_str().and_then(|text| text.strip_prefix("thin:"));
-    text.and_then(ThinPlace::parse).ok_or_else(|| {
-        Message::usage(
-            "the new volume in a thin pool cannot have this name: names of vm-*, wyng-* and those that LVM keeps for itself are refused",
-            "Name it as --to thin:GROUP/POOL/NAME.",
-        )
-    })
-}
-
-/// Where a rehearsal restores to.
-fn scratch_of(rehearse: &RehearseArgs, options: &Options) -> Destination {
-    Destination::Scratch(match &rehearse.scratch {
-        Some(folder) => folder.clone(),
-        None if options.standalone => client::state_dir(options),
-        None => PathBuf::from("/var/tmp"),
-    })
+/// Whether the command makes qubes.
+fn makes_qubes(cli: &Cli) -> bool {
+    matches!(&cli.verb, Verb::Restore(restore) if restore.qubes.are_named() && !restore.dry_run)
 }
 
 /// The question before a file or device is changed in place.

@@ -340,7 +340,7 @@ const PAGES: [Page; 40] = [
     Page {
         path: "restore",
         usage: Some(
-            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR",
+            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE...\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all-qubes",
         ),
         examples: &[
             ("to a new file", "restore home vm.img --to vm-restored.img"),
@@ -359,6 +359,14 @@ const PAGES: [Page; 40] = [
             (
                 "everything into a folder",
                 "restore home --all --to /mnt/restored",
+            ),
+            (
+                "in dom0: what would be made of every qube that is not here",
+                "restore home --all-qubes --dry-run",
+            ),
+            (
+                "in dom0: a qube as it was, beside the present one",
+                "restore home --qube work --session 2026-11-28 --as work-then",
             ),
         ],
     },

@@ -70,5 +70,6 @@ fn no_source(why: NoSource) -> String {
         NoSource::Link => "lies behind a link that does not belong to root".into(),
         NoSource::QubeRuns => "does not exist while its qube runs".into(),
         NoSource::Kind(kind) => format!("is {}, not a regular file or a block device", kind.name()),
+        NoSource::OfQube(fault) => format!("cannot be read: {fault}"),
     }
 }

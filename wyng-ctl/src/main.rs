@@ -11,6 +11,7 @@ mod confirm;
 mod conversation;
 mod credentials;
 mod defaults;
+mod destinations;
 mod help;
 mod here;
 mod history;

@@ -10,6 +10,9 @@ use wyng_control::{ArchiveAges, ToClient};
 use crate::clock::Clock;
 use crate::message::{Message, Success, Verified};
 
+/// The ending of the volumes that hold settings of qubes.
+const SETTINGS: &str = ":settings";
+
 /// What the daemon has reported of the archives so far.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
@@ -125,6 +128,30 @@ impl Watch {
         .collect()
     }
 
+    /// The qubes that a profile names, each by its settings, of which every backup of it makes a
+    /// session; for the words that stand for several, the newest settings of all.
+    fn overdue_qubes(&self, name: &str, archive: &str, profile: &Profile) -> Vec<Message> {
+        let limit_secs = profile.backup_overdue_secs;
+        let words = profile.qubes.qubes.iter();
+        words
+            .filter_map(|word| {
+                let is_it = |qube: &str| {
+                    let number = qube.strip_prefix(word.as_str());
+                    word.starts_with('@')
+                        || number.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
+                };
+                let ages = self.newest.iter().filter_map(|((of, volume), (_, age))| {
+                    let qube = volume.strip_suffix(SETTINGS)?;
+                    (of == archive && is_it(qube)).then_some(*age)?
+                });
+                let age = ages.min();
+                let volume = format!("{word}{SETTINGS}");
+                age.is_none_or(|age| age > limit_secs)
+                    .then(|| Message::of_overdue_backup(name, &volume, age, limit_secs))
+            })
+            .collect()
+    }
+
     fn overdue_profile(
         &self,
         name: &str,
@@ -147,6 +174,7 @@ impl Watch {
                 }
             }
         }
+        found.extend(self.overdue_qubes(name, archive, profile));
         let ages = self.ages.get(archive);
         let (time, age) = ages.map_or((0, None), |ages| (ages.last_verify_time, ages.verify_secs));
         match profile.verify_overdue_secs {

@@ -7,10 +7,11 @@
 //! - **control** holds the clients' sockets, and a descriptor only while it forwards it; never
 //!   keys, remote bytes.
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
-//!   clones of sources, until they are committed; in dom0 a call to qubesd. Never keys, remote
-//!   bytes.
+//!   clones of sources, until they are committed; in dom0 a call to qubesd, and while it makes qubes
+//!   their records and one volume that is open for writing. Never keys, remote bytes.
 //! - **pool** holds snapshots of thin volumes, new volumes of a restore until they have their names,
-//!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys, remote bytes, a client's descriptor, a volume's
+//!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys,
+//!   remote bytes, a client's descriptor, a volume's
 //!   bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.

@@ -2,19 +2,22 @@
 //! The role of sources and targets. The caller opened them; this role inspects them, clones sources
 //! where it can, determines what changed in them, and hands them to the keyholder. It opens only
 //! the paths that the daemon's configuration names, and the base snapshots beside them. In dom0 it
-//! also asks qubesd for the qubes behind far ends.
+//! also asks qubesd for the qubes behind far ends, and opens whole qubes in their pools.
 
 mod delta;
 mod disposables;
 mod extents;
 mod folders;
 mod fresh;
+mod of_qubes;
 mod open;
+mod qubes;
 mod qubesd;
 mod reflink;
 mod snapshot;
 mod target;
 mod thin;
+mod to_qubes;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -42,6 +45,7 @@ use crate::roles::{Daemon, Role};
 use disposables::Disposables;
 use folders::{folders_of, snapshot_folders};
 use open::Trusted;
+use qubes::Qubes;
 use reflink::{Base, Reflink};
 use snapshot::{Rotation, Snapshot};
 use target::Prepared;
@@ -109,6 +113,8 @@ struct Volumes {
     pools: Option<ThinPools>,
     /// The qubes behind far ends, where qubesd is asked for them.
     qubes: Option<Disposables>,
+    /// Whole qubes as sources, where qubesd is asked for them.
+    whole: Option<Qubes>,
     /// Snapshots that are held for the keyholder, by number.
     snapshots: HashMap<u32, Box<dyn Snapshot>>,
     /// Targets that are changed in place, each with a clone of what it was.
@@ -123,11 +129,13 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         qubes,
         ..
     } = config;
+    let whole = Qubes::of(&qubes, owner.as_deref());
+    let opens_none = known.is_empty() && whole.is_none();
     let mut volumes = Volumes {
         control: Wire::inherited(Role::Volumes, Role::Control)?,
         keyholder: Wire::inherited(Role::Volumes, Role::Keyholder)?,
         folders: snapshot_folders(&known),
-        machine: if known.is_empty() {
+        machine: if opens_none {
             Machine::unopened()
         } else {
             Machine::open()
@@ -138,10 +146,12 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         asked: None,
         pools: None,
         qubes: Disposables::of(&qubes, owner),
+        whole,
         snapshots: HashMap::new(),
         changed: HashMap::new(),
     };
-    let folders = folders_of(&volumes.known);
+    let devices = volumes.whole.as_ref().is_some_and(Qubes::has_devices);
+    let folders = folders_of(&volumes.known, devices);
     let profile = match &volumes.qubes {
         Some(_) => Profile::VolumesInDom0,
         None if volumes.known.is_empty() => Role::Volumes.profile(),
@@ -161,11 +171,13 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
             .values()
             .flat_map(|folder| folder.descriptors())
             .map(|folder| (folder, PathAccess::ReadWrite));
+        let of_qubes = volumes.whole.iter().flat_map(Qubes::reach);
+        let reach: Vec<_> = readable.chain(kept).chain(of_qubes).collect();
         vec![
             ("empty network", wyng_jail::empty_network_namespace()),
             (
                 "only the folders of configured volumes",
-                wyng_jail::restrict_paths(&readable.chain(kept).collect::<Vec<_>>()),
+                wyng_jail::restrict_paths(&reach),
             ),
         ]
     });
@@ -180,6 +192,9 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         },
         &[],
     )?;
+    if daemon == Daemon::Service {
+        volumes.whole.iter().for_each(Qubes::begin);
+    }
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
     // Snapshots take up room on the disk, and killing disposables may take a while.
@@ -301,6 +316,7 @@ impl Volumes {
             }
             KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
             KeyholderToVolumes::EndAll => {
+                self.whole.iter_mut().for_each(Qubes::end_all);
                 self.snapshots.clear();
                 self.changed.clear();
                 Ok(())
@@ -309,6 +325,9 @@ impl Volumes {
             KeyholderToVolumes::DropBase { item } => self.drop_base(item),
             KeyholderToVolumes::CloseSource { item } => {
                 self.changed.remove(&item);
+                self.whole
+                    .iter_mut()
+                    .for_each(|qubes| qubes.close_import(item));
                 match self.snapshots.remove(&item) {
                     Some(snapshot) if snapshot.is_of_client() => {
                         self.control.send(&VolumesToControl::Forget { item }, &[])
@@ -316,6 +335,7 @@ impl Volumes {
                     _ => Ok(()),
                 }
             }
+            about_qubes => self.hear_about_qubes(about_qubes),
         }
     }
 
@@ -712,27 +732,37 @@ impl Volumes {
         base: Option<Base>,
         folder: Option<Rc<Folder>>,
     ) -> Result<(), Refusal> {
-        let item = opened.item;
         match Reflink::snapshot(&opened.source, fresh, base, folder) {
             Ok((snapshot, reads)) => {
-                let message = VolumesToKeyholder::Source {
-                    item,
-                    size_bytes: snapshot.size_bytes(),
-                    snapshot: true,
-                    base: snapshot.base(),
-                    whole: None,
-                    found: opened.found,
-                    peak_rss_bytes: wyng_jail::peak_resident_bytes(),
-                };
-                self.make_room()?;
-                self.snapshots.insert(item, Box::new(snapshot));
-                Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
+                self.hand_over_snapshot(opened.item, snapshot, &reads, opened.found)
             }
             Err(errno) => {
                 tracing::info!(%errno, "a source cannot be cloned");
                 self.hand_over_source(opened, None)
             }
         }
+    }
+
+    /// Hands over a clone that was made.
+    fn hand_over_snapshot(
+        &mut self,
+        item: u32,
+        snapshot: Reflink,
+        reads: &OwnedFd,
+        found: FoundSource,
+    ) -> Result<(), Refusal> {
+        let message = VolumesToKeyholder::Source {
+            item,
+            size_bytes: snapshot.size_bytes(),
+            snapshot: true,
+            base: snapshot.base(),
+            whole: None,
+            found,
+            peak_rss_bytes: wyng_jail::peak_resident_bytes(),
+        };
+        self.make_room()?;
+        self.snapshots.insert(item, Box::new(snapshot));
+        Ok(self.keyholder.send(&message, &[reads.as_fd()])?)
     }
 
     /// Hands over a source as it is.

@@ -487,6 +487,32 @@ stall_timeout = "1s"
     }
 
     #[test]
+    fn a_profile_has_qubes_beside_its_volumes_or_alone() {
+        let profile = |written: &str| {
+            let text = format!("[profiles.p]\narchive = \"home\"\n{written}\n");
+            Config::parse(&text).map(|config| config.profiles["p"].clone())
+        };
+        let found = profile("qubes = [\"@all\", \"work\"]\nexclude = [\"@tag:x\"]").unwrap();
+        assert!(found.volumes.is_empty() && found.qubes.asks_for_all());
+        assert_eq!(found.qubes.exclude, ["@tag:x"]);
+        for wrong in [
+            "qubes = []",
+            "qubes = [\"a b\"]",
+            "qubes = [\"work\", \"work\"]",
+            "qubes = [\"work\"]\nexclude = [\"@all\"]",
+            "qubes = [\"@all\"]\nexclude = [\"@any:x\"]",
+        ] {
+            assert!(profile(wrong).is_err(), "{wrong}");
+        }
+        let text =
+            "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nexclude = [\"work\"]\n";
+        assert!(
+            Config::parse(text).is_err(),
+            "what is taken of which they are left out?"
+        );
+    }
+
+    #[test]
     fn a_profile_without_volumes_has_all() {
         let config =
             Config::parse("[volumes]\na = \"/x\"\nb = \"/y\"\n[profiles.p]\narchive = \"home\"\n")

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
-use wyng_control::KeepRules;
+use wyng_control::{KeepRules, QubeChoice, is_qube_exclusion, is_qube_selector};
 
 use crate::checks::{check_word, positive};
 use crate::keep::WrittenKeep;
@@ -25,6 +25,8 @@ pub struct Profile {
     pub archives: Vec<String>,
     /// The names of the volumes, each one of [`Config::volumes`](crate::Config::volumes).
     pub volumes: Vec<String>,
+    /// The qubes, whose volumes and settings are backed up too.
+    pub qubes: QubeChoice,
     /// Whether the volumes are in use: their sessions are marked as crash-consistent.
     pub live: bool,
     /// Whether an unchanged volume gets no session.
@@ -53,6 +55,10 @@ pub struct Profile {
 pub(crate) struct WrittenProfile {
     archive: Spanned<Names>,
     volumes: Option<Vec<Spanned<String>>>,
+    #[serde(default)]
+    qubes: Vec<Spanned<String>>,
+    #[serde(default)]
+    exclude: Vec<Spanned<String>>,
     #[serde(default)]
     live: bool,
     #[serde(default)]
@@ -127,6 +133,46 @@ fn check_archives(written: Spanned<Names>, found: &mut Found) -> Vec<String> {
     names
 }
 
+/// The qubes of a profile: words that stand for qubes, and none twice.
+fn check_qubes(
+    qubes: Vec<Spanned<String>>,
+    exclude: Vec<Spanned<String>>,
+    found: &mut Found,
+) -> QubeChoice {
+    if let (true, Some(excluded)) = (qubes.is_empty(), exclude.first()) {
+        found.note(
+            excluded,
+            "qubes are excluded, and none is taken".to_owned(),
+            "Add qubes = [\"@all\"], or remove exclude.",
+        );
+    }
+    let mut check = |words: Vec<Spanned<String>>, is_known: fn(&str) -> bool, remedy| {
+        let mut seen = BTreeSet::new();
+        for word in &words {
+            if !is_known(word.as_ref()) {
+                let what = format!("{:?} stands for no qube", word.as_ref());
+                found.note(word, what, remedy);
+            } else if !seen.insert(word.as_ref()) {
+                let what = format!("{:?} is listed twice", word.as_ref());
+                found.note(word, what, "Remove one of them.");
+            }
+        }
+        words.into_iter().map(Spanned::into_inner).collect()
+    };
+    QubeChoice {
+        qubes: check(
+            qubes,
+            is_qube_selector,
+            "Write a qube's name, \"@tag:TAG\", \"@type:CLASS\" or \"@all\".",
+        ),
+        exclude: check(
+            exclude,
+            is_qube_exclusion,
+            "Write a qube's name, \"@tag:TAG\" or \"@type:CLASS\".",
+        ),
+    }
+}
+
 impl WrittenProfile {
     pub(crate) fn check(
         self,
@@ -157,11 +203,13 @@ impl WrittenProfile {
                 names.into_iter().map(Spanned::into_inner).collect()
             }
         };
-        if volumes.is_empty() {
+        let qubes = check_qubes(self.qubes, self.exclude, found);
+        if volumes.is_empty() && qubes.is_empty() {
             found.note(
                 name,
                 format!("profile {:?} has no volume", name.as_ref()),
-                "Name some from [volumes]; without `volumes` it has all of them.",
+                "Name some from [volumes]; without `volumes` it has all of them. In dom0, \
+                 qubes = [\"@all\"] takes qubes.",
             );
         }
         let mut duration = |text: Option<Spanned<String>>| {
@@ -187,6 +235,7 @@ impl WrittenProfile {
         Some(Profile {
             archives,
             volumes,
+            qubes,
             live: self.live,
             skip_unchanged: self.skip_unchanged,
             verify: self.verify,

@@ -12,6 +12,7 @@ use crate::command::{
     Unattended,
 };
 use crate::failure::Failure;
+use crate::qube::{QubeChoice, is_qube_exclusion, is_qube_selector};
 use crate::store::{StoreMistake, check_store_address};
 use crate::thin::{THIN_VOLUMES_MAX, ThinWaste};
 
@@ -67,12 +68,14 @@ impl Command {
             }
             Self::Backup {
                 sources,
+                qubes,
                 unattended,
                 prune_after,
                 ..
             } => {
                 check_unattended(unattended.as_ref())?;
                 check_sources(sources)?;
+                check_qubes(qubes)?;
                 prune_after.as_ref().map_or(Ok(()), check_rules)
             }
             Self::Monitor { sources, .. } => check_sources(sources),
@@ -94,6 +97,11 @@ impl Command {
                 volumes, session, ..
             } => {
                 check_volumes(volumes)?;
+                check_session(session)
+            }
+            Self::RestoreQubes { wish, session, .. } => {
+                check_volumes(&wish.qubes)?;
+                wish.new_name.as_deref().map_or(Ok(()), check_volume)?;
                 check_session(session)
             }
             Self::Rehearse { volume, .. } => volume.as_deref().map_or(Ok(()), check_volume),
@@ -261,6 +269,20 @@ fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
     sources
         .iter()
         .try_for_each(|source| check_volume(&source.volume))
+}
+
+fn check_qubes(choice: &QubeChoice) -> Result<(), Failure> {
+    check_count(choice.qubes.len(), "the number of qubes")?;
+    check_count(choice.exclude.len(), "the number of excluded qubes")?;
+    let wrong = choice.qubes.iter().find(|word| !is_qube_selector(word));
+    let wrong = wrong.or_else(|| choice.exclude.iter().find(|word| !is_qube_exclusion(word)));
+    match wrong {
+        None => Ok(()),
+        Some(word) => Err(out_of_bounds(
+            &format!("the qube {:?}", quoted(word)),
+            "a name, @tag:TAG, @type:CLASS, or @all to take",
+        )),
+    }
 }
 
 fn check_volumes(volumes: &[String]) -> Result<(), Failure> {
@@ -459,6 +481,7 @@ mod tests {
         let backup = |sources| Command::Backup {
             archive: "home".into(),
             sources,
+            qubes: QubeChoice::default(),
             skip_unchanged: false,
             dry_run: false,
             live: false,

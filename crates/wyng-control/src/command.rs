@@ -6,6 +6,8 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::qube::QubeChoice;
+use crate::restoring::QubesWish;
 use crate::thin::ThinWaste;
 use crate::via::Via;
 
@@ -225,6 +227,8 @@ pub enum Command {
         archive: String,
         /// The sources in order; the number of a question is an index into this list.
         sources: Vec<BackupSource>,
+        /// In dom0: the qubes, whose volumes and settings are backed up after the sources.
+        qubes: QubeChoice,
         /// Makes no session for an unchanged volume.
         skip_unchanged: bool,
         /// Reads and counts, and sends nothing.
@@ -383,6 +387,18 @@ pub enum Command {
         dry_run: bool,
         /// Fills lost ranges with zeros, and reports them.
         around_damage: bool,
+    },
+    /// In dom0: restores qubes, with volumes and settings. Asks for the passphrase, and for the
+    /// confirmation of the plan.
+    RestoreQubes {
+        /// The archive's name.
+        archive: String,
+        /// Which qubes, and how.
+        wish: QubesWish,
+        /// The session of each volume.
+        session: SessionChoice,
+        /// Reports the plan; changes nothing.
+        dry_run: bool,
     },
     /// Restores a random session to a target that gets no name, to see that it can be restored.
     /// Asks for the passphrase and for the target.
@@ -556,7 +572,7 @@ impl Command {
             Self::VolumeDescribe { .. } => "volume describe",
             Self::Tag { remove: false, .. } => "tag add",
             Self::Tag { remove: true, .. } => "tag remove",
-            Self::Restore { .. } => "restore",
+            Self::Restore { .. } | Self::RestoreQubes { .. } => "restore",
             Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
@@ -632,6 +648,7 @@ impl Command {
             | Self::VolumeDescribe { archive, .. }
             | Self::Tag { archive, .. }
             | Self::Restore { archive, .. }
+            | Self::RestoreQubes { archive, .. }
             | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }

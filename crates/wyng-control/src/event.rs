@@ -7,6 +7,8 @@ use bincode::{Decode, Encode};
 
 use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::qube::LeftOut;
+use crate::restoring::RestoredQube;
 use crate::thin::{ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause};
 use crate::trial::{Abilities, StoreChecked};
 use crate::warning::Warning;
@@ -85,6 +87,8 @@ pub enum ToClient {
     Space(SpaceReport),
     /// `history`: one day, oldest first.
     Day(DayLine),
+    /// `backup`: a qube, or a volume of one, that is not taken.
+    LeftOut(LeftOut),
     /// `backup`: one volume's session is committed.
     BackedUp(VolumeReport),
     /// `monitor`: one volume was looked at.
@@ -104,6 +108,10 @@ pub enum ToClient {
     },
     /// `restore`, `rehearse`: one volume is complete.
     Restored(RestoreReport),
+    /// `restore` of qubes: lines of the plan, in their order, at most 16 KiB in one message.
+    QubePlan(Vec<String>),
+    /// `restore` of qubes: what became of one.
+    QubeRestored(RestoredQube),
     /// `restore --around-damage`: ranges of lost bytes, which are zeros in the target,
     /// `(begin, end)` in bytes, ascending; at most 1000.
     Lost {
@@ -246,6 +254,9 @@ pub enum Wanted {
         /// The path from which the volume was backed up.
         origin: Option<Vec<u8>>,
     },
+    /// A person's confirmation of the plan that was sent; the answer is
+    /// [`Given::Done`](crate::Given::Done).
+    Confirmation,
     /// The write end of a pipe into which the daemon writes a recovery key, which is shown to the
     /// user once.
     Secret,

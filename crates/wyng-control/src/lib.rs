@@ -22,6 +22,8 @@ mod failure;
 mod found;
 mod kind;
 mod origin;
+mod qube;
+mod restoring;
 mod store;
 mod target;
 mod thin;
@@ -55,6 +57,11 @@ pub use origin::{
     FoundSource, NoSource, Origin, PATH_MAX_BYTES, Remembered, is_path_bounded, path_of_text,
     path_text,
 };
+pub use qube::{
+    ChosenQube, ChosenQubes, LeftOut, NoQubePlace, QubeChoice, QubeFault, QubePart, WhyLeftOut,
+    is_qube_exclusion, is_qube_origin, is_qube_selector, qube_origin,
+};
+pub use restoring::{PLAN_PAGE_MAX_BYTES, QubeParts, QubesWish, RestoredQube};
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use thin::{
@@ -68,4 +75,4 @@ pub use warning::Warning;
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 11;
+pub const CONTROL_VERSION: u32 = 12;

@@ -5,6 +5,7 @@
 use bincode::{Decode, Encode};
 
 use crate::kind::FileKind;
+use crate::qube::QubeFault;
 
 /// Maximum length of a path, bytes: the kernel's own limit (`PATH_MAX`).
 pub const PATH_MAX_BYTES: usize = 4096;
@@ -97,7 +98,7 @@ impl FoundSource {
 }
 
 /// Why a source could not be opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum NoSource {
     /// The system's error number (`errno`).
     Errno(i32),
@@ -107,6 +108,8 @@ pub enum NoSource {
     QubeRuns,
     /// It is of a kind without bytes at fixed offsets.
     Kind(FileKind),
+    /// It is a part of a qube that cannot be read.
+    OfQube(QubeFault),
 }
 
 /// A path as text: UTF-8 unchanged, a backslash doubled, any other byte as `\xNN`. [`path_of_text`]

@@ -89,6 +89,9 @@ pub enum Warning {
         /// `GROUP/POOL`.
         pool: String,
     },
+    /// Nothing shows that the archive's history is the one that this machine or the recovery sheet
+    /// knew.
+    Unproven,
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -113,6 +116,7 @@ impl Warning {
             Self::PoolFilling { .. } => "pool-filling",
             Self::PoolFull { .. } => "pool-full",
             Self::PoolMetadataLeft { .. } => "pool-metadata-left",
+            Self::Unproven => "unproven",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -158,6 +162,9 @@ impl Warning {
             }
             Self::PoolMetadataLeft { .. } => {
                 "If no other program uses it, run `wyng-ctl snapshots clean --metadata` as root. Until then volumes of the pool are read whole."
+            }
+            Self::Unproven => {
+                "Run `wyng-ctl archive open ARCHIVE --expect CODE` with the code of the recovery sheet. Without a sheet, --unproven also restores templates, StandaloneVMs, net qubes and disposable templates."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -242,6 +249,9 @@ impl fmt::Display for Warning {
             Self::PoolMetadataLeft { pool } => write!(
                 to,
                 "the thin pool {pool} holds a metadata snapshot, and it is not certain whether a killed run took it"
+            ),
+            Self::Unproven => to.write_str(
+                "nothing proves who wrote this archive: it was opened without the code of its recovery sheet, and whoever holds its credential could have written all of it",
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

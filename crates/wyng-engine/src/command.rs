@@ -133,6 +133,7 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         Command::Backup { .. }
         | Command::Monitor { .. }
         | Command::Restore { .. }
+        | Command::RestoreQubes { .. }
         | Command::Rehearse { .. }
         | Command::Diff { .. }
         | Command::Verify { .. } => about_volumes(world, command),
@@ -290,6 +291,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
         Command::Backup {
             archive,
             sources,
+            qubes,
             skip_unchanged,
             dry_run,
             live,
@@ -302,6 +304,7 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             let request = backup::BackupRequest {
                 archive,
                 sources,
+                qubes,
                 skip_unchanged,
                 dry_run,
                 live,
@@ -319,6 +322,20 @@ fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             backup::monitor(world, &backup::MonitorRequest { archive, sources })
         }
         Command::Restore { .. } => restore_volumes(world, command),
+        Command::RestoreQubes {
+            archive,
+            wish,
+            session,
+            dry_run,
+        } => {
+            let request = restore::QubesRequest {
+                archive,
+                wish,
+                session,
+                dry_run,
+            };
+            restore::restore_qubes(world, &request)
+        }
         Command::Rehearse { archive, volume } => {
             restore::rehearse(world, &archive, volume.as_deref())
         }

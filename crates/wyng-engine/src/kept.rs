@@ -149,6 +149,11 @@ pub(crate) fn warn_of_jump(client: &mut impl Client, clock: &KeptClock) -> Resul
     Ok(())
 }
 
+/// Whether no jump of the wall clock waits for a person to accept it.
+pub(crate) fn agrees<P: Parts>(world: &mut World<P>) -> Result<bool, Failure> {
+    Ok(!local_clock(&mut world.files, &mut world.clock)?.jumped)
+}
+
 /// Stores that a person accepts the present difference of the clocks. The kept clock itself does
 /// not move.
 pub(crate) fn trust_clock<P: Parts>(

@@ -42,6 +42,7 @@ pub fn is_of_one_source(failure: &Failure) -> bool {
             | Failure::SourceLink { .. }
             | Failure::SourceOfRunningQube { .. }
             | Failure::SourceKind { .. }
+            | Failure::QubeNotRead { .. }
             | Failure::SourceRead { .. }
             | Failure::SourceResized { .. }
             | Failure::SelfCheck { .. }
@@ -60,6 +61,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
             | Failure::TargetUnavailable { .. }
             | Failure::TargetOfRunningQube { .. }
             | Failure::TargetOfQube { .. }
+            | Failure::QubeNotMade { .. }
             | Failure::TargetKind { .. }
             | Failure::TargetIsDevice { .. }
             | Failure::TargetTooSmall { .. }

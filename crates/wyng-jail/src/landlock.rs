@@ -18,6 +18,8 @@ const NEWEST: ABI = ABI::V6;
 pub enum PathAccess {
     /// Reading files and folders.
     Read,
+    /// Reading, and writing to files that are there.
+    Overwrite,
     /// Reading, making, writing, renaming and removing files and folders.
     ReadWrite,
     /// Making, comparing and linking files in folders, and removing unfinished ones: the work of a
@@ -70,6 +72,9 @@ fn restrict(
     for (folder, access) in folders {
         let rights = match access {
             PathAccess::Read => AccessFs::ReadDir | AccessFs::ReadFile,
+            PathAccess::Overwrite => {
+                AccessFs::ReadDir | AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate
+            }
             PathAccess::ReadWrite => AccessFs::from_all(NEWEST) & !AccessFs::Execute,
             PathAccess::Add => {
                 AccessFs::ReadDir

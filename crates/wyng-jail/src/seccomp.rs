@@ -402,9 +402,12 @@ const SNAPSHOTS: &[c_long] = &[
     libc::SYS_getdents64,
 ];
 
-/// Calling a local socket, whose kind is checked (the network namespace is empty), and redirecting
-/// standard error.
+/// Calling a local socket, whose kind is checked (the network namespace is empty), redirecting
+/// standard error, memory files for what was answered, and the journal of new qubes.
 const CALLING: &[c_long] = &[
+    libc::SYS_memfd_create,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
     libc::SYS_socket,
     libc::SYS_connect,
     libc::SYS_shutdown,

@@ -5,11 +5,10 @@
 //!
 //! ```text
 //! WORLD/bin/                 the two clients: they find the world from where they are started
-//!       qubesd.sock
-//!       qubes/NAME/class     AppVM, DispVM
+//!       qubesd.sock, qubesd.internal.sock
+//!       qubes/NAME/class     AppVM, DispVM, TemplateVM, StandaloneVM, RemoteVM
 //!                  state     as qubesd's List names it; Halted if there is no such file
-//!                  template-for-dispvms
-//!                  property.X
+//!                  ...       its settings and volumes: see system.rs
 //!                  services/ the executables of /etc/qubes-rpc
 //!                  profile   /etc/profile: runs first, with the service's streams
 //!       traps                one line for each future call: see qrexec.rs
@@ -23,14 +22,23 @@
 //!       qrexec-calls         the arguments of each client
 //! ```
 
+mod admin;
+mod life;
+mod properties;
 pub mod qrexec;
 pub mod qubesd;
+mod settings;
+mod system;
+mod volumes;
+pub mod whole;
 
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+
+use volumes::Volume;
 
 use crate::programs::program;
 use crate::sandbox::{Outcome, Sandbox};
@@ -41,18 +49,24 @@ use crate::service::until;
 pub struct World(pub PathBuf);
 
 impl World {
-    /// The folder of a qube.
+    /// The folder of a qube, or of dom0.
     pub fn qube(&self, name: &str) -> PathBuf {
-        self.0.join("qubes").join(name)
+        match name {
+            "dom0" => self.0.join("dom0"),
+            name => self.0.join("qubes").join(name),
+        }
     }
 
     /// Whether there is such a qube.
     pub fn exists(&self, name: &str) -> bool {
-        !name.is_empty() && !name.contains('/') && self.qube(name).is_dir()
+        !name.is_empty() && name != "dom0" && !name.contains('/') && self.qube(name).is_dir()
     }
 
     /// Its power state, in the words of qubesd's List.
     pub fn state(&self, name: &str) -> String {
+        if self.class(name) == "RemoteVM" {
+            return "Running".into();
+        }
         std::fs::read_to_string(self.qube(name).join("state")).unwrap_or_else(|_| "Halted".into())
     }
 
@@ -69,7 +83,7 @@ impl World {
         self.exists(name) && self.state(name) == "Running"
     }
 
-    /// Its class: `AppVM`, `DispVM`.
+    /// Its class: `AppVM`, `DispVM`, and so on.
     pub fn class(&self, name: &str) -> String {
         std::fs::read_to_string(self.qube(name).join("class")).unwrap_or_default()
     }
@@ -111,18 +125,27 @@ impl World {
         let folder = self.qube(name);
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("class"), "DispVM").unwrap();
+        self.set_own(name, "template", template);
+        self.set_own(name, "label", "red");
         for inherited in ["services", "profile"] {
             symlink(self.qube(template).join(inherited), folder.join(inherited)).unwrap();
         }
     }
 
-    /// Starts the qube.
+    /// Starts the qube, with what that does to its volumes.
     pub fn start(&self, name: &str) {
+        if self.state(name) == "Halted" {
+            Volume::all(self, name).iter().for_each(Volume::start);
+        }
         self.set_state(name, "Running");
     }
 
-    /// Halts the qube; one with automatic cleanup is removed then.
+    /// Halts the qube, with what that does to its volumes; one with automatic cleanup is removed
+    /// then.
     pub fn halt(&self, name: &str) {
+        if self.state(name) != "Halted" {
+            Volume::all(self, name).iter().for_each(Volume::stop);
+        }
         let cleans_up = std::fs::read_to_string(self.qube(name).join("property.auto_cleanup"))
             .is_ok_and(|value| value == "True");
         if cleans_up {
@@ -132,8 +155,12 @@ impl World {
         }
     }
 
-    /// Removes the qube.
+    /// Removes the qube, and the folders of its volumes.
     pub fn remove(&self, name: &str) {
+        let folders = Volume::all(self, name).into_iter();
+        for folder in folders.filter_map(|volume| volume.folder()) {
+            let _ = std::fs::remove_dir_all(folder);
+        }
         // In one step, because a real qube is never half removed.
         let gone = self.0.join(format!("gone.{name}"));
         if std::fs::rename(self.qube(name), &gone).is_ok() {
@@ -205,6 +232,7 @@ impl FakeQubes {
     fn build(sandbox: &Sandbox, admin: &str) -> Self {
         let world = World(sandbox.path("qubes"));
         std::fs::create_dir_all(world.0.join("bin")).unwrap();
+        std::fs::create_dir_all(world.0.join("dom0")).unwrap();
         for name in ["qrexec-client", "qrexec-client-vm"] {
             symlink(
                 program(&format!("fake-{name}")),
@@ -226,7 +254,9 @@ impl FakeQubes {
         qubes.add("sys-backup");
         qubes.world.start("sys-backup");
         qubes.add("net-dvm");
-        std::fs::write(qubes.world.qube("net-dvm").join("template-for-dispvms"), "").unwrap();
+        qubes
+            .world
+            .set_own("net-dvm", "template_for_dispvms", "True");
         qubes
     }
 
@@ -256,6 +286,7 @@ impl FakeQubes {
         let folder = self.world.qube(name);
         std::fs::create_dir_all(folder.join("services")).unwrap();
         std::fs::write(folder.join("class"), "AppVM").unwrap();
+        self.world.set_own(name, "label", "red");
         for (service, verb) in [
             ("wyng.Push", "push"),
             ("wyng.Fetch", "fetch"),

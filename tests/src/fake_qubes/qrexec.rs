@@ -86,8 +86,9 @@ pub fn client_vm() -> ! {
     let template = target.strip_prefix("@dispvm:");
     let known = template.unwrap_or(target);
     if !world.exists(known)
-        || template
-            .is_some_and(|template| !world.qube(template).join("template-for-dispvms").exists())
+        || template.is_some_and(|template| {
+            world.own(template, "template_for_dispvms").as_deref() != Some("True")
+        })
     {
         trouble("Request refused", REFUSED);
     }

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! qubesd's socket: one request for each connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its
-//! end, and one answer. It has the part of the Admin API that concerns disposables and power
-//! states. A request goes on when its caller is gone, and holds up no other request, except through
-//! the lock below.
+//! qubesd's sockets: one request for each connection, `METHOD+ARG dom0 name DEST\0PAYLOAD` up to its
+//! end, and one answer; admin.rs has the calls. At `qubesd.internal.sock` imports begin and end. A
+//! request goes on when its caller is gone, and holds up no other request, except through the lock
+//! below.
 //!
 //! As in the real qubesd, a start holds the qube's startup lock while the state is still Halted:
 //! Kill answers "not started" then, and Remove waits for the lock and answers "not halted". Start
 //! silently does nothing in every state except Halted.
 //!
-//! A trap after a method's name is one of: `empty` (as after an exception in qubesd), `hang`,
-//! `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow` (slow steps wait for
-//! the world's file `go`: the volumes of a new qube, the start with its lock; any other call waits
-//! before it is parsed).
+//! A trap after a method's name, or after `METHOD@DEST`, is one of: `empty` (as after an exception
+//! in qubesd), `hang`, `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow`
+//! (slow steps wait for the world's file `go`: the volumes of a new qube, the start with its lock;
+//! any other call waits before it is parsed); `halts` and `starts` (the qube halts or starts between
+//! the answer and its arrival).
 //!
 //! The world's file `kill` has the line `CALL PHASE VICTIM`: in that call, counted from 1, `before`
 //! or `after` its effect, SIGKILL hits the caller (`caller`), its parent (`parent`) or its
@@ -27,37 +28,66 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::World;
+use super::system::Release;
+use super::{World, admin, life};
 
 /// A longer request is dropped without an answer.
 const REQUEST_MAX_BYTES: usize = 65536;
 
-/// Maximum length of a qube's name, bytes.
-const NAME_MAX_BYTES: usize = 31;
-/// Its owner is not checked here.
-const UUID: &str = "00000000-0000-4000-8000-000000000000";
+/// A data answer, or none.
+pub type Answer = Result<String, Fault>;
 
-/// A data answer, or an error of a class.
-type Answer = Result<String, &'static str>;
+/// Why there is no data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// An error of this class.
+    Error(&'static str),
+    /// The request is denied or malformed: since R4.4 an error, before that an empty answer.
+    Protocol,
+    /// An exception that qubesd does not handle: an empty answer.
+    Nothing,
+}
 
 /// The startup lock of each qube, which keeps a start and a removal apart.
 type StartupLocks = Mutex<HashMap<String, Arc<Mutex<()>>>>;
 
-/// Serves until the process is killed.
+/// Serves both sockets until the process is killed.
 pub fn serve(world: &OsStr) -> ! {
     let world = World(PathBuf::from(world));
-    let path = world.0.join("qubesd.sock");
-    let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(path).unwrap();
     let locks: Arc<StartupLocks> = Arc::default();
+    let inside = (world.clone(), Arc::clone(&locks));
+    let listener = listen(&world, "qubesd.internal.sock");
+    std::thread::spawn(move || accept(&inside.0, &listener, &inside.1, Socket::Internal));
+    accept(
+        &world,
+        &listen(&world, "qubesd.sock"),
+        &locks,
+        Socket::Admin,
+    )
+}
+
+/// Which of its two sockets was called.
+#[derive(Clone, Copy, PartialEq)]
+enum Socket {
+    Admin,
+    Internal,
+}
+
+fn listen(world: &World, name: &str) -> UnixListener {
+    let path = world.0.join(name);
+    let _ = std::fs::remove_file(&path);
+    UnixListener::bind(path).unwrap()
+}
+
+fn accept(world: &World, listener: &UnixListener, locks: &Arc<StartupLocks>, socket: Socket) -> ! {
     loop {
         let (stream, _) = listener.accept().unwrap();
-        let (world, locks) = (world.clone(), Arc::clone(&locks));
-        std::thread::spawn(move || hear(&world, stream, &locks));
+        let (world, locks) = (world.clone(), Arc::clone(locks));
+        std::thread::spawn(move || hear(&world, stream, &locks, socket));
     }
 }
 
-fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
+fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks, socket: Socket) {
     static COUNTED: Mutex<()> = Mutex::new(());
     let mut request = Vec::new();
     if stream.read_to_end(&mut request).is_err() || request.len() > REQUEST_MAX_BYTES {
@@ -75,30 +105,36 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks) {
         Kills::now(world, &stream)
     };
     kills.strike("before");
-    let traps = world.noted("qubesd-traps");
-    let trap = traps
-        .iter()
-        .find_map(|line| line.strip_prefix(&format!("{} ", request.method)));
-    let bytes = match trap.map(|trap| trap.split_once(' ').unwrap_or((trap, ""))) {
-        None => encode(
-            request
-                .answer(world, locks, Speed::Usual)
-                .map_err(str::to_owned),
-        ),
-        Some(("slow", _)) => encode(
-            request
-                .answer(world, locks, Speed::Slow)
-                .map_err(str::to_owned),
-        ),
-        Some(("empty", _)) => Vec::new(),
-        Some(("hang", _)) => loop {
+    let trap = request.trap(world).unwrap_or_default();
+    let (trap, class) = trap.split_once(' ').unwrap_or((&trap, ""));
+    let answered = |speed| {
+        let answer = match socket {
+            Socket::Admin => request.answer(world, locks, speed),
+            Socket::Internal => request.answer_inside(world),
+        };
+        encode(answer, world.release())
+    };
+    let bytes = match trap {
+        "" => answered(Speed::Usual),
+        "slow" => answered(Speed::Slow),
+        "empty" => Vec::new(),
+        "hang" => loop {
             std::thread::park();
         },
-        Some(("garbage", _)) => b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
-        Some(("cut", _)) => b"2\0QubesExcep".to_vec(),
-        Some(("long", _)) => [b"0\0".to_vec(), vec![b'a'; 4 << 20]].concat(),
-        Some(("error", class)) => encode(Err(class.to_owned())),
-        Some(_) => return,
+        "garbage" => b"HTTP/1.1 200 OK\r\n\r\n".to_vec(),
+        "cut" => b"2\0QubesExcep".to_vec(),
+        "long" => [b"0\0".to_vec(), vec![b'a'; 4 << 20]].concat(),
+        "error" => error(class),
+        "halts" | "starts" => {
+            let bytes = answered(Speed::Usual);
+            match (trap, world.state(&request.dest).as_str()) {
+                ("halts", state) if state != "Halted" => world.halt(&request.dest),
+                ("starts", "Halted") => world.start(&request.dest),
+                _ => {}
+            }
+            bytes
+        }
+        _ => return,
     };
     kills.strike("after");
     let _ = stream.write_all(&bytes);
@@ -170,12 +206,17 @@ fn parent_of(process: u32) -> Option<u32> {
 }
 
 /// The bytes of an answer.
-pub fn encode(answer: Result<String, String>) -> Vec<u8> {
+fn encode(answer: Answer, release: Release) -> Vec<u8> {
     match answer {
         Ok(text) => [b"0\0", text.as_bytes()].concat(),
-        Err(class) => format!("2\0{class}\0Traceback (most recent call last)\0what %s is\0wrong\0")
-            .into_bytes(),
+        Err(Fault::Error(class)) => error(class),
+        Err(Fault::Protocol) if release >= Release::R44 => error("ProtocolError"),
+        Err(Fault::Protocol | Fault::Nothing) => Vec::new(),
     }
+}
+
+fn error(class: &str) -> Vec<u8> {
+    format!("2\0{class}\0Traceback (most recent call last)\0what %s is\0wrong\0").into_bytes()
 }
 
 /// Whether a request waits for the world's file `go`.
@@ -218,135 +259,72 @@ impl Request {
         })
     }
 
+    /// The trap that is set for it; one for its destination goes first.
+    fn trap(&self, world: &World) -> Option<String> {
+        let traps = world.noted("qubesd-traps");
+        let of = |call: &str| {
+            let mut lines = traps.iter();
+            lines.find_map(|line| Some(line.strip_prefix(call)?.strip_prefix(' ')?.to_owned()))
+        };
+        of(&format!("{}@{}", self.method, self.dest)).or_else(|| of(&self.method))
+    }
+
+    fn answer_inside(&self, world: &World) -> Answer {
+        let qube = world.resolve(&self.dest);
+        admin::answer_inside(
+            world,
+            &qube.ok_or(Fault::Error("QubesVMNotFoundError"))?,
+            self,
+        )
+    }
+
     fn answer(&self, world: &World, locks: &StartupLocks, speed: Speed) -> Answer {
+        const NOT_FOUND: Fault = Fault::Error("QubesVMNotFoundError");
         let wait = || {
             while speed == Speed::Slow && !world.0.join("go").exists() {
                 std::thread::sleep(Duration::from_millis(5));
             }
         };
-        if self.dest != "dom0" && !world.exists(&self.dest) {
-            return Err("QubesVMNotFoundError");
+        let qube = world.resolve(&self.dest).ok_or(NOT_FOUND)?;
+        if let Some(class) = self
+            .method
+            .strip_prefix("admin.vm.Create")
+            .filter(|_| qube == "dom0")
+        {
+            let (class, in_pool) = match class.strip_prefix("InPool.") {
+                Some(class) => (class, true),
+                None => (class.strip_prefix('.').ok_or(Fault::Protocol)?, false),
+            };
+            return life::create(world, (class, in_pool), &self.argument, &self.payload, wait);
         }
         match self.method.as_str() {
-            "admin.vm.Create.DispVM" if self.dest == "dom0" => self.create(world, wait),
             "admin.vm.Start" => {
-                let startup = startup_lock(locks, &self.dest);
+                let startup = startup_lock(locks, &qube);
                 let _startup = startup.lock().unwrap();
-                if !world.exists(&self.dest) {
-                    return Err("QubesVMNotFoundError");
+                if !world.exists(&qube) {
+                    return Err(NOT_FOUND);
                 }
-                if world.state(&self.dest) == "Halted" {
+                if world.state(&qube) == "Halted" {
+                    life::check_start(world, &qube)?;
                     wait();
-                    world.start(&self.dest);
+                    world.start(&qube);
                 }
                 Ok(String::new())
             }
             "admin.vm.Remove" => {
-                let startup = startup_lock(locks, &self.dest);
+                let startup = startup_lock(locks, &qube);
                 let _startup = startup.lock().unwrap();
                 wait();
-                match world.state(&self.dest).as_str() {
-                    _ if !world.exists(&self.dest) => Err("QubesVMNotFoundError"),
-                    "Halted" => {
-                        world.remove(&self.dest);
-                        Ok(String::new())
-                    }
-                    _ => Err("QubesVMNotHaltedError"),
-                }
+                life::remove(world, &qube)
             }
             _ => {
                 wait();
-                self.answer_at_once(world)
+                admin::answer(world, &qube, self)
             }
         }
-    }
-
-    /// Requests that need no lock.
-    fn answer_at_once(&self, world: &World) -> Answer {
-        match self.method.as_str() {
-            "admin.vm.List" if self.dest == "dom0" => {
-                let dom0 = format!("dom0 class=AdminVM state=Running uuid={UUID}\n");
-                Ok(std::iter::once(dom0)
-                    .chain(world.names().iter().map(|name| line(world, name)))
-                    .collect())
-            }
-            "admin.vm.List" => Ok(line(world, &self.dest)),
-            "admin.vm.Kill" if world.state(&self.dest) == "Halted" => Err("QubesVMNotStartedError"),
-            "admin.vm.Kill" => {
-                world.halt(&self.dest);
-                Ok(String::new())
-            }
-            "admin.vm.property.Set"
-                if self.argument == "auto_cleanup" && world.class(&self.dest) == "DispVM" =>
-            {
-                if !matches!(self.payload.as_slice(), b"True" | b"False") {
-                    return Err("QubesValueError");
-                }
-                // The qube may be gone by now.
-                let set = std::fs::write(
-                    world.qube(&self.dest).join("property.auto_cleanup"),
-                    &self.payload,
-                );
-                set.map(|()| String::new())
-                    .map_err(|_| "QubesVMNotFoundError")
-            }
-            "admin.vm.property.Set" => Err("QubesNoSuchPropertyError"),
-            _ => Err("ProtocolError"),
-        }
-    }
-
-    /// The name is taken at once; making the new qube's volumes takes long.
-    fn create(&self, world: &World, wait: impl Fn()) -> Answer {
-        let (mut name, mut label) = (None, None);
-        for word in std::str::from_utf8(&self.payload)
-            .map_err(|_| "ProtocolError")?
-            .split(' ')
-        {
-            match word.split_once('=') {
-                Some(("name", value)) if name.is_none() => name = Some(value),
-                Some(("label", value)) if label.is_none() => label = Some(value),
-                _ => return Err("ProtocolError"),
-            }
-        }
-        let (Some(name), Some(_)) = (name, label) else {
-            return Err("ProtocolError");
-        };
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let starts_well = name.starts_with(|first: char| first.is_ascii_alphabetic());
-        if !starts_well
-            || name.len() > NAME_MAX_BYTES
-            || !name.bytes().all(plain)
-            || name.ends_with("-dm")
-        {
-            return Err("QubesPropertyValueError");
-        }
-        if !world.exists(&self.argument) {
-            return Err("QubesVMNotFoundError");
-        }
-        if !world
-            .qube(&self.argument)
-            .join("template-for-dispvms")
-            .exists()
-        {
-            return Err("QubesValueError");
-        }
-        if world.exists(name) {
-            return Err("QubesVMAlreadyExistsError");
-        }
-        world.make_named_disposable(name, &self.argument);
-        wait();
-        Ok(String::new())
     }
 }
 
 fn startup_lock(locks: &StartupLocks, qube: &str) -> Arc<Mutex<()>> {
     Arc::clone(locks.lock().unwrap().entry(qube.to_owned()).or_default())
-}
-
-fn line(world: &World, name: &str) -> String {
-    format!(
-        "{name} class={} state={} uuid={UUID}\n",
-        world.class(name),
-        world.state(name)
-    )
 }

@@ -65,7 +65,7 @@ fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_whe
         .world
         .noted("calls")
         .into_iter()
-        .filter(|call| !call.starts_with("admin.vm.List"))
+        .filter(|call| !call.starts_with("admin.vm.List") && !call.starts_with("admin.pool."))
         .collect();
     let of_one = |name: &String| {
         let own = [
@@ -238,7 +238,13 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     backup_says(trap("admin.vm.Start hang"), 6, "qubesd-unreachable");
     backup_says(FakeQubes::stop_qubesd, 6, "qubesd-unreachable");
     let no_template = |qubes: &mut FakeQubes| {
-        std::fs::remove_file(qubes.world.qube("net-dvm").join("template-for-dispvms")).unwrap()
+        std::fs::remove_file(
+            qubes
+                .world
+                .qube("net-dvm")
+                .join("property.template_for_dispvms"),
+        )
+        .unwrap()
     };
     backup_says(no_template, 6, "qube-not-started");
 }

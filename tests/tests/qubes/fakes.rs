@@ -338,3 +338,530 @@ fn qubesd_is_silent_to_what_is_malformed_or_too_long() {
         b""
     );
 }
+
+/// A system of qubes over a folder, which need not be able to clone.
+fn whole() -> (Sandbox, FakeQubes) {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.add_system(&sandbox.path("pool"));
+    qubes.make("AppVM", "work", "");
+    (sandbox, qubes)
+}
+
+fn release(qubes: &FakeQubes, release: &str) {
+    std::fs::write(qubes.world.0.join("release"), release).unwrap();
+}
+
+#[test]
+fn a_release_differs_in_its_list_and_in_how_it_denies() {
+    let (_sandbox, qubes) = whole();
+    for (of, has_uuid, denied) in [
+        ("4.2", false, ""),
+        ("4.3", true, ""),
+        ("4.4", true, "ProtocolError"),
+    ] {
+        release(&qubes, of);
+        let list = qubes.call("admin.vm.List", "", "dom0", "");
+        assert!(
+            list.lines().all(|line| line.contains(" uuid=") == has_uuid),
+            "{list}"
+        );
+        assert_eq!(qubes.fails("admin.vm.Nonsense", "", "work", ""), denied);
+    }
+    let missing = [("4.2", "QubesLabelNotFoundError"), ("4.4", "ProtocolError")];
+    for (of, class) in missing {
+        release(&qubes, of);
+        let set = qubes.fails("admin.vm.property.Set", "label", "work", "pink");
+        assert_eq!(set, class);
+    }
+}
+
+#[test]
+fn a_qube_can_be_named_by_its_uuid() {
+    let (_sandbox, qubes) = whole();
+    let uuid = qubes.world.uuid("work");
+    let answer = qubes.call("admin.vm.List", "", &format!("uuid:{uuid}"), "");
+    assert_eq!(
+        answer,
+        format!("work class=AppVM state=Halted uuid={uuid}\n")
+    );
+}
+
+#[test]
+fn a_property_is_shown_with_its_default_and_type_and_is_escaped_in_the_list_of_all_alone() {
+    let (_sandbox, qubes) = whole();
+    let all = || qubes.call("admin.vm.property.GetAll", "", "work", "");
+    assert!(all().contains("\nmemory default=True type=int 400\n"));
+    assert!(
+        all().contains("\nnetvm default=True type=vm sys-net\n"),
+        "the default of the system"
+    );
+    assert!(all().contains("\nbackup_timestamp default=True type=int \n"));
+    qubes.call("admin.vm.property.Set", "netvm", "work", "");
+    assert!(all().contains("\nnetvm default=False type=vm \n"));
+    let odd = "a\\b\nc";
+    qubes.call("admin.vm.property.Set", "kernelopts", "work", odd);
+    assert!(all().contains("\nkernelopts default=False type=str a\\\\b\\nc\n"));
+    let one = qubes.call("admin.vm.property.Get", "kernelopts", "work", "");
+    assert_eq!(one, format!("default=False type=str {odd}"));
+    let globals = qubes.call("admin.property.GetAll", "", "dom0", "");
+    assert!(globals.contains("default_netvm default=False type=vm sys-net\n"));
+}
+
+#[test]
+fn what_cannot_be_set_is_refused_as_the_server_refuses_it() {
+    let (_sandbox, qubes) = whole();
+    let set =
+        |property: &str, value: &str| qubes.fails("admin.vm.property.Set", property, "work", value);
+    for fixed in ["qid", "uuid", "dispid", "name", "icon", "klass"] {
+        let expected = if fixed == "dispid" {
+            "QubesNoSuchPropertyError"
+        } else {
+            ""
+        };
+        assert_eq!(set(fixed, "1"), expected, "{fixed}");
+    }
+    for part in ["netvm", "default_dispvm", "guivm", "template", "kernel"] {
+        assert_eq!(set(part, "missing"), "QubesPropertyValueError", "{part}");
+    }
+    assert_eq!(set("netvm", "debian-13"), "QubesValueError");
+    assert_eq!(set("nonsense", "1"), "QubesNoSuchPropertyError");
+    for taken in ["ip", "mac"] {
+        qubes.call("admin.vm.property.Set", taken, "work", "10.137.0.50");
+        qubes.call("admin.vm.property.Set", taken, "sys-net", "10.137.0.50");
+    }
+}
+
+#[test]
+fn some_changes_bring_others_with_them() {
+    let (_sandbox, qubes) = whole();
+    let features = |qube: &str| qubes.call("admin.vm.feature.List", "", qube, "");
+    assert_eq!(features("sys-net"), "servicevm\n");
+    assert_eq!(
+        qubes.call("admin.vm.tag.List", "", "work", ""),
+        "created-by-dom0\n"
+    );
+    // Unlike the release before.
+    let preload = |value: &str| {
+        qubes.fails(
+            "admin.vm.feature.Set",
+            "preload-dispvm-max",
+            "net-dvm",
+            value,
+        )
+    };
+    assert_eq!(preload("1"), "QubesValueError");
+    for feature in [
+        "qrexec",
+        "supported-rpc.qubes.WaitForRunningSystem",
+        "supported-rpc.qubes.WaitForSession",
+    ] {
+        qubes.call("admin.vm.feature.Set", feature, "net-dvm", "1");
+    }
+    qubes.call("admin.vm.feature.Set", "preload-dispvm-max", "net-dvm", "1");
+    qubes.call("admin.vm.property.Set", "backup_timestamp", "net-dvm", "1");
+    assert_eq!(qubes.world.noted("preloads"), ["net-dvm"]);
+    let own = qubes.fails("admin.vm.feature.Set", "preload-dispvm", "net-dvm", "disp1");
+    assert_eq!(own, "QubesValueError");
+}
+
+#[test]
+fn what_the_server_does_not_parse_gets_no_answer() {
+    let (_sandbox, qubes) = whole();
+    for (method, argument, payload) in [
+        ("admin.vm.notes.Set", "", ""),
+        ("admin.vm.firewall.Set", "", ""),
+        ("admin.vm.firewall.Set", "", "action=accept nonsense=1\n"),
+        ("admin.vm.firewall.Set", "", "specialtarget=dns\n"),
+        (
+            "admin.vm.firewall.Set",
+            "",
+            "action=accept comment=\u{e4}\n",
+        ),
+        ("admin.vm.feature.Set", "x", "\u{e4}"),
+        ("admin.vm.feature.Set", "x", "a\nb"),
+        ("admin.vm.tag.Set", "a b", ""),
+        (
+            "admin.vm.device.pci.Assign",
+            "missing+00_1f.2",
+            "mode='required'",
+        ),
+        ("admin.vm.device.pci.Assign", "dom0+00_1f.2", ""),
+    ] {
+        // A space in the argument ends the request's first line early.
+        assert_eq!(
+            qubes.fails(method, argument, "work", payload),
+            "",
+            "{method} {payload:?}"
+        );
+    }
+    let rule = "action=accept specialtarget=dns\naction=drop\n";
+    qubes.call(
+        "admin.vm.firewall.Set",
+        "",
+        "work",
+        &format!("action=drop expire=1\n{rule}"),
+    );
+    assert_eq!(
+        qubes.call("admin.vm.firewall.Get", "", "work", ""),
+        rule,
+        "what has expired is gone"
+    );
+    // Longer than a request can be.
+    std::fs::write(qubes.world.qube("work").join("notes"), "n".repeat(100_000)).unwrap();
+    assert_eq!(
+        qubes.call("admin.vm.notes.Get", "", "work", "").len(),
+        100_000
+    );
+}
+
+#[test]
+fn a_device_is_assigned_once_and_one_that_is_required_and_missing_blocks_the_start() {
+    let (_sandbox, qubes) = whole();
+    let options = "device_id='8086:1e03' port_id='00_1f.2' devclass='pci' backend_domain='dom0' mode='required'";
+    let assign = "admin.vm.device.pci.Assign";
+    qubes.call(assign, "dom0+00_1f.2:8086:1e03", "work", options);
+    let again = qubes.fails(assign, "dom0+00_1f.2:8086:1e03", "work", options);
+    assert_eq!(again, "DeviceAlreadyAssigned");
+    assert_eq!(
+        qubes.call("admin.vm.device.pci.Assigned", "", "work", ""),
+        format!("dom0+00_1f.2:8086:1e03 {options}\n")
+    );
+    assert_eq!(
+        qubes.fails("admin.vm.Start", "", "work", ""),
+        "QubesVMError"
+    );
+    std::fs::write(
+        qubes.world.qube("dom0").join("available.pci"),
+        "00_1f.2:8086:1e03\n",
+    )
+    .unwrap();
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert_eq!(
+        qubes.fails("admin.vm.device.floppy.Assigned", "", "work", ""),
+        ""
+    );
+    let classes = qubes.call("admin.deviceclass.List", "", "dom0", "");
+    assert_eq!(classes, "block\nmic\npci\nusb\n");
+}
+
+#[test]
+fn what_is_guarded_does_not_start() {
+    let (_sandbox, qubes) = whole();
+    let tag = "backup-restore-in-progress";
+    qubes.call("admin.vm.tag.Set", tag, "work", "");
+    assert_eq!(
+        qubes.fails("admin.vm.Start", "", "work", ""),
+        "QubesVMError"
+    );
+    qubes.call("admin.vm.tag.Remove", tag, "work", "");
+    qubes.call(
+        "admin.vm.feature.Set",
+        "prohibit-start",
+        "work",
+        "it is restored",
+    );
+    assert_eq!(
+        qubes.fails("admin.vm.Start", "", "work", ""),
+        "QubesVMError"
+    );
+    release(&qubes, "4.2");
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert!(qubes.world.runs("work"));
+}
+
+#[test]
+fn a_qube_is_made_with_the_volumes_of_its_class() {
+    let (_sandbox, qubes) = whole();
+    qubes.make("StandaloneVM", "legacy", "");
+    let saved = |qube: &str| -> Vec<String> {
+        let volumes = qubes.call("admin.vm.volume.List", "", qube, "");
+        let saves = |volume: &&str| {
+            let info = qubes.call("admin.vm.volume.Info", volume, qube, "");
+            info.contains("\nsave_on_stop=True\n")
+        };
+        volumes.lines().filter(saves).map(str::to_owned).collect()
+    };
+    assert_eq!(saved("work"), ["private"]);
+    assert_eq!(saved("debian-13"), ["private", "root"]);
+    assert_eq!(saved("legacy"), ["private", "root"]);
+    let info = qubes.call("admin.vm.volume.Info", "private", "work", "");
+    let path = qubes.dirty_image("work", "private");
+    let line = format!("path={}\n", path.display());
+    assert!(
+        info.starts_with("pool=vm-pool\nvid=appvms/work/private\nsize=2147483648\n"),
+        "{info}"
+    );
+    assert!(
+        info.contains(&line) && !path.exists(),
+        "the path is that of a running qube"
+    );
+    let root = qubes.call("admin.vm.volume.Info", "root", "work", "");
+    assert!(
+        root.contains("source=vm-templates/debian-13/root\n")
+            && root.contains("snap_on_start=True")
+    );
+    // A copy keeps the size that its template had when the qube was made.
+    qubes.import("debian-13", "root", &[1; 4096]);
+    assert_eq!(qubes.call("admin.vm.volume.Info", "root", "work", ""), root);
+}
+
+#[test]
+fn a_qube_is_not_made_twice_nor_of_what_is_missing_and_without_a_template_it_gets_the_default() {
+    let (_sandbox, qubes) = whole();
+    let create = |class: &str, template: &str, payload: &str| {
+        qubes.fails(
+            &format!("admin.vm.Create{class}"),
+            template,
+            "dom0",
+            payload,
+        )
+    };
+    let mine = "name=mine label=red";
+    assert_eq!(
+        create(".AppVM", "", "name=work label=red"),
+        "QubesVMAlreadyExistsError"
+    );
+    assert_eq!(create(".AppVM", "missing", mine), "QubesVMNotFoundError");
+    assert_eq!(
+        create(".AppVM", "", "name=mine label=pink"),
+        "QubesLabelNotFoundError"
+    );
+    for pool in ["pool:root=vm-pool", "pool:root=missing"] {
+        let payload = format!("{mine} {pool}");
+        assert_eq!(
+            create("InPool.AppVM", "", &payload),
+            "QubesException",
+            "{pool}"
+        );
+    }
+    qubes.call(
+        "admin.vm.CreateInPool.AppVM",
+        "",
+        "dom0",
+        &format!("{mine} pool:private=vm-pool"),
+    );
+    let template = qubes.call("admin.vm.property.Get", "template", "mine", "");
+    assert_eq!(template, "default=False type=vm debian-13");
+}
+
+#[test]
+fn a_start_and_a_stop_rename_and_copy_the_files_of_a_volume() {
+    let (_sandbox, qubes) = whole();
+    let (image, dirty) = (
+        qubes.image("work", "private"),
+        qubes.dirty_image("work", "private"),
+    );
+    let inode = || std::os::unix::fs::MetadataExt::ino(&image.metadata().unwrap());
+    qubes.fill("work", "private", b"first");
+    qubes.call("admin.vm.Start", "", "work", "");
+    std::fs::write(&dirty, b"second").unwrap();
+    assert_eq!(
+        std::fs::read(&image).unwrap(),
+        b"first",
+        "the committed volume stays"
+    );
+    let before = inode();
+    qubes.call("admin.vm.Shutdown", "", "work", "");
+    assert_eq!(std::fs::read(&image).unwrap(), b"second");
+    assert!(inode() != before && !dirty.exists());
+    assert_eq!(
+        qubes.call("admin.vm.volume.ListSnapshots", "private", "work", ""),
+        "1\n"
+    );
+    let name = image.parent().unwrap().join("private-precache.img");
+    assert_eq!(
+        std::fs::read(name).unwrap(),
+        b"second",
+        "made for the next start"
+    );
+    qubes.call("admin.vm.volume.Revert", "private", "work", "1");
+    assert_eq!(std::fs::read(&image).unwrap(), b"first");
+    assert_eq!(
+        qubes.call("admin.vm.volume.ListSnapshots", "private", "work", ""),
+        "2\n"
+    );
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert_eq!(
+        std::fs::read(&dirty).unwrap(),
+        b"first",
+        "what was prepared before is older"
+    );
+    let revert = qubes.fails("admin.vm.volume.Revert", "private", "work", "2");
+    assert_eq!(revert, "StoragePoolException");
+}
+
+#[test]
+fn without_revisions_a_running_qube_has_no_committed_volume() {
+    let (_sandbox, qubes) = whole();
+    let (image, dirty) = (
+        qubes.image("work", "private"),
+        qubes.dirty_image("work", "private"),
+    );
+    qubes.call(
+        "admin.vm.volume.Set.revisions_to_keep",
+        "private",
+        "work",
+        "-1",
+    );
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert!(!image.exists() && dirty.exists());
+    qubes.call("admin.vm.Kill", "", "work", "");
+    assert!(image.exists() && !dirty.exists());
+    assert_eq!(
+        qubes.call("admin.vm.volume.ListSnapshots", "private", "work", ""),
+        ""
+    );
+}
+
+#[test]
+fn an_import_makes_a_revision_or_changes_nothing() {
+    let (_sandbox, qubes) = whole();
+    qubes.fill("work", "private", b"old");
+    assert_eq!(qubes.import("work", "private", b"newer"), b"0\0");
+    assert_eq!(
+        std::fs::read(qubes.image("work", "private")).unwrap(),
+        b"newer"
+    );
+    assert_eq!(
+        qubes.call("admin.vm.volume.ListSnapshots", "private", "work", ""),
+        "1\n"
+    );
+    let refused = qubes.import("work", "root", b"x");
+    assert!(
+        refused.starts_with(b"2\0StoragePoolException\0"),
+        "a copy of the template's"
+    );
+    let inside = |verb: &str, payload: &str| {
+        let request = format!("internal.vm.volume.Import{verb}+private dom0 name work\0{payload}");
+        qubes.ask_at("qubesd.internal.sock", request.as_bytes())
+    };
+    let begun = inside("Begin", "3");
+    let path = qubes
+        .image("work", "private")
+        .with_file_name("private-import.img");
+    assert_eq!(begun, format!("0\x003 {}", path.display()).as_bytes());
+    assert!(inside("End", "fail").starts_with(b"2\0QubesException\0"));
+    assert!(!path.exists());
+    assert_eq!(
+        std::fs::read(qubes.image("work", "private")).unwrap(),
+        b"newer"
+    );
+    qubes.world.start("work");
+    assert!(inside("Begin", "3").starts_with(b"2\0QubesVMNotHaltedError\0"));
+}
+
+#[test]
+fn a_start_within_an_import_takes_its_file_away_and_the_end_gets_no_answer() {
+    let (_sandbox, qubes) = whole();
+    let inside = |verb: &str, payload: &str| {
+        let request = format!("internal.vm.volume.Import{verb}+private dom0 name work\0{payload}");
+        qubes.ask_at("qubesd.internal.sock", request.as_bytes())
+    };
+    let foreign = qubes
+        .image("work", "private")
+        .with_file_name("private.img~12345678");
+    std::fs::write(&foreign, "").unwrap();
+    qubes.fill("work", "private", b"old");
+    inside("Begin", "3");
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert!(
+        !foreign.exists(),
+        "what looks like an interrupted copy goes too"
+    );
+    qubes.call("admin.vm.Kill", "", "work", "");
+    assert_eq!(inside("End", "ok"), b"");
+    assert_eq!(
+        std::fs::read(qubes.image("work", "private")).unwrap(),
+        b"old"
+    );
+    // A removal does not wait for the import either.
+    inside("Begin", "3");
+    qubes.call("admin.vm.Remove", "", "work", "");
+}
+
+#[test]
+fn a_removal_takes_the_whole_folder_along_and_is_refused_while_something_uses_the_qube() {
+    let (_sandbox, qubes) = whole();
+    let folder = qubes.image("work", "private").parent().unwrap().to_owned();
+    std::fs::write(folder.join("somebody else's"), "").unwrap();
+    let remove = |qube: &str| qubes.fails("admin.vm.Remove", "", qube, "");
+    assert_eq!(remove("debian-13"), "QubesVMInUseError");
+    qubes.call("admin.vm.property.Set", "installed_by_rpm", "work", "True");
+    assert_eq!(remove("work"), "QubesVMInUseError");
+    qubes.call("admin.vm.property.Set", "installed_by_rpm", "work", "False");
+    qubes.call("admin.vm.Remove", "", "work", "");
+    assert!(!folder.exists());
+}
+
+#[test]
+fn a_resize_asks_nothing_and_the_settings_of_a_volume_leave_traces() {
+    let (_sandbox, qubes) = whole();
+    qubes.fill("work", "private", b"0123456789");
+    qubes.call("admin.vm.volume.Resize", "private", "work", "4");
+    assert_eq!(
+        std::fs::read(qubes.image("work", "private")).unwrap(),
+        b"0123"
+    );
+    qubes.call("admin.vm.volume.Set.rw", "private", "work", "False");
+    let resize = qubes.fails("admin.vm.volume.Resize", "private", "work", "8");
+    assert_eq!(resize, "StoragePoolException");
+    let written = || qubes.world.part("work", "volumes", "volatile").unwrap();
+    assert!(!written().contains("ephemeral"));
+    qubes.call("admin.vm.volume.Set.ephemeral", "volatile", "work", "False");
+    assert!(written().contains("ephemeral=False"));
+}
+
+#[test]
+fn a_qube_is_paused_while_it_runs_and_a_net_qube_in_use_does_not_shut_down() {
+    let (_sandbox, qubes) = whole();
+    assert_eq!(
+        qubes.fails("admin.vm.Pause", "", "work", ""),
+        "QubesVMNotRunningError"
+    );
+    qubes.call("admin.vm.Start", "", "work", "");
+    assert_eq!(
+        qubes.fails("admin.vm.Unpause", "", "work", ""),
+        "QubesVMNotPausedError"
+    );
+    qubes.call("admin.vm.Pause", "", "work", "");
+    assert_eq!(qubes.world.state("work"), "Paused");
+    qubes.call("admin.vm.Unpause", "", "work", "");
+    qubes.call("admin.vm.Start", "", "sys-net", "");
+    qubes.call("admin.vm.property.Set", "netvm", "work", "sys-net");
+    assert_eq!(
+        qubes.fails("admin.vm.Shutdown", "", "sys-net", ""),
+        "QubesVMInUseError"
+    );
+    qubes.call("admin.vm.Shutdown", "", "sys-net", "force");
+}
+
+#[test]
+fn a_remote_qube_runs_has_no_volumes_and_does_not_speak_of_its_firewall_and_notes() {
+    let (_sandbox, qubes) = whole();
+    qubes.make("RemoteVM", "far", "");
+    let line = qubes.call("admin.vm.List", "", "far", "");
+    assert!(
+        line.starts_with("far class=RemoteVM state=Running"),
+        "{line}"
+    );
+    assert_eq!(qubes.call("admin.vm.volume.List", "", "far", ""), "");
+    for call in ["firewall.Get", "notes.Get"] {
+        assert_eq!(qubes.fails(&format!("admin.vm.{call}"), "", "far", ""), "");
+    }
+}
+
+#[test]
+fn a_trap_can_be_for_one_qube_and_have_it_halt_or_start_behind_the_answer() {
+    let (_sandbox, qubes) = whole();
+    qubes.set_qubesd_traps("admin.vm.notes.Get@work error QubesException\nadmin.vm.tag.List starts\nadmin.vm.firewall.Get halts\n");
+    assert_eq!(
+        qubes.fails("admin.vm.notes.Get", "", "work", ""),
+        "QubesException"
+    );
+    qubes.call("admin.vm.notes.Get", "", "sys-net", "");
+    qubes.call("admin.vm.tag.List", "", "work", "");
+    assert!(qubes.world.runs("work") && qubes.dirty_image("work", "private").exists());
+    qubes.call("admin.vm.firewall.Get", "", "work", "");
+    assert!(!qubes.world.runs("work") && !qubes.dirty_image("work", "private").exists());
+}

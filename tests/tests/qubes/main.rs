@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Far ends in other qubes, over simulated qubes that behave like the real ones:
-//! `wyng_tests::fake_qubes`.
+//! Far ends in other qubes, and whole qubes as sources, over simulated qubes that behave like the
+//! real ones: `wyng_tests::fake_qubes`.
 
+mod back;
+mod backups;
 mod calls;
 mod disposables;
 mod fakes;

@@ -14,6 +14,8 @@ use super::parse::{
     parse_budget, parse_chunk_size, parse_compression, parse_hold_off, parse_session, parse_unlock,
     parse_with,
 };
+use super::qubes::QubeArgs;
+use super::qubes_back::QubesBackArgs;
 use crate::credentials::StoreCredentials;
 use crate::quantity::parse_small_bytes;
 
@@ -486,10 +488,12 @@ pub(crate) struct BackupArgs {
     /// PATH or NAME=PATH of a disk image or block device, or a volume of the configuration
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
-    /// Back up all volumes of the configuration
+    /// Back up all volumes of the configuration; in dom0, also all qubes that are to be in backups
     #[arg(long, conflicts_with = "sources")]
     pub(super) all: bool,
-    /// Take archive, volumes and options from this profile
+    #[command(flatten)]
+    pub(super) qubes: QubeArgs,
+    /// Take archive, volumes, qubes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
     /// Mark the sessions as backed up while the volumes were in use
@@ -719,7 +723,7 @@ pub(crate) struct RestoreArgs {
     pub(super) session: SessionChoice,
     /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
     /// with one file a volume. `thin:GROUP/POOL/NAME` is a new volume in a thin pool of LVM's
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present = "in_place")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present_any = ["in_place", "of_qubes"])]
     pub(crate) to: Option<PathBuf>,
     /// Replace an existing file once the new one is complete; content that both share is not
     /// fetched
@@ -740,6 +744,8 @@ pub(crate) struct RestoreArgs {
     /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
+    #[command(flatten)]
+    pub(crate) qubes: QubesBackArgs,
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,8 @@
 mod args;
 mod kind;
 mod parse;
+mod qubes;
+mod qubes_back;
 mod request;
 mod settle;
 

@@ -7,6 +7,7 @@ use super::args::{
     ArchiveVerb, BackupArgs, Cli, CreateArgs, KeepArgs, KeyVerb, NewPassphrase, PinArgs, PruneArgs,
     QubesVerb, RestoreArgs, SessionVerb, SnapshotsVerb, StoreVerb, TagVerb, Verb, VolumeVerb,
 };
+use crate::confirm;
 
 impl Cli {
     /// The first message after the greeting; `None` if the command needs no daemon. `sources` are
@@ -52,7 +53,7 @@ impl Cli {
             Verb::Session(_) | Verb::Volume(VolumeVerb::Remove { .. }) => self.removal(false)?,
             Verb::Volume(verb) => verb.command()?,
             Verb::Tag(verb) => verb.command(),
-            Verb::Restore(restore) => restore.command(),
+            Verb::Restore(restore) => restore.command(self.options.yes),
             Verb::Rehearse(rehearse) => Command::Rehearse {
                 archive: named(&rehearse.archive),
                 volume: rehearse.volume.clone(),
@@ -138,25 +139,12 @@ impl Cli {
     }
 }
 
-impl RestoreArgs {
-    fn command(&self) -> Command {
-        Command::Restore {
-            archive: named(&self.archive),
-            volumes: self.volumes.clone(),
-            session: self.session.clone(),
-            in_place: self.in_place,
-            quick: self.quick,
-            dry_run: self.dry_run,
-            around_damage: self.around_damage,
-        }
-    }
-}
-
 impl BackupArgs {
     fn command(&self, sources: Vec<BackupSource>) -> Command {
         Command::Backup {
             archive: named(&self.archive),
             sources,
+            qubes: self.qubes.choice(),
             skip_unchanged: self.skip_unchanged,
             dry_run: self.dry_run,
             live: self.live,
@@ -376,6 +364,31 @@ impl NewPassphrase {
     fn memory_kib(&self) -> Option<u32> {
         self.kdf_memory
             .map(|bytes| u32::try_from(bytes / 1024).unwrap_or(u32::MAX))
+    }
+}
+
+impl RestoreArgs {
+    /// `assumes_yes`: nobody is asked.
+    fn command(&self, assumes_yes: bool) -> Command {
+        let (archive, session) = (named(&self.archive), self.session.clone());
+        if self.qubes.are_named() {
+            let asks = !assumes_yes && confirm::can_ask();
+            return Command::RestoreQubes {
+                archive,
+                wish: self.qubes.wish(self.dry_run || asks),
+                session,
+                dry_run: self.dry_run,
+            };
+        }
+        Command::Restore {
+            archive,
+            volumes: self.volumes.clone(),
+            session,
+            in_place: self.in_place,
+            quick: self.quick,
+            dry_run: self.dry_run,
+            around_damage: self.around_damage,
+        }
     }
 }
 

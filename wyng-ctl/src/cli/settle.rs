@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wyng_config::{Archive, Config, Credentials, Profile};
-use wyng_control::{CompareWith, Via};
+use wyng_control::{CompareWith, Failure, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CopyArgs, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs,
@@ -26,6 +26,8 @@ impl Cli {
             ));
         }
         match &mut self.verb {
+            // Sources may stand beside them; one word alone is the archive.
+            Verb::Backup(BackupArgs { qubes, .. }) if qubes.are_named() => qubes.take_named(),
             Verb::Backup(BackupArgs {
                 all: false,
                 profile: None,
@@ -43,6 +45,11 @@ impl Cli {
                 }
                 if sources.is_empty() {
                     return Err(Message::of_needed_sources());
+                }
+            }
+            Verb::Restore(restore) if restore.qubes.are_named() => {
+                if restore.in_place {
+                    return Err(Message::of_failure(&Failure::QubesInPlace));
                 }
             }
             Verb::Restore(RestoreArgs {
@@ -119,19 +126,17 @@ impl Cli {
                     .collect::<Result<_, _>>()?;
             }
             Verb::Backup(BackupArgs {
-                all: true, sources, ..
-            })
-            | Verb::Monitor(MonitorArgs {
-                all: true, sources, ..
+                all: true,
+                sources,
+                qubes,
+                ..
             }) => {
-                if config.volumes.is_empty() {
-                    return Err(Message::usage(
-                        "the configuration names no volume",
-                        "Add some to [volumes], or name paths.",
-                    ));
-                }
-                *sources = config.volumes.keys().map(OsString::from).collect();
+                let has_qubes = qubes.take_all(config);
+                *sources = all_volumes(config, has_qubes)?;
             }
+            Verb::Monitor(MonitorArgs {
+                all: true, sources, ..
+            }) => *sources = all_volumes(config, false)?,
             Verb::Backup(backup) => fill_in_backup(backup, config)?,
             Verb::Prune(prune) => fill_in_prune(prune, config)?,
             Verb::Diff(diff) => {
@@ -158,7 +163,13 @@ impl Cli {
             }
             _ => {}
         }
-        Ok(())
+        match &self.verb {
+            Verb::Backup(backup) if backup.qubes.exclude_in_vain() => Err(Message::usage(
+                "--exclude leaves out qubes, and none is taken",
+                "Add --qube QUBE, or --all in dom0.",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the only source is the archive's own name with nothing after it, and not the path of
@@ -197,6 +208,17 @@ fn credentials(
         signed: signed.unwrap_or_else(|| known.is_some_and(|known| known.signed)),
         unsigned: signed == Some(false),
     })
+}
+
+/// All volumes of the configuration. Without any, there must be qubes.
+fn all_volumes(config: &Config, has_qubes: bool) -> Result<Vec<OsString>, Message> {
+    if config.volumes.is_empty() && !has_qubes {
+        return Err(Message::usage(
+            "the configuration names no volume",
+            "Add some to [volumes], or name paths.",
+        ));
+    }
+    Ok(config.volumes.keys().map(OsString::from).collect())
 }
 
 /// The second word, where the first may be left out.
@@ -251,6 +273,7 @@ fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Messag
         return Ok(());
     };
     backup.sources = profile.volumes.iter().map(OsString::from).collect();
+    backup.qubes.take_profile(profile);
     backup.live |= profile.live;
     backup.skip_unchanged |= profile.skip_unchanged;
     backup.verify |= profile.verify && !backup.dry_run;

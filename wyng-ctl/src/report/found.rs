@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use wyng_config::Config;
-use wyng_control::{ArchiveSummary, DayLine, RestoreReport, ToClient};
+use wyng_control::{ArchiveSummary, DayLine, ToClient};
 use zeroize::Zeroizing;
 
 use super::pools::Pools;
 use super::pruned::Pruned;
+use super::restored::Restore;
 use super::rows::{
-    AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, MonitoredRow,
-    ProblemRow, ProfileRow, Range, RestoredFields, SessionRow, SheetRow, SlotRow, SnapshotLine,
+    AbilitiesRow, AgesRow, ArchiveFields, BackedUpRow, ComparedRow, DayRow, LeftOutRow,
+    MonitoredRow, ProblemRow, ProfileRow, Range, SessionRow, SheetRow, SlotRow, SnapshotLine,
     SpaceRow, UnenforcedRow, VerifiedRow, VolumeSizesRow,
 };
 use super::sheet::SECOND_READER_SHA256;
@@ -129,6 +130,21 @@ impl Found {
             Self::StoreCheck(found) => found.take(event),
             Self::Snapshots(_) | Self::ConfigCheck(_) | Self::Completions(_) | Self::Nothing {} => {
             }
+        }
+    }
+
+    /// The lines of the plan of a restore of qubes.
+    pub(super) fn plan(&self) -> &[String] {
+        match self {
+            Self::Restore(restore) => &restore.plan,
+            _ => &[],
+        }
+    }
+
+    /// Forgets the plan of a command that begins anew.
+    pub(super) fn forget_plan(&mut self) {
+        if let Self::Restore(restore) = self {
+            restore.plan.clear();
         }
     }
 
@@ -397,6 +413,9 @@ impl Sheet {
 #[derive(Default, Serialize)]
 pub(super) struct Backup {
     pub(super) volumes: Vec<BackedUpRow>,
+    /// What was asked for and is not in the backup.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<LeftOutRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sent_bytes: Option<u64>,
     /// Result of `--verify`.
@@ -413,6 +432,7 @@ impl Backup {
     fn take(&mut self, event: &ToClient) {
         match event {
             ToClient::BackedUp(volume) => self.volumes.push(BackedUpRow(volume.clone())),
+            ToClient::LeftOut(left_out) => self.left_out.push(LeftOutRow::of(left_out)),
             ToClient::Totals {
                 sent_bytes,
                 peak_rss_bytes,
@@ -518,61 +538,6 @@ impl History {
         if let ToClient::Day(day) = event {
             self.days.push(DayRow::of(day));
             self.lines.push(*day);
-        }
-    }
-}
-
-/// `restore`.
-#[derive(Serialize)]
-pub(super) struct Restore {
-    dry_run: bool,
-    volumes: Vec<RestoredVolume>,
-    /// Objects that were read in an older version.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    problems: Vec<ProblemRow>,
-    /// Lost ranges of volumes whose report has not come yet.
-    #[serde(skip)]
-    lost: BTreeMap<String, Vec<Range>>,
-}
-
-/// A volume with its lost ranges, which are zeros in the target.
-#[derive(Serialize)]
-struct RestoredVolume {
-    #[serde(flatten, with = "RestoredFields")]
-    report: RestoreReport,
-    lost: Vec<Range>,
-}
-
-impl Restore {
-    fn new(dry_run: bool) -> Self {
-        Self {
-            dry_run,
-            volumes: Vec::new(),
-            problems: Vec::new(),
-            lost: BTreeMap::new(),
-        }
-    }
-
-    /// Lost ranges may come before or after the report of their volume.
-    fn take(&mut self, event: &ToClient) {
-        match event {
-            ToClient::Problem(problem) => self.problems.push(ProblemRow(problem.clone())),
-            ToClient::Restored(report) => self.volumes.push(RestoredVolume {
-                lost: self.lost.remove(&report.name).unwrap_or_default(),
-                report: report.clone(),
-            }),
-            ToClient::Lost { volume, ranges } => {
-                let known = self
-                    .volumes
-                    .iter_mut()
-                    .find(|known| known.report.name == *volume);
-                let lost = match known {
-                    Some(known) => &mut known.lost,
-                    None => self.lost.entry(volume.clone()).or_default(),
-                };
-                lost.extend(ranges.iter().map(Range::of));
-            }
-            _ => {}
         }
     }
 }

@@ -367,6 +367,7 @@ impl Human {
         match event {
             ToClient::KeySlot(_) => self.kind == Kind::KeyList,
             ToClient::Monitored(_)
+            | ToClient::LeftOut(_)
             | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
             | ToClient::Reached { .. }
@@ -866,6 +867,20 @@ impl Human {
                 let cause = volume.whole.and_then(|cause| self.hint_of_cause(cause));
                 [line].into_iter().chain(cause).collect()
             }
+            ToClient::QubePlan(lines) => lines.iter().map(|line| plain(line)).collect(),
+            ToClient::QubeRestored(qube) if qube.uuid.is_none() => Vec::new(),
+            ToClient::QubeRestored(qube) => {
+                let name = plain(&qube.name);
+                let unset = qube.unset.iter();
+                std::iter::once(format!("{name}  made"))
+                    .chain(unset.map(|unset| format!("{name}  not set: {}", plain(unset))))
+                    .collect()
+            }
+            ToClient::LeftOut(left_out) => vec![format!(
+                "{} is left out: {}",
+                plain(&left_out.what),
+                plain(&left_out.why.to_string())
+            )],
             ToClient::Rehearsing { volume, session } => vec![format!(
                 "{}  {}  is being restored to scratch",
                 plain(volume),

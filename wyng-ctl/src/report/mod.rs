@@ -8,6 +8,7 @@ mod json;
 mod metrics;
 mod pools;
 mod pruned;
+mod restored;
 mod rows;
 mod sheet;
 mod space;
@@ -151,6 +152,25 @@ impl Report {
         if !self.json {
             self.human.take(&event, &self.found, &mut self.output);
         }
+    }
+
+    /// The lines of a plan that were shown.
+    pub(crate) fn plan(&self) -> String {
+        self.found.plan().join("\n")
+    }
+
+    /// Shows a plan to a person who reads nothing else before a question.
+    pub(crate) fn show_plan_before_question(&self) {
+        if self.json {
+            for line in self.found.plan() {
+                let _ = writeln!(std::io::stderr(), "{}", plain(line));
+            }
+        }
+    }
+
+    /// Forgets the plan of a command that begins anew.
+    pub(crate) fn begin_anew(&mut self) {
+        self.found.forget_plan();
     }
 
     /// Takes something overdue: an error of the command, and a warning of its archive.

@@ -11,9 +11,9 @@ use serde::{Serialize, Serializer};
 use wyng_config::Profile;
 use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CopyLine, CreateOnly, DayLine, DiffReport, Durability,
-    KeySlot, LockSummary, Method, MonitorReport, ObjectClass, Problem, ProofSummary, RecoverySheet,
-    RestoreReport, SessionLine, SessionSizes, SlotKind, SpaceReport, Unenforced, VerifyReport,
-    VolumeReport, VolumeSizes, WholeCause,
+    KeySlot, LeftOut, LockSummary, Method, MonitorReport, ObjectClass, Problem, ProofSummary,
+    RecoverySheet, RestoreReport, RestoredQube, SessionLine, SessionSizes, SlotKind, SpaceReport,
+    Unenforced, VerifyReport, VolumeReport, VolumeSizes, WholeCause,
 };
 
 use crate::history::day_name;
@@ -261,6 +261,42 @@ struct BackedUpFields {
     cpu_micros: u64,
 }
 
+/// Something that is not in a backup although something asked for it.
+#[derive(Serialize)]
+pub(super) struct LeftOutRow {
+    what: String,
+    why: &'static str,
+}
+
+impl LeftOutRow {
+    pub(super) fn of(left_out: &LeftOut) -> Self {
+        Self {
+            what: left_out.what.clone(),
+            why: left_out.why.code(),
+        }
+    }
+}
+
+/// A qube of a restore.
+#[derive(Serialize)]
+pub(super) struct QubeRow {
+    qube: String,
+    name: String,
+    made: bool,
+    unset: Vec<String>,
+}
+
+impl QubeRow {
+    pub(super) fn of(qube: &RestoredQube) -> Self {
+        Self {
+            qube: qube.qube.clone(),
+            name: qube.name.clone(),
+            made: qube.uuid.is_some(),
+            unset: qube.unset.clone(),
+        }
+    }
+}
+
 /// A volume that was backed up.
 #[derive(Serialize)]
 pub(super) struct BackedUpRow(#[serde(with = "BackedUpFields")] pub(super) VolumeReport);
@@ -444,6 +480,8 @@ pub(super) struct ProfileRow {
     archive: String,
     archives: Vec<String>,
     volumes: Vec<String>,
+    qubes: Vec<String>,
+    exclude: Vec<String>,
     live: bool,
     skip_unchanged: bool,
     verify: bool,
@@ -463,6 +501,8 @@ impl ProfileRow {
             archive: profile.archives.first().cloned().unwrap_or_default(),
             archives: profile.archives.clone(),
             volumes: profile.volumes.clone(),
+            qubes: profile.qubes.qubes.clone(),
+            exclude: profile.qubes.exclude.clone(),
             live: profile.live,
             skip_unchanged: profile.skip_unchanged,
             verify: profile.verify,

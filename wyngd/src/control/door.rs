@@ -158,6 +158,7 @@ impl Door {
             Command::Backup {
                 archive,
                 sources,
+                qubes,
                 unattended: Some(timer),
                 dry_run: false,
                 max_new_bytes,
@@ -166,6 +167,7 @@ impl Door {
                 let volumes: BTreeSet<&String> =
                     sources.iter().map(|source| &source.volume).collect();
                 volumes == profile.volumes.iter().collect()
+                    && *qubes == profile.qubes
                     && sources.iter().all(|source| source.configured)
                     && *max_new_bytes == profile.max_new_bytes
             }),
@@ -257,10 +259,33 @@ impl Door {
         }
     }
 
+    /// The daemon reads qubes with its own rights, and may pause them: a member of the group may
+    /// have those that a profile of the archive has, as the profile has them read.
+    fn check_qubes(&self, command: &Command) -> Result<(), Failure> {
+        let Command::Backup {
+            archive,
+            qubes,
+            live,
+            ..
+        } = command
+        else {
+            return Ok(());
+        };
+        let has_them = |profile: &Profile| {
+            profile.archives.contains(archive) && profile.qubes == *qubes && profile.live == *live
+        };
+        if qubes.is_empty() || self.profiles.values().any(has_them) {
+            Ok(())
+        } else {
+            Err(Failure::QubesNotAllowed)
+        }
+    }
+
     /// The daemon reaches stores and far ends with its own rights, so a member of the group may use
     /// those of the configuration and no other. The same holds for the rules of a prune.
     fn check_rights(&self, command: &Command) -> Result<(), Failure> {
         self.check_places(command)?;
+        self.check_qubes(command)?;
         self.check_timer(command)?;
         let pruning = "prune an archive by other rules than the configuration's, or without \
                        --unattended";
@@ -290,6 +315,7 @@ impl Door {
             // Damage that is believed removes sessions: a person who may decide has to look first.
             Command::Backup { heal: true, .. } => denied("have damage believed by --heal"),
             Command::Compact { .. } => denied("compact an archive"),
+            Command::RestoreQubes { .. } => denied("restore qubes"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
             Command::Pin { pinned: false, .. } => denied("unpin a session"),
@@ -367,7 +393,7 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
 
-    use wyng_control::{BackupSource, KeepRules, SessionChoice, ToDaemon};
+    use wyng_control::{BackupSource, KeepRules, QubeChoice, SessionChoice, ToDaemon};
 
     use super::*;
 
@@ -431,6 +457,7 @@ mod tests {
         let back_up = |prune_after| Command::Backup {
             archive: "home".into(),
             sources: Vec::new(),
+            qubes: QubeChoice::default(),
             skip_unchanged: false,
             dry_run: false,
             live: false,
@@ -458,6 +485,7 @@ mod tests {
             archives: vec!["home".into()],
             volumes: vec!["a".into(), "b".into()],
             live: false,
+            qubes: QubeChoice::default(),
             skip_unchanged: false,
             verify: false,
             backup_overdue_secs: 1,
@@ -556,6 +584,7 @@ mod tests {
         let healing = Command::Backup {
             archive: "home".into(),
             sources: Vec::new(),
+            qubes: QubeChoice::default(),
             skip_unchanged: false,
             dry_run: false,
             live: false,
@@ -694,5 +723,53 @@ mod tests {
                 assert_eq!(door.check(command, Some(own)), Ok(()), "{own} {command:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_member_of_the_group_has_the_qubes_of_a_profile_as_the_profile_has_them_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let text = "[profiles.nightly]\narchive = \"home\"\nqubes = [\"work\"]\n";
+        std::fs::write(file.path(), text).unwrap();
+        let config = Config::read(file.path()).unwrap();
+        let door = Door {
+            private: false,
+            own_uid: 500,
+            archives: BTreeMap::new(),
+            profiles: config.profiles,
+            rules: Vec::new(),
+        };
+        let back_up = |archive: &str, qubes: &[&str], live| Command::Backup {
+            archive: archive.into(),
+            sources: Vec::new(),
+            qubes: QubeChoice {
+                qubes: qubes.iter().map(|word| (*word).to_owned()).collect(),
+                exclude: Vec::new(),
+            },
+            skip_unchanged: false,
+            dry_run: false,
+            live,
+            heal: false,
+            unattended: None,
+            verify: false,
+            max_new_bytes: None,
+            prune_after: None,
+        };
+        let own = back_up("home", &["work"], false);
+        assert_eq!(door.check(&own, Some(1000)), Ok(()));
+        for refused in [
+            back_up("home", &["work", "vault"], false),
+            back_up("home", &["@all"], false),
+            back_up("other", &["work"], false),
+            back_up("home", &["work"], true),
+        ] {
+            let checked = door.check(&refused, Some(1000));
+            assert_eq!(checked, Err(Failure::QubesNotAllowed), "{refused:?}");
+            assert_eq!(door.check(&refused, Some(0)), Ok(()));
+        }
+        let mistyped = back_up("home", &["@what"], false);
+        let checked = door
+            .check(&mistyped, Some(0))
+            .map_err(|failure| failure.code());
+        assert_eq!(checked, Err("bad-setting"));
     }
 }

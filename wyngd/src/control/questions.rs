@@ -28,6 +28,8 @@ pub(super) enum Asker {
     /// The keyholder, for what lies where a target goes: a person may be asked whether to overwrite
     /// it.
     Look,
+    /// The keyholder, for a person's confirmation.
+    Confirmation,
 }
 
 /// The role that gets an answer.
@@ -40,14 +42,16 @@ pub(super) enum AskingRole {
 impl Asker {
     /// Whether a person may have to answer, who takes as long as it takes.
     pub(super) fn asks_a_person(self) -> bool {
-        matches!(self, Self::Passphrase(_) | Self::Look)
+        matches!(self, Self::Passphrase(_) | Self::Look | Self::Confirmation)
     }
 
     /// The role behind the question.
     pub(super) fn role(self) -> AskingRole {
         match self {
             Self::Source | Self::Target | Self::Keep | Self::DropBase => AskingRole::Volumes,
-            Self::Passphrase(_) | Self::Secret | Self::Place | Self::Look => AskingRole::Keyholder,
+            Self::Passphrase(_) | Self::Secret | Self::Place | Self::Look | Self::Confirmation => {
+                AskingRole::Keyholder
+            }
         }
     }
 
@@ -60,7 +64,10 @@ impl Asker {
                 self == Self::Target
             }
             Given::Look(_) => self == Self::Look,
-            Given::Done { .. } => matches!(self, Self::Place | Self::Keep | Self::DropBase),
+            Given::Done { .. } => matches!(
+                self,
+                Self::Place | Self::Keep | Self::DropBase | Self::Confirmation
+            ),
         };
         answers && given.is_bounded() && given.descriptors() == descriptors
     }
@@ -76,7 +83,7 @@ impl Asker {
             },
             Self::Target => Given::NoTarget { fault },
             Self::Passphrase(_) | Self::Secret => Given::NoPipe,
-            Self::Place | Self::Keep | Self::DropBase => Given::Done { errno },
+            Self::Place | Self::Keep | Self::DropBase | Self::Confirmation => Given::Done { errno },
             Self::Look => Given::Look(TargetLook {
                 path: String::new(),
                 found: Err(fault),
@@ -111,7 +118,7 @@ impl Answer {
     pub(super) fn of(given: &Given, descriptors: Vec<OwnedFd>) -> Self {
         match (given, descriptors.into_iter().next()) {
             (Given::Pipe, Some(pipe)) => Self::Typed(pipe),
-            (Given::Look(_), _) => Self::Remembered,
+            (Given::Look(_) | Given::Done { .. }, _) => Self::Remembered,
             _ => Self::Nothing,
         }
     }
@@ -123,7 +130,7 @@ mod tests {
 
     use super::*;
 
-    const ASKERS: [Asker; 8] = [
+    const ASKERS: [Asker; 9] = [
         Asker::Source,
         Asker::Target,
         Asker::Keep,
@@ -132,6 +139,7 @@ mod tests {
         Asker::Secret,
         Asker::Place,
         Asker::Look,
+        Asker::Confirmation,
     ];
 
     #[test]
@@ -166,7 +174,12 @@ mod tests {
             (
                 Given::Done { errno: 0 },
                 0,
-                vec![Asker::Keep, Asker::DropBase, Asker::Place],
+                vec![
+                    Asker::Keep,
+                    Asker::DropBase,
+                    Asker::Place,
+                    Asker::Confirmation,
+                ],
             ),
         ];
         for (given, count, fitting) in answers {

@@ -57,6 +57,14 @@ impl Control {
                 };
                 self.ask(item, Asker::Look, ToClient::Want { item, wanted })
             }
+            KeyholderToControl::WantConfirmation { item } => self.ask(
+                item,
+                Asker::Confirmation,
+                ToClient::Want {
+                    item,
+                    wanted: Wanted::Confirmation,
+                },
+            ),
             KeyholderToControl::WantFarEnd { service, via } => {
                 // Volumes knows whether a qube has to be made for the far end.
                 self.turns.preparing = Some((service, via.clone()));

@@ -109,6 +109,11 @@ pub enum KeyholderToControl {
         /// Path that the volume was backed up from.
         origin: Option<Vec<u8>>,
     },
+    /// The client is asked for a person's confirmation of what it was shown.
+    WantConfirmation {
+        /// The question's number.
+        item: u32,
+    },
     /// A far end is to be started.
     WantFarEnd {
         /// Which of the far end's services.

@@ -8,6 +8,10 @@ use super::jail::NotEnforced;
 
 /// control → reader.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one message at a time, and it is taken apart at once"
+)]
 pub enum ControlToReader {
     /// A command that only looks. The look before it has ended.
     Start {

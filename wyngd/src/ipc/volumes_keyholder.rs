@@ -4,8 +4,8 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, FoundSource, Method, NoSource, Remembered, TargetFault, TargetKind, There,
-    WholeCause,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, LeftOut, Method, NoSource, QubeChoice,
+    QubePart, QubesWish, Remembered, RestoredQube, TargetFault, TargetKind, There, Via, WholeCause,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -26,6 +26,75 @@ pub enum KeyholderToVolumes {
         base_of: BaseOf,
         /// Path that the volume was backed up from, if the command itself names none.
         origin: Option<Vec<u8>>,
+    },
+    /// The qubes of a backup are to be chosen.
+    ChooseQubes {
+        /// Which ones the person asks for.
+        choice: QubeChoice,
+        /// Qubes behind these are not taken.
+        far_ends: Vec<Via>,
+        /// Running volumes are wanted.
+        live: bool,
+    },
+    /// A part of a qube is to be opened for reading: a volume is answered with
+    /// [`VolumesToKeyholder::Source`], a settings record with [`VolumesToKeyholder::Settings`].
+    OpenOfQube {
+        /// Its number.
+        item: u32,
+        /// The qube's name.
+        qube: String,
+        /// The qube's uuid.
+        uuid: String,
+        /// The part.
+        part: QubePart,
+        /// Volume whose base snapshot is looked for.
+        base_of: BaseOf,
+        /// The running volume is wanted, if the qube runs.
+        live: bool,
+    },
+    /// All of a qube was backed up.
+    NoteBackedUp {
+        /// The qube's name.
+        qube: String,
+        /// The qube's uuid.
+        uuid: String,
+        /// The name of its sessions, seconds since 1970 UTC.
+        time: i64,
+    },
+    /// A new memory file is to be made, which a settings record is restored to.
+    OpenRecord {
+        /// Its number.
+        item: u32,
+    },
+    /// A record is complete: it is to be decoded, with what the archive has beside it.
+    AddQube {
+        /// The qube as the archive has it.
+        label: String,
+        /// The record's number.
+        record: u32,
+        /// Its volumes: names in the qube, numbers of their targets, lengths in bytes.
+        volumes: Vec<(String, u32, u64)>,
+        /// The uuid of the qube on this machine that its history belongs to.
+        uuid: Option<String>,
+        /// What is asked for.
+        wish: QubesWish,
+    },
+    /// A plan is to be made of the qubes that were added.
+    PlanQubes {
+        /// What is asked for.
+        wish: QubesWish,
+        /// The archive's history is proven.
+        is_proven: bool,
+    },
+    /// The next lines of the plan are wanted.
+    NextPlanLines,
+    /// The plan is confirmed: its next part is to be done. A new qube's volume is answered with
+    /// [`VolumesToKeyholder::Target`].
+    NextOfQubes,
+    /// The volume of a new qube is complete and durable: its import is to be ended.
+    EndImport {
+        /// Its number.
+        item: u32,
     },
     /// The next ranges that changed since the base are wanted.
     NextChanges {
@@ -102,6 +171,68 @@ pub enum VolumesToKeyholder {
         found: FoundSource,
         /// Peak of the volumes role's resident memory, bytes.
         peak_rss_bytes: u64,
+    },
+    /// The qubes that were chosen.
+    Qubes {
+        /// They, and what is left out.
+        chosen: ChosenQubes,
+    },
+    /// No qubes can be chosen.
+    NoQubes {
+        /// Why.
+        failure: Failure,
+    },
+    /// A settings record, in a sealed memory file; with its descriptor.
+    Settings {
+        /// Its number.
+        item: u32,
+        /// Its length, bytes.
+        size_bytes: u64,
+        /// What is not in it.
+        left_out: Vec<LeftOut>,
+        /// Peak of the volumes role's resident memory, bytes.
+        peak_rss_bytes: u64,
+    },
+    /// It was tried to tell qubesd of the backup.
+    Noted,
+    /// The qube's record is taken, or `failure` says why not.
+    QubeAdded {
+        /// Why it is refused.
+        failure: Option<Failure>,
+    },
+    /// The plan is made, or `failure` says why not.
+    Planned {
+        /// Why there is none.
+        failure: Option<Failure>,
+    },
+    /// Lines of the plan; none at its end.
+    PlanLines {
+        /// At most 16 KiB.
+        lines: Vec<String>,
+    },
+    /// The volume of a qube cannot be written; the qube is not restored.
+    NoImport {
+        /// Its number.
+        item: u32,
+    },
+    /// The import is ended, or `failure` says why not.
+    ImportEnded {
+        /// Its number.
+        item: u32,
+        /// Why the volume is not in its place.
+        failure: Option<Failure>,
+    },
+    /// A qube is made, or is known not to be.
+    QubeMade {
+        /// What became of it.
+        qube: RestoredQube,
+        /// Why it was not made.
+        failure: Option<Failure>,
+    },
+    /// The plan is done, or cannot be begun.
+    QubesDone {
+        /// Why it was not begun.
+        failure: Option<Failure>,
     },
     /// The source could not be opened.
     NoSource {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The folders of configured volumes, which this role may still open once it is in its jail. No
-//! volume is opened here.
+//! The folders in which configured volumes and their base snapshots lie, for the jail. It opens no
+//! volume.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
@@ -12,12 +12,15 @@ use wyng_config::folder_of_qubes;
 use wyng_origin::SYSFS;
 use wyng_snapshot::Folder;
 
+/// The folder of all devices.
+const DEVICES: &str = "/dev";
+
 /// The folder in which a configured volume lies as long as this process lives. Names of devices are
 /// links, so the folder of all devices is `/dev`; a qube's own folder may be made anew, so that of
 /// a pool's volumes is the folder of all qubes.
 fn folder_of(path: &Path) -> Option<PathBuf> {
-    if path.starts_with("/dev") {
-        return Some(PathBuf::from("/dev"));
+    if path.starts_with(DEVICES) {
+        return Some(PathBuf::from(DEVICES));
     }
     folder_of_qubes(path)
         .or_else(|| path.parent())
@@ -33,7 +36,7 @@ pub(super) fn snapshot_folders(
         // A volume's name may be a link to where it lies; and it may not be there yet.
         let lies = std::fs::canonicalize(path).unwrap_or_else(|_| path.clone());
         let folder = folder_of(&lies)
-            .filter(|folder| !folder.starts_with("/dev"))
+            .filter(|folder| !folder.starts_with(DEVICES))
             .and_then(|folder| Folder::above(&folder));
         let Some(folder) = folder else { continue };
         let shared = folders
@@ -46,8 +49,9 @@ pub(super) fn snapshot_folders(
 }
 
 /// The folders in which configured volumes lie, as far as they exist: a file may be replaced, a
-/// device made anew. With them the folder in which the kernel lists the marks of devices.
-pub(super) fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
+/// device made anew; with `devices`, that of all devices too. With them the folder in which the
+/// kernel lists the marks of devices.
+pub(super) fn folders_of(volumes: &BTreeMap<String, PathBuf>, devices: bool) -> Vec<OwnedFd> {
     let leads_to = volumes
         .values()
         .filter_map(|path| std::fs::canonicalize(path).ok());
@@ -57,6 +61,9 @@ pub(super) fn folders_of(volumes: &BTreeMap<String, PathBuf>) -> Vec<OwnedFd> {
         .chain(leads_to)
         .filter_map(|path| folder_of(&path))
         .collect();
+    if devices {
+        folders.insert(DEVICES.into());
+    }
     if !folders.is_empty() {
         folders.insert(SYSFS.into());
     }

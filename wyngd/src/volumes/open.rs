@@ -20,8 +20,7 @@ const FOLDER: OFlags = OFlags::PATH
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 const LINK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
-const VOLUME: OFlags = OFlags::RDONLY
-    .union(OFlags::NOFOLLOW)
+const VOLUME: OFlags = OFlags::NOFOLLOW
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY)
     .union(OFlags::NONBLOCK);
@@ -48,6 +47,15 @@ impl Trusted {
 /// not even opened, because opening some devices has effects. A volume in a pool of files may be
 /// missing while its qube runs.
 pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
+    open_as(path, trusted, OFlags::RDONLY)
+}
+
+/// The same for writing.
+pub(super) fn open_for_writing(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
+    open_as(path, trusted, OFlags::RDWR)
+}
+
+fn open_as(path: &Path, trusted: Trusted, access: OFlags) -> Result<OwnedFd, NoSource> {
     let mut folder = top().map_err(errno)?;
     let mut links = 0_usize;
     // In reverse order: the next component comes last.
@@ -55,7 +63,7 @@ pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     while let Some(name) = left.pop() {
         let is_last = left.is_empty();
         let opened = if is_last {
-            open_volume(&folder, &name)
+            open_volume(&folder, &name, access)
         } else {
             open_folder(&folder, &name)
         };
@@ -86,6 +94,32 @@ pub(super) fn open(path: &Path, trusted: Trusted) -> Result<OwnedFd, NoSource> {
     Err(NoSource::Kind(FileKind::Folder))
 }
 
+/// Opens a volume beneath a folder, without following any link.
+pub(super) fn open_beneath(top: &OwnedFd, path: &Path) -> Result<OwnedFd, NoSource> {
+    open_beneath_as(top, path, OFlags::RDONLY)
+}
+
+/// The same for writing.
+pub(super) fn open_beneath_for_writing(top: &OwnedFd, path: &Path) -> Result<OwnedFd, NoSource> {
+    open_beneath_as(top, path, OFlags::RDWR)
+}
+
+fn open_beneath_as(top: &OwnedFd, path: &Path, access: OFlags) -> Result<OwnedFd, NoSource> {
+    let is_plain = |component: Component<'_>| matches!(component, Component::Normal(_));
+    if !path.components().all(is_plain) {
+        return Err(errno(Errno::INVAL));
+    }
+    let name = Path::new(path.file_name().unwrap_or_default());
+    let above = path.parent().unwrap_or(Path::new(""));
+    let mut folders = above.components();
+    let Some(first) = folders.next() else {
+        return open_volume(top, name, access);
+    };
+    let first = open_folder(top, first.as_ref())?;
+    let folder = folders.try_fold(first, |folder, next| open_folder(&folder, next.as_ref()))?;
+    open_volume(&folder, name, access)
+}
+
 fn errno(errno: Errno) -> NoSource {
     NoSource::Errno(errno.raw_os_error())
 }
@@ -96,7 +130,7 @@ fn open_folder(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
 
 /// Opens the last component of a path. Its kind is checked before and after, since the name may
 /// lead elsewhere by then.
-fn open_volume(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
+fn open_volume(folder: &OwnedFd, name: &Path, access: OFlags) -> Result<OwnedFd, NoSource> {
     let found =
         rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW).map_err(
             |error| match error {
@@ -108,7 +142,7 @@ fn open_volume(folder: &OwnedFd, name: &Path) -> Result<OwnedFd, NoSource> {
         return Err(errno(Errno::LOOP));
     }
     wyng_origin::usable(&found)?;
-    let volume = rustix::fs::openat(folder, name, VOLUME, Mode::empty()).map_err(errno)?;
+    let volume = rustix::fs::openat(folder, name, VOLUME | access, Mode::empty()).map_err(errno)?;
     wyng_origin::usable(&rustix::fs::fstat(&volume).map_err(errno)?)?;
     Ok(volume)
 }

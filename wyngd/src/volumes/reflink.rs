@@ -77,18 +77,32 @@ impl Reflink {
         if size(&found) < wanted_bytes {
             return Err(Errno::IO);
         }
+        Ok(Self::over(file, found, base, folder))
+    }
+
+    /// A clone that was made before.
+    pub(super) fn of_clone(
+        file: OwnedFd,
+        base: Option<Base>,
+        folder: Option<Rc<Folder>>,
+    ) -> Result<Self, Errno> {
+        let found = rustix::fs::fstat(&file)?;
+        Ok(Self::over(file, found, base, folder))
+    }
+
+    fn over(file: OwnedFd, found: Stat, base: Option<Base>, folder: Option<Rc<Folder>>) -> Self {
         let base = base.and_then(|(label, base)| {
             let old = rustix::fs::fstat(&base).ok()?;
             (is_regular(&old) && (old.st_dev, old.st_ino) != (found.st_dev, found.st_ino))
                 .then(|| (label, Rc::new(base), old))
         });
-        Ok(Self {
+        Self {
             file: Rc::new(file),
             found,
             base,
             ranges: None,
             folder,
-        })
+        }
     }
 
     /// The clone itself.

@@ -48,13 +48,14 @@ use bincode::error::{DecodeError, EncodeError};
 use bincode::{Decode, Encode, impl_borrow_decode};
 
 use crate::kind::Unfit;
+use crate::qube::{QubeFault, WhyLeftOut};
 use crate::thin::PoolRefusal;
 use crate::trial::Trial;
 use archive::{before_known, newest_damaged};
 use damage::{needed_by, problems_found};
 pub use exit::ExitStatus;
 pub use object::ObjectClass;
-use qubes::qrexec_missing;
+use qubes::{no_such_qube, qrexec_missing};
 pub use row::Safe;
 use row::{EARLIER_SESSIONS, NO_WRONG_BYTE, NOT_THE_SESSION, NOTHING_CHANGED, Row, STORED_STAYS};
 use source::{source, source_empty};

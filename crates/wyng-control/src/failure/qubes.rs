@@ -99,7 +99,156 @@ macro_rules! qubes_failures {
                same command again.",
     }
 
+    /// Qubes are to be backed up where qubesd is not asked.
+    NoQubesHere = {
+        code: "no-qubes-here", exit: Usage,
+        what: ("this is not dom0, so no qube can be backed up or restored as a whole"),
+        safe: NOTHING_CHANGED,
+        next: "Run the command in dom0, or name volumes by their paths. In dom0 without \
+               qrexec-client, write admin = \"dom0\" into [qubes] of the configuration.",
+    }
+
+    /// A user who may not choose qubes does so.
+    QubesNotAllowed = {
+        code: "qubes-not-allowed", exit: Failed,
+        what: (
+            "only root and the user who runs the daemon may choose qubes, unless a profile of the \
+             configuration has just these"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Add a profile with `qubes = [...]` to the configuration, restart the daemon, and \
+               name it with --profile; or run the command as root.",
+    }
+
+    /// A qube was named that does not exist. `near` has names that are like it.
+    NoSuchQube { qube: String, near: Vec<String> } = {
+        code: "no-such-qube", exit: Usage,
+        what: ("{}", no_such_qube(qube, near)),
+        safe: NOTHING_CHANGED,
+        next: "See qvm-ls, and correct the name.",
+    }
+
+    /// A qube was named that is never in a backup; `why` completes "…, since …".
+    QubeSpared { qube: String, why: WhyLeftOut } = {
+        code: "qube-spared", exit: Usage,
+        what: ("the qube {qube:?} is in no backup: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "Leave it out. Keep nothing but the store in it, or back it up to an archive of \
+               another machine.",
+    }
+
+    /// The choice takes no qube, and there is no other source.
+    NoQubeChosen = {
+        code: "no-qube-chosen", exit: Usage,
+        what: ("no qube is left to be backed up"),
+        safe: NOTHING_CHANGED,
+        next: "Name qubes that exist and are not excluded; `qvm-ls --tags TAG` shows what a tag \
+               matches.",
+    }
+
+    /// More qubes than fit one command.
+    TooManyQubes { limit: u32 } = {
+        code: "too-many-qubes", exit: Usage,
+        what: ("more than {limit} qubes, or more than fit a message, were chosen"),
+        safe: NOTHING_CHANGED,
+        next: "Back them up by several commands or profiles.",
+    }
+
+    /// A qube, or one of its parts, cannot be read. The volume is `QUBE:PART`, or the qube alone.
+    QubeNotRead { volume: String, why: QubeFault } = {
+        code: "qube-not-read", exit: Failed,
+        what: ("{volume} cannot be read: {why}"),
+        safe: EARLIER_SESSIONS,
+        next: "See journalctl -u qubesd, and run the same command again. A pool that was added \
+               after the daemon's start is found after a restart of the daemon.",
+    }
+
+    /// Qubes are to be changed where they are.
+    QubesInPlace = {
+        code: "qubes-in-place", exit: Usage,
+        what: ("a qube that exists is not changed in place"),
+        safe: NOTHING_CHANGED,
+        next: "Restore it beside the present one with --as NAME, and compare or rename the two. A \
+               halted qube's volume in a pool of files can be restored by its path: `wyng-ctl \
+               restore ARCHIVE VOLUME --in-place --to PATH`.",
+    }
+
+    /// The archive has no settings record of a qube.
+    QubeNotInArchive { qube: String } = {
+        code: "qube-not-in-archive", exit: Usage,
+        what: ("the archive has no settings of a qube {qube:?} in this session"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl list ARCHIVE`: a qube that can be restored has a volume \
+               QUBE:settings.",
+    }
+
+    /// A settings record is refused.
+    QubeRecord { volume: String, why: String } = {
+        code: "qube-record", exit: Failed,
+        what: ("{volume} is refused: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "Restore an earlier session with --session, or the qube's volumes to files with \
+               `wyng-ctl restore ARCHIVE VOLUME --to PATH`.",
+    }
+
+    /// No plan can be made; `why` is a sentence without its end.
+    QubesNotPlanned { why: String } = {
+        code: "qubes-not-planned", exit: Usage,
+        what: ("the qubes cannot be restored so: {why}"),
+        safe: NOTHING_CHANGED,
+        next: "See what --dry-run reports for each qube alone.",
+    }
+
+    /// A person did not confirm the plan.
+    QubesNotConfirmed = {
+        code: "qubes-not-confirmed", exit: Interrupted,
+        what: ("the plan was not confirmed"),
+        safe: NOTHING_CHANGED,
+        next: "Run the same command again, and answer yes; without a terminal, add --yes.",
+    }
+
+    /// This machine's qubes, pools or policy are others than when the plan was made.
+    QubesChanged = {
+        code: "qubes-changed", exit: Failed,
+        what: ("this machine's qubes or policy have changed since the plan was made"),
+        safe: NOTHING_CHANGED,
+        next: "Run the same command again: it makes a new plan.",
+    }
+
+    /// The journal of qubes that are being made cannot be kept.
+    QubesJournal { errno: i32 } = {
+        code: "qubes-journal", exit: Failed,
+        what: ("the journal of new qubes in /var/lib/wyng-qubes cannot be used: {}", system(*errno)),
+        safe: Safe::OfCommand,
+        next: "Run the command as root, and check the disk. Without the journal no qube is made: \
+               one that is left half made could not be recognised.",
+    }
+
+    /// A qube was not made, or was removed again.
+    QubeNotMade { qube: String, why: QubeFault } = {
+        code: "qube-not-made", exit: Failed,
+        what: ("the qube {qube:?} was not restored: {why}"),
+        safe: Safe::OfCommand,
+        next: "See journalctl -u qubesd, and run the same command again for this qube.",
+    }
+
+    /// A qube was made, and some of its settings could not be set.
+    QubeUnfinished { qube: String, count: u32 } = {
+        code: "qube-unfinished", exit: Failed,
+        what: ("the qube {qube:?} was restored, but {count} of its settings could not be set"),
+        safe: Safe::OfCommand,
+        next: "See the lines above, and set them by hand before you start the qube.",
+    }
+
     }};
+}
+
+/// The sentence about a name that no qube has.
+pub(super) fn no_such_qube(qube: &str, near: &[String]) -> String {
+    match near {
+        [] => format!("there is no qube {qube:?}"),
+        near => format!("there is no qube {qube:?}; there is {}", near.join(", ")),
+    }
 }
 
 /// The sentence of a missing `program`, or of a system that is neither dom0 nor a qube.

@@ -257,6 +257,7 @@ fn make<P: Parts>(
         writer: to_hex(&world.random.draw::<16>()?),
         copy: false,
         promoting: false,
+        unproven: false,
         create_only: None,
         durability: None,
         lock_base: None,

@@ -7,13 +7,12 @@
 
 use wyng_archive::crypto::Id;
 use wyng_archive::format::SessionEntry;
-use wyng_control::{
-    BackupSource, BaseOf, ExitStatus, Failure, Method, ToClient, VolumeReport, WholeCause,
-};
+use wyng_control::{BaseOf, ExitStatus, Failure, Method, ToClient, VolumeReport, WholeCause};
 
 use super::job::Job;
 use super::pipeline::read_source;
 use super::plan::{Counts, VolumeRun, plan};
+use super::qubes::{Chosen, RunSource, RunSources, SourceOf};
 use super::request::BackupRequest;
 use super::run::{Finished, Run};
 use super::source::refuse_empty;
@@ -23,10 +22,9 @@ use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
 use crate::prune::prune_after_backup;
 use crate::renewing::renew;
-use crate::state::Said;
 use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
 use crate::verify;
-use crate::world::{Client, Clock, Parts, Store, Volumes, World};
+use crate::world::{Client, Clock, Parts, QubeSource, SourceShape, Store, Volumes, World};
 
 /// Makes one run. A failure of a single volume is reported, and the others go on; a failure that
 /// ends the run is returned.
@@ -36,9 +34,11 @@ pub fn back_up<P: Parts>(
 ) -> Result<ExitStatus, Failure> {
     request.check_names()?;
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
+    let chosen = Chosen::of(world, &archive, request)?;
     if !request.dry_run {
         begin_push(world, &mut archive, request)?;
     }
+    let sources = RunSources::of(&mut world.files, &mut archive, request, chosen)?;
     let pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let before = (archive.head.next_pack(), archive.head.generation);
     let job = Job {
@@ -46,11 +46,17 @@ pub fn back_up<P: Parts>(
         archive,
         pool,
     };
-    let mut run = Run::begin(job, request)?;
+    let mut run = Run::begin(job, request, &sources.sources)?;
     run.heal_metadata()?;
-    let failed = back_up_volumes(&mut run, request)?;
+    let failed = back_up_volumes(&mut run, request, &sources)?;
     let sent_bytes = run.finish()?;
-    let exit = exit_of(&failed, request.sources.len());
+    if !request.dry_run {
+        let failed = failed.iter().map(|(item, _)| *item).collect();
+        sources.note_backed_up(run.job.world, &failed, run.time)?;
+    }
+    let failed = failed.into_iter().map(|(_, exit)| exit);
+    let failed: Vec<ExitStatus> = sources.failed.iter().copied().chain(failed).collect();
+    let exit = exit_of(&failed, sources.asked());
     let pruned = prune_after(&mut run, request);
     let Job {
         world, mut archive, ..
@@ -137,14 +143,15 @@ fn begin_push<P: Parts>(
     confirm_head(&mut world.files, &mut world.store, archive)
 }
 
-/// Backs up one volume after another; the exit statuses of the volumes that failed.
+/// Backs up one volume after another; the numbers and exit statuses of those that failed.
 fn back_up_volumes<P: Parts>(
     run: &mut Run<'_, P>,
     request: &BackupRequest,
-) -> Result<Vec<ExitStatus>, Failure> {
+    sources: &RunSources,
+) -> Result<Vec<(u32, ExitStatus)>, Failure> {
     let mut failed = Vec::new();
-    for (item, source) in (0..).zip(&request.sources) {
-        let outcome = back_up_volume(run, request, item, source);
+    for (item, source) in (0..).zip(&sources.sources) {
+        let outcome = back_up_volume(run, request, sources, (item, source));
         run.settle_budget()?;
         let world = &mut *run.job.world;
         match outcome {
@@ -152,7 +159,7 @@ fn back_up_volumes<P: Parts>(
             Ok(Outcome::NoSession) => world.volumes.close_source(item),
             Err(failure) if is_of_one_source(&failure) => {
                 world.volumes.close_source(item);
-                failed.push(failure.exit());
+                failed.push((item, failure.exit()));
                 world.client.tell(ToClient::Failed(failure))?;
             }
             Err(failure) => return Err(failure),
@@ -176,25 +183,57 @@ pub(super) fn whole_cause(volumes: &impl Volumes, item: u32, method: Method) -> 
         .filter(|_| method == Method::FullScan)
 }
 
+/// Opens a source, by its path or as a part of its qube.
+fn open<P: Parts>(
+    world: &mut World<P>,
+    request: &BackupRequest,
+    sources: &RunSources,
+    (item, source): (u32, &RunSource),
+    base_of: &BaseOf,
+) -> Result<SourceShape, Failure> {
+    let name = source.volume.as_str();
+    let SourceOf::Qube { qube, part } = &source.of else {
+        return world.volumes.open_source(item, name, base_of, None);
+    };
+    let qube = sources
+        .qubes
+        .get(*qube)
+        .ok_or_else(|| Failure::internal("a part of no qube"))?;
+    let wanted = QubeSource {
+        qube: &qube.name,
+        uuid: &qube.uuid,
+        part,
+        live: request.live,
+    };
+    world.volumes.open_of_qube(item, name, base_of, &wanted)
+}
+
 /// Backs up one volume. On a failure its records stay in the packs and are known to the next run.
 fn back_up_volume<P: Parts>(
     run: &mut Run<'_, P>,
     request: &BackupRequest,
-    item: u32,
-    source: &BackupSource,
+    sources: &RunSources,
+    (item, source): (u32, &RunSource),
 ) -> Result<Outcome, Failure> {
     let Job { world, archive, .. } = &mut run.job;
     let began_cpu = world.clock.cpu_micros();
     let name = source.volume.as_str();
-    let (number, entry) = run.volumes.find_or_begin(&mut world.random, name)?;
+    let former = source.former.as_deref();
+    let (number, mut entry) = match former.and_then(|former| run.volumes.find(former)) {
+        Some(known) => known,
+        None => run.volumes.find_or_begin(&mut world.random, name)?,
+    };
+    // A qube that was renamed has its volumes renamed with their next sessions.
+    name.clone_into(&mut entry.name);
     let base_of = BaseOf {
         archive: archive.folder.id().0,
         volume: entry.id.0,
     };
-    let shape = world.volumes.open_source(item, name, &base_of, None)?;
+    let shape = open(world, request, sources, (item, source), &base_of)?;
     refuse_empty(&shape, name, entry.size_bytes)?;
-    run.origins
-        .check(name, &shape.found.origin, Said::of(source))?;
+    if let SourceOf::Path(said) = &source.of {
+        run.origins.check(name, &shape.found.origin, *said)?;
+    }
     let mut volume = VolumeRun {
         item,
         name: name.to_owned(),
@@ -229,7 +268,7 @@ fn back_up_volume<P: Parts>(
         size_bytes: shape.size_bytes,
         added_bytes: counts.sealed_bytes,
         chunk_size_bytes: plan.entry.chunk_size_bytes,
-        live: request.live,
+        live: request.live && !source.is_settings(),
         pinned: false,
         domain: plan.domain.id(),
         root,

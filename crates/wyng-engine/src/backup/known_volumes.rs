@@ -37,6 +37,16 @@ impl KnownVolumes {
         }
     }
 
+    /// The volume of this name, if the volume table or an interrupted run has it.
+    pub(super) fn find(&mut self, name: &str) -> Option<(u64, VolumeEntry)> {
+        self.beginning = None;
+        let known = self.committed.iter().chain(&self.begun);
+        known
+            .into_iter()
+            .find(|(_, volume)| volume.name == name)
+            .cloned()
+    }
+
     /// The volume of this name as the volume table or an interrupted run has it, or a new volume
     /// under the next number. Nothing is written yet.
     pub(super) fn find_or_begin(
@@ -44,14 +54,8 @@ impl KnownVolumes {
         random: &mut impl Random,
         name: &str,
     ) -> Result<(u64, VolumeEntry), Failure> {
-        self.beginning = None;
-        let known = self
-            .committed
-            .iter()
-            .chain(&self.begun)
-            .find(|(_, volume)| volume.name == name);
-        if let Some(known) = known {
-            return Ok(known.clone());
+        if let Some(known) = self.find(name) {
+            return Ok(known);
         }
         let begun = JournalVolume {
             name: name.to_owned(),

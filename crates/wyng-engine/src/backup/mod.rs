@@ -14,6 +14,7 @@ mod known_volumes;
 mod monitor;
 mod pipeline;
 mod plan;
+mod qubes;
 mod request;
 mod run;
 mod sample;

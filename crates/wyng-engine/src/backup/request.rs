@@ -2,7 +2,7 @@
 //! What a run is asked to do. The names are checked here, and nothing else.
 
 use wyng_archive::format::is_volume_name;
-use wyng_control::{BackupSource, Failure, PruneRules};
+use wyng_control::{BackupSource, Failure, PruneRules, QubeChoice};
 
 /// Bytes of packs between two commits of a long run. A commit comes after this amount and after
 /// nothing else: a commit at a volume's end would show the store how large the volume is.
@@ -14,6 +14,8 @@ pub struct BackupRequest {
     pub archive: String,
     /// The volumes; their places in the list are the numbers of the sources.
     pub sources: Vec<BackupSource>,
+    /// The qubes, whose volumes and settings have the numbers after the sources.
+    pub qubes: QubeChoice,
     /// Adds no session for a volume that did not change.
     pub skip_unchanged: bool,
     /// Reads and counts only.
@@ -36,11 +38,8 @@ impl BackupRequest {
     /// Refuses a name that no volume can have ([`Failure::BadName`]) and a name that occurs twice
     /// ([`Failure::VolumeNameTaken`]).
     pub(super) fn check_names(&self) -> Result<(), Failure> {
-        let mut names: Vec<&str> = self
-            .sources
-            .iter()
-            .map(|source| source.volume.as_str())
-            .collect();
+        let names = self.sources.iter().map(|source| source.volume.as_str());
+        let mut names: Vec<&str> = names.collect();
         if let Some(name) = names.iter().find(|name| !is_volume_name(name)) {
             return Err(Failure::BadName {
                 name: (*name).to_owned(),

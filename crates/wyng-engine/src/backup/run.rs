@@ -13,6 +13,7 @@ use super::budget::{Budget, Charged};
 use super::job::Job;
 use super::keys::RunKeys;
 use super::known_volumes::KnownVolumes;
+use super::qubes::RunSource;
 use super::request::BackupRequest;
 use crate::kept::kept_now;
 use crate::space::is_run_due;
@@ -80,7 +81,11 @@ fn free_time(now: i64, taken: &BTreeSet<i64>) -> i64 {
 
 impl<'w, P: Parts> Run<'w, P> {
     /// Begins where the archive's head and an interrupted run left off.
-    pub(super) fn begin(job: Job<'w, P>, request: &BackupRequest) -> Result<Self, Failure> {
+    pub(super) fn begin(
+        job: Job<'w, P>,
+        request: &BackupRequest,
+        sources: &[RunSource],
+    ) -> Result<Self, Failure> {
         let Job {
             world,
             mut archive,
@@ -89,7 +94,7 @@ impl<'w, P: Parts> Run<'w, P> {
         let committed = archive.volumes(&mut world.files)?;
         let kept_secs = kept_now(&mut world.files, &mut world.clock, &mut archive)?;
         let mut times = BTreeSet::new();
-        let is_asked = |name: &str| request.sources.iter().any(|source| source.volume == name);
+        let is_asked = |name: &str| sources.iter().any(|source| source.known_as() == name);
         for (_, volume) in committed
             .iter()
             .filter(|(_, volume)| is_asked(&volume.name))

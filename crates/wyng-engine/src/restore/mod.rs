@@ -10,6 +10,7 @@ mod estimate;
 mod fresh;
 mod older;
 mod plan;
+mod qubes;
 mod read_back;
 mod reading;
 mod rehearse;
@@ -24,5 +25,6 @@ mod wrong_base;
 
 pub use diff::{DiffRequest, compare};
 pub use plan::RestoreRequest;
+pub use qubes::{QubesRequest, restore_qubes};
 pub use rehearse::rehearse;
 pub use run::restore;

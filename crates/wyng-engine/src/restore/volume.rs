@@ -18,6 +18,7 @@ use super::target::{Context, Replacement};
 use super::undo::undo;
 use super::wrong_base::drop_wrong_base;
 use crate::archive::{Archive, Packs};
+use crate::bits::Bits;
 use crate::older::report_older;
 use crate::outcome::is_of_one_target;
 use crate::pool::Pool;
@@ -66,8 +67,6 @@ pub(super) fn restore_volume<P: Parts>(
         path,
         ..
     } = plan;
-    let credential = Arc::clone(&archive.credential);
-    let domain = Arc::new(credential.domain(session.domain));
     let wish = wish(&world.client, archive, request, volume, session);
     let lost = if request.around_damage {
         Some(around::below_lost_nodes(
@@ -79,13 +78,36 @@ pub(super) fn restore_volume<P: Parts>(
     } else {
         None
     };
+    let shape = world.volumes.open_target(*item, &wish, path)?;
+    check_place(request, &volume.name, shape.remembered.as_ref())?;
+    restore_into(
+        (world, archive, pool),
+        openers,
+        plan,
+        (shape, request.quick, lost),
+    )
+}
+
+/// Restores a volume to a target that is open: writes and reads it back, and lets it get its name.
+/// `lost` has the ranges that are lost already where the restore goes around damage.
+pub(super) fn restore_into<P: Parts>(
+    (world, archive, pool): (&mut World<P>, &mut Archive, &mut Pool),
+    openers: &Openers,
+    plan: &Planned,
+    (shape, quick, lost): (TargetShape, bool, Option<Bits>),
+) -> Result<RestoreReport, Ended> {
+    let Planned {
+        item,
+        volume,
+        session,
+        path,
+        ..
+    } = plan;
+    let credential = Arc::clone(&archive.credential);
+    let domain = Arc::new(credential.domain(session.domain));
     let TargetShape {
-        kind,
-        there,
-        remembered,
-        fresh,
-    } = world.volumes.open_target(*item, &wish, path)?;
-    check_place(request, &volume.name, remembered.as_ref())?;
+        kind, there, fresh, ..
+    } = shape;
     let mut reader = ChunkReader::new(&credential, &openers.packs, &openers.keys, &domain);
     if let Some(lost) = lost {
         reader.go_around_damage(lost);
@@ -100,7 +122,7 @@ pub(super) fn restore_volume<P: Parts>(
         session,
         domain: &domain,
         path,
-        quick: request.quick,
+        quick,
     };
     let written = {
         let mut parts = Context {

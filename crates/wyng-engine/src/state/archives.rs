@@ -63,6 +63,10 @@ pub struct ArchiveToml {
     /// The copy is being promoted: what is pending or journaled lies in it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub promoting: bool,
+    /// The archive was opened without the code of a recovery sheet: nothing shows that what it had
+    /// then was written by its owner.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unproven: bool,
     /// What keeps two blobs of the store from one name: the word of a [`CreateOnly`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub create_only: Option<String>,

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use wyng_archive::format::{VolumeEntry, VolumeId};
 use wyng_control::{
-    BackupSource, Failure, FoundSource, Origin, VolumePlace, path_of_text, path_text,
+    BackupSource, Failure, FoundSource, Origin, QubePart, VolumePlace, is_qube_origin,
+    path_of_text, path_text, qube_origin,
 };
 
 use super::{ArchiveFolder, to_hex};
@@ -228,6 +229,7 @@ impl Origins {
             self.changed |= known.former_names.len() != before;
         }
         let volume_id = to_hex(&id.0);
+        self.take_from_others(volume, &volume_id);
         let former_names = self
             .known
             .get(volume)
@@ -247,20 +249,64 @@ impl Origins {
         self.changed |= self.known.insert(volume.to_owned(), known.clone()) != Some(known);
     }
 
-    /// The path from which a volume was backed up last, if this very user named it: opening a path
+    /// From now on this part of a qube is the volume's origin. `uid` restored it.
+    pub fn set_part(&mut self, volume: &VolumeEntry, uuid: &str, part: &QubePart, uid: u32) {
+        let mut found = FoundSource::default();
+        found.origin.path = qube_origin(uuid, part).into_bytes();
+        found.origin.leads_to.clone_from(&found.origin.path);
+        self.set(&volume.name, volume.id, &found, uid);
+    }
+
+    /// Moves what is known of a volume under another name to this one: the run renames it.
+    fn take_from_others(&mut self, volume: &str, id: &str) {
+        let is_former = |(name, known): &(&String, &Known)| *name != volume && known.volume == id;
+        let former = self
+            .known
+            .iter()
+            .find(is_former)
+            .map(|(name, _)| name.clone());
+        if let Some((former, mut known)) = former.and_then(|name| self.known.remove_entry(&name)) {
+            known.former_names.push(former);
+            let forgotten = known.former_names.len().saturating_sub(FORMER_NAMES_MAX);
+            known.former_names.drain(..forgotten);
+            self.known.insert(volume.to_owned(), known);
+            self.changed = true;
+        }
+    }
+
+    /// The names of the volumes by the paths that they were backed up from.
+    pub fn names_by_path(&self) -> BTreeMap<String, String> {
+        let known = self.known.iter();
+        known
+            .map(|(name, known)| (known.path.clone(), name.clone()))
+            .collect()
+    }
+
+    /// The uuid of the qube that a volume is the settings record of.
+    pub fn qube_of(&self, volume: &str) -> Option<String> {
+        let path = self.known.get(volume)?.path.as_str();
+        let (_, part) = path
+            .split_once(':')
+            .filter(|_| is_qube_origin(path.as_bytes()))?;
+        let (uuid, _) = part.split_once('/')?;
+        Some(uuid.to_owned())
+    }
+
+    /// The path from which a volume was backed up last, if it is one, and this very user named it: opening a path
     /// that another user named could open what that user has no right to.
     pub fn path_of(&self, volume: &str, uid: u32) -> Option<Vec<u8>> {
         self.known
             .get(volume)
             .filter(|known| known.uid == uid)
             .and_then(|known| path_of_text(&known.path))
+            .filter(|path| !is_qube_origin(path))
     }
 
     /// Where each volume lies, as far as this user may know, with the folder of its base snapshot.
     pub fn places(&self, uid: u32) -> impl Iterator<Item = VolumePlace> {
         self.known.iter().map(move |(volume, known)| {
             let path = if uid == known.uid || uid == 0 {
-                path_of_text(&known.path)
+                path_of_text(&known.path).filter(|path| !is_qube_origin(path))
             } else {
                 None
             };

@@ -26,7 +26,8 @@ pub use store::{
     Wait,
 };
 pub use volumes::{
-    Beside, ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, There, Volumes,
+    ArchivedQube, Beside, ChangePage, Errno, FreshVolume, NextOfQubes, QubeSource, SourceShape,
+    TargetShape, TargetWish, There, Volumes,
 };
 
 /// The types of a world's parts.

@@ -2,7 +2,8 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, Failure, FoundSource, Method, Remembered, TargetKind, TargetLook, WholeCause,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, Method, QubeChoice, QubePart, QubesWish,
+    Remembered, RestoredQube, TargetKind, TargetLook, Via, WholeCause,
 };
 
 pub use wyng_control::{Beside, There};
@@ -28,6 +29,59 @@ pub struct ChangePage {
     pub method: Method,
     /// Ranges of the source, bytes: `(begin, end)`.
     pub ranges: Vec<(u64, u64)>,
+}
+
+/// A part of a qube that is to be backed up.
+#[derive(Debug, Clone, Copy)]
+pub struct QubeSource<'a> {
+    /// The qube's name.
+    pub qube: &'a str,
+    /// The qube's uuid.
+    pub uuid: &'a str,
+    /// The part.
+    pub part: &'a QubePart,
+    /// The running volume is wanted, if the qube runs.
+    pub live: bool,
+}
+
+/// What the archive has of a qube that is to be restored.
+#[derive(Debug, Clone)]
+pub struct ArchivedQube {
+    /// The qube as the archive has it: its volumes are `LABEL:VOLUME`.
+    pub label: String,
+    /// The number under which its settings record was restored.
+    pub record: u32,
+    /// Its volumes: each with its name in the qube, the number of its target, and its length in
+    /// bytes.
+    pub volumes: Vec<(String, u32, u64)>,
+    /// The uuid of the qube on this machine that its history belongs to.
+    pub uuid: Option<String>,
+}
+
+/// What a restore of qubes needs next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NextOfQubes {
+    /// A volume of a new qube is open, under this number, and is to be written.
+    Import {
+        /// The target's number.
+        item: u32,
+        /// The target.
+        shape: TargetShape,
+    },
+    /// A volume cannot be written; its qube is not restored.
+    NoImport {
+        /// The target's number.
+        item: u32,
+    },
+    /// This qube is made, or is known not to be.
+    Made {
+        /// What became of it.
+        qube: RestoredQube,
+        /// Why it was not made.
+        failure: Option<Failure>,
+    },
+    /// All qubes are.
+    Done,
 }
 
 /// A target that is wanted.
@@ -90,6 +144,58 @@ pub trait Volumes {
         base_of: &BaseOf,
         origin: Option<Vec<u8>>,
     ) -> Result<SourceShape, Failure>;
+    /// The qubes of a backup, as qubesd knows them now. Those behind these far ends are not among
+    /// them, and are not paused if `live` volumes are wanted. [`Failure::NoQubesHere`] where qubesd
+    /// is not asked.
+    fn choose_qubes(
+        &mut self,
+        _choice: &QubeChoice,
+        _far_ends: &[Via],
+        _live: bool,
+    ) -> Result<ChosenQubes, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// The same as [`open_source`](Self::open_source) for a part of a qube; a failure names it as
+    /// `volume`.
+    fn open_of_qube(
+        &mut self,
+        _item: u32,
+        _volume: &str,
+        _base_of: &BaseOf,
+        _source: &QubeSource<'_>,
+    ) -> Result<SourceShape, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Tells qubesd that all of a qube was backed up at this time, seconds since 1970 UTC. It is a
+    /// hint for people: what cannot be told is left.
+    fn note_backed_up(&mut self, _qube: &str, _uuid: &str, _time: i64) -> Result<(), Failure> {
+        Ok(())
+    }
+    /// A new target in memory, which a settings record is restored to.
+    fn open_record(&mut self, _item: u32, _volume: &str) -> Result<TargetShape, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Takes what the archive has of a qube, once its record is restored.
+    /// [`Failure::QubeRecord`] if the record is refused.
+    fn add_qube(&mut self, _qube: &ArchivedQube, _wish: &QubesWish) -> Result<(), Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Plans the restore of the qubes that were added.
+    fn plan_qubes(&mut self, _wish: &QubesWish, _is_proven: bool) -> Result<(), Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// The next lines of the plan; none at its end.
+    fn next_plan_lines(&mut self) -> Result<Vec<String>, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Asks the person for the plan's confirmation. [`Failure::QubesNotConfirmed`] without it.
+    fn confirm_qubes(&mut self) -> Result<(), Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Does the next part of the plan.
+    fn next_of_qubes(&mut self) -> Result<NextOfQubes, Failure> {
+        Err(Failure::NoQubesHere)
+    }
     /// The next page of changes since the base snapshot; `None` if they are not known.
     fn next_changes(&mut self, item: u32) -> Result<Option<ChangePage>, Failure>;
     /// Why a source of a thin pool has to be read whole, as far as it is known by now.

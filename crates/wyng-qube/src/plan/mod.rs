@@ -30,7 +30,9 @@ pub use global::global_commands;
 pub use line::{Instead, Line, Need, Setting, WhyLeft};
 pub use machine::{Machine, PolicyFile, PresentQube};
 pub use request::{Request, Socket, Unsendable};
-pub use step::{Guard, ImportEnd, Nonce, Step, import_end, restorer_query};
+pub use step::{
+    Guard, ImportEnd, Nonce, Step, guard_query, import_end, is_guarded, mark_query, restorer_query,
+};
 pub use wish::{Archived, Asked, Parts, Proof, RestoreWish};
 
 #[cfg(test)]

@@ -321,6 +321,27 @@ pub fn restorer_query(qube: &str) -> Result<Request, Unsendable> {
     admin("admin.vm.tag.Get", super::machine::RESTORER_TAG, qube, NONE)
 }
 
+/// The call whose answer says whether a qube is guarded; [`is_guarded`] reads it.
+pub fn guard_query(qube: &str, guard: Guard) -> Result<Request, Unsendable> {
+    match guard {
+        Guard::Tag => admin("admin.vm.tag.Get", GUARD_TAG, qube, NONE),
+        Guard::Feature => admin("admin.vm.feature.Get", GUARD_FEATURE, qube, NONE),
+    }
+}
+
+/// Whether the answer to [`guard_query`] says that the guard of a restore is there.
+pub fn is_guarded(guard: Guard, answer: &str) -> bool {
+    match guard {
+        Guard::Tag => answer == "1",
+        Guard::Feature => answer == GUARD_REASON,
+    }
+}
+
+/// The call whose answer is the mark of the restore that made a qube.
+pub fn mark_query(qube: &str) -> Result<Request, Unsendable> {
+    admin("admin.vm.feature.Get", MARK, qube, NONE)
+}
+
 pub(super) fn admin(
     method: &str,
     argument: &str,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Beside, Failure, Given, NoSource, TargetFault, TargetKind, TargetLook,
-    ToClient, WholeCause, path_text,
+    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, NoSource, QubeChoice,
+    QubesWish, TargetFault, TargetKind, TargetLook, ToClient, Via, WholeCause, path_text,
+    qube_origin,
 };
 use wyng_jail::DiskTurn;
 
@@ -23,8 +24,21 @@ use crate::ipc::{
 };
 use crate::keyholder::page_cache::Source;
 use wyng_engine::world::{
-    ChangePage, Errno, FreshVolume, SourceShape, TargetShape, TargetWish, Volumes,
+    ArchivedQube, ChangePage, Errno, FreshVolume, NextOfQubes, QubeSource, SourceShape,
+    TargetShape, TargetWish, Volumes,
 };
+
+/// The number of the question for a plan's confirmation.
+const CONFIRMATION: u32 = 0;
+
+/// What a target is that belongs to a restore of qubes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OfQubes {
+    /// A settings record, in memory.
+    Record,
+    /// A volume that is imported.
+    Volume,
+}
 
 /// The wire to the volumes role.
 pub type VolumesWire = Wire<KeyholderToVolumes, VolumesToKeyholder>;
@@ -37,6 +51,8 @@ pub struct OpenVolumes {
     targets: HashMap<u32, Target>,
     /// Why volumes of thin pools are read whole, by source.
     whole: HashMap<u32, WholeCause>,
+    /// Targets that are records or volumes of qubes, and so have their places already.
+    of_qubes: HashMap<u32, OfQubes>,
     /// Maximum time for which a client may read nothing of a stream.
     client_patience: Duration,
     /// The disk priority of everything but backups.
@@ -58,6 +74,7 @@ impl OpenVolumes {
             sources: HashMap::new(),
             targets: HashMap::new(),
             whole: HashMap::new(),
+            of_qubes: HashMap::new(),
             client_patience,
             usual_turn: DiskTurn::current(),
             peak_bytes: 0,
@@ -69,6 +86,7 @@ impl OpenVolumes {
         self.sources.clear();
         self.targets.clear();
         self.whole.clear();
+        self.of_qubes.clear();
         self.usual_turn.take();
         self.wire.send(&KeyholderToVolumes::EndAll, &[])
     }
@@ -130,21 +148,57 @@ impl OpenVolumes {
     }
 }
 
-impl Volumes for OpenVolumes {
-    fn open_source(
+impl OpenVolumes {
+    /// Takes in the record or volume of a qube as a new target.
+    fn take_of_qubes(
+        &mut self,
+        received: Received<VolumesToKeyholder>,
+        of: OfQubes,
+    ) -> Result<(u32, TargetShape), Failure> {
+        let fatal = || broken(&Fatal::Unexpected("volumes"));
+        let VolumesToKeyholder::Target {
+            item,
+            kind,
+            there: None,
+            discards_bytes,
+            fresh: None,
+            remembered: None,
+        } = received.message
+        else {
+            return Err(fatal());
+        };
+        let file = received.descriptors().into_iter().next();
+        let target = Target::new(file.ok_or_else(fatal)?, kind, false, None);
+        self.targets
+            .insert(item, target.with_blocks_of(discards_bytes));
+        self.of_qubes.insert(item, of);
+        let shape = TargetShape {
+            kind,
+            there: None,
+            fresh: None,
+            remembered: None,
+        };
+        Ok((item, shape))
+    }
+
+    /// Has the import of a volume that is complete ended.
+    fn end_import(&self, item: u32) -> Result<(), Failure> {
+        match self.ask(&KeyholderToVolumes::EndImport { item })?.message {
+            VolumesToKeyholder::ImportEnded {
+                item: found,
+                failure,
+            } if found == item => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    /// Takes in a source, or the reason why there is none.
+    fn take_source(
         &mut self,
         item: u32,
         volume: &str,
-        base_of: &BaseOf,
-        origin: Option<Vec<u8>>,
+        received: Received<VolumesToKeyholder>,
     ) -> Result<SourceShape, Failure> {
-        let message = KeyholderToVolumes::OpenSource {
-            item,
-            volume: volume.to_owned(),
-            base_of: *base_of,
-            origin,
-        };
-        let received = self.ask(&message)?;
         match received.message {
             VolumesToKeyholder::Source {
                 item: asked,
@@ -174,24 +228,220 @@ impl Volumes for OpenVolumes {
             VolumesToKeyholder::NoSource {
                 item: asked,
                 ref path,
-                why,
-            } if asked == item => {
-                let (volume, path) = (volume.to_owned(), path_text(path));
-                Err(match why {
-                    NoSource::Errno(errno) => Failure::SourceUnavailable {
-                        volume,
-                        path,
-                        errno,
-                    },
-                    NoSource::Link => Failure::SourceLink { volume, path },
-                    NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
-                    NoSource::Kind(kind) => Failure::SourceKind {
-                        volume,
-                        path,
-                        kind: kind.name().to_owned(),
-                    },
-                })
+                ref why,
+            } if asked == item => Err(no_source(volume, path, why)),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+}
+
+/// The failure of a source that could not be opened.
+fn no_source(volume: &str, path: &[u8], why: &NoSource) -> Failure {
+    let (volume, path) = (volume.to_owned(), path_text(path));
+    match why {
+        NoSource::Errno(errno) => Failure::SourceUnavailable {
+            volume,
+            path,
+            errno: *errno,
+        },
+        NoSource::Link => Failure::SourceLink { volume, path },
+        NoSource::QubeRuns => Failure::SourceOfRunningQube { volume, path },
+        NoSource::Kind(kind) => Failure::SourceKind {
+            volume,
+            path,
+            kind: kind.name().to_owned(),
+        },
+        NoSource::OfQube(why) => Failure::QubeNotRead {
+            volume,
+            why: why.clone(),
+        },
+    }
+}
+
+impl Volumes for OpenVolumes {
+    fn open_source(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        origin: Option<Vec<u8>>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenSource {
+            item,
+            volume: volume.to_owned(),
+            base_of: *base_of,
+            origin,
+        };
+        let received = self.ask(&message)?;
+        self.take_source(item, volume, received)
+    }
+
+    fn choose_qubes(
+        &mut self,
+        choice: &QubeChoice,
+        far_ends: &[Via],
+        live: bool,
+    ) -> Result<ChosenQubes, Failure> {
+        let message = KeyholderToVolumes::ChooseQubes {
+            choice: choice.clone(),
+            far_ends: far_ends.to_vec(),
+            live,
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::Qubes { chosen } => Ok(chosen),
+            VolumesToKeyholder::NoQubes { failure } => Err(failure),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn open_of_qube(
+        &mut self,
+        item: u32,
+        volume: &str,
+        base_of: &BaseOf,
+        source: &QubeSource<'_>,
+    ) -> Result<SourceShape, Failure> {
+        let message = KeyholderToVolumes::OpenOfQube {
+            item,
+            qube: source.qube.to_owned(),
+            uuid: source.uuid.to_owned(),
+            part: source.part.clone(),
+            base_of: *base_of,
+            live: source.live,
+        };
+        let received = self.ask(&message)?;
+        let VolumesToKeyholder::Settings {
+            item: asked,
+            size_bytes,
+            left_out,
+            peak_rss_bytes,
+        } = &received.message
+        else {
+            return self.take_source(item, volume, received);
+        };
+        if *asked != item {
+            return Err(broken(&Fatal::Unexpected("volumes")));
+        }
+        self.peak_bytes = *peak_rss_bytes;
+        let size_bytes = *size_bytes;
+        for left_out in left_out {
+            let told = KeyholderToControl::Tell(ToClient::LeftOut(left_out.clone()));
+            self.control.with(|control| control.send(&told))?;
+        }
+        let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+        self.sources
+            .insert(item, Source::new(file, size_bytes, false));
+        let mut found = FoundSource::default();
+        found.origin.path = qube_origin(source.uuid, source.part).into_bytes();
+        found.origin.leads_to.clone_from(&found.origin.path);
+        Ok(SourceShape {
+            size_bytes,
+            snapshot: false,
+            base: None,
+            found,
+        })
+    }
+
+    fn note_backed_up(&mut self, qube: &str, uuid: &str, time: i64) -> Result<(), Failure> {
+        let message = KeyholderToVolumes::NoteBackedUp {
+            qube: qube.to_owned(),
+            uuid: uuid.to_owned(),
+            time,
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::Noted => Ok(()),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn open_record(&mut self, item: u32, volume: &str) -> Result<TargetShape, Failure> {
+        let received = self.ask(&KeyholderToVolumes::OpenRecord { item })?;
+        match &received.message {
+            VolumesToKeyholder::NoTarget { item: found, fault } if *found == item => {
+                return Err(fault.clone().of_volume(volume, volume, 0));
             }
+            // Where qubesd is not asked.
+            VolumesToKeyholder::QubeAdded {
+                failure: Some(failure),
+            } => return Err(failure.clone()),
+            _ => {}
+        }
+        let (found, shape) = self.take_of_qubes(received, OfQubes::Record)?;
+        if found == item {
+            Ok(shape)
+        } else {
+            Err(broken(&Fatal::Unexpected("volumes")))
+        }
+    }
+
+    fn add_qube(&mut self, qube: &ArchivedQube, wish: &QubesWish) -> Result<(), Failure> {
+        let message = KeyholderToVolumes::AddQube {
+            label: qube.label.clone(),
+            record: qube.record,
+            volumes: qube.volumes.clone(),
+            uuid: qube.uuid.clone(),
+            wish: wish.clone(),
+        };
+        match self.ask(&message)?.message {
+            VolumesToKeyholder::QubeAdded { failure } => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn plan_qubes(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
+        let wish = wish.clone();
+        match self
+            .ask(&KeyholderToVolumes::PlanQubes { wish, is_proven })?
+            .message
+        {
+            VolumesToKeyholder::Planned { failure } => failure.map_or(Ok(()), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn next_plan_lines(&mut self) -> Result<Vec<String>, Failure> {
+        match self.ask(&KeyholderToVolumes::NextPlanLines)?.message {
+            VolumesToKeyholder::PlanLines { lines } => Ok(lines),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn confirm_qubes(&mut self) -> Result<(), Failure> {
+        let question = KeyholderToControl::WantConfirmation { item: CONFIRMATION };
+        self.control.with(|control| {
+            control.send(&question)?;
+            match control.answer()?.message {
+                _ if control.cancelled.is_some() => Err(Failure::Interrupted),
+                ControlToKeyholder::Given {
+                    item: CONFIRMATION,
+                    given: Given::Done { errno },
+                } if errno == 0 => Ok(()),
+                ControlToKeyholder::Given {
+                    item: CONFIRMATION,
+                    given: Given::Done { .. },
+                } => Err(Failure::QubesNotConfirmed),
+                // A person is asked, and other commands wait.
+                ControlToKeyholder::GiveBack => {
+                    control.prompts.give_back(None);
+                    Err(Failure::Interrupted)
+                }
+                _ => Err(broken(&Fatal::Unexpected("control"))),
+            }
+        })
+    }
+
+    fn next_of_qubes(&mut self) -> Result<NextOfQubes, Failure> {
+        let received = self.ask(&KeyholderToVolumes::NextOfQubes)?;
+        if matches!(received.message, VolumesToKeyholder::Target { .. }) {
+            let (item, shape) = self.take_of_qubes(received, OfQubes::Volume)?;
+            return Ok(NextOfQubes::Import { item, shape });
+        }
+        match received.message {
+            VolumesToKeyholder::NoImport { item } => Ok(NextOfQubes::NoImport { item }),
+            VolumesToKeyholder::QubeMade { qube, failure } => {
+                Ok(NextOfQubes::Made { qube, failure })
+            }
+            VolumesToKeyholder::QubesDone { failure } => failure.map_or(Ok(NextOfQubes::Done), Err),
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }
@@ -420,8 +670,15 @@ impl Volumes for OpenVolumes {
         let Some(target) = self.targets.get(&item) else {
             return Err(broken(&Fatal::Gone("the target")));
         };
-        if !target.gets_a_name() {
-            return Ok(());
+        match self.of_qubes.get(&item) {
+            Some(OfQubes::Record) => return Ok(()),
+            Some(OfQubes::Volume) => {
+                // Some pools do not rename what is open.
+                self.targets.remove(&item);
+                return self.end_import(item);
+            }
+            None if !target.gets_a_name() => return Ok(()),
+            None => {}
         }
         if target.is_named_by_pool() {
             return self.name_in_pool(item, volume, path);
@@ -471,6 +728,10 @@ impl Volumes for OpenVolumes {
 
     fn close_target(&mut self, item: u32) {
         self.targets.remove(&item);
+        if self.of_qubes.remove(&item) == Some(OfQubes::Record) {
+            // It is read when its qube is added.
+            return;
+        }
         self.sources.remove(&item);
         // If the wire is broken, the next question finds out.
         let _ = self

@@ -87,8 +87,11 @@ pub(super) fn adopt<P: Parts>(
     world.store.finish_fetch()?;
 
     let known = view.here.toml.take();
+    // What this machine wrote or checked before is still so; a code proves what it did not.
+    let unproven = wanted.expected.is_none() && known.as_ref().is_none_or(|known| known.unproven);
     let toml = ArchiveToml {
         copy,
+        unproven,
         promoting: promoting && !is_other_store,
         ..toml_at(&mut world.random, known, place, verify_via)?
     };
@@ -165,6 +168,7 @@ fn toml_at(
         },
         copy: false,
         promoting: false,
+        unproven: false,
         create_only: None,
         durability: None,
         lock_base,

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! The qubes of a restore, as the command line names them.
+
+use clap::Args;
+use wyng_control::{QubeParts, QubesWish};
+
+/// Which qubes are restored, and how.
+#[derive(Debug, Args)]
+pub(crate) struct QubesBackArgs {
+    /// In dom0: make this qube again, with volumes and settings, after its plan is confirmed; may
+    /// be given several times
+    #[arg(long, value_name = "QUBE", group = NAMED, conflicts_with_all = NEVER_BESIDE)]
+    qube: Vec<String>,
+    /// Make every qube of the archive again that is not here
+    #[arg(long, group = NAMED, conflicts_with_all = NEVER_BESIDE)]
+    all_qubes: bool,
+    /// Make the qube under this name
+    #[arg(long = "as", value_name = "NAME", requires = "qube")]
+    new_name: Option<String>,
+    /// Restore settings alone; the volumes are those of a new qube
+    #[arg(long, requires = NAMED, conflicts_with = "data_only")]
+    settings_only: bool,
+    /// Restore volumes alone; the qube has no network
+    #[arg(long, requires = NAMED)]
+    data_only: bool,
+    /// Also make the templates, net qubes and disposable templates that are needed and not here
+    #[arg(long, requires = NAMED)]
+    with_needs: bool,
+    /// Also apply settings that give a qube power: features, tags, autostart and others. A person
+    /// must confirm the plan
+    #[arg(long, requires = NAMED)]
+    trust_settings: bool,
+    /// Also restore templates, StandaloneVMs and net qubes of an archive that was opened without
+    /// the code of its recovery sheet
+    #[arg(long, requires = NAMED)]
+    unproven: bool,
+}
+
+/// The group of options of which one names the qubes.
+const NAMED: &str = "of_qubes";
+/// What a restore of volumes has, and one of qubes has not.
+const NEVER_BESIDE: [&str; 5] = ["volumes", "all", "to", "overwrite", "around_damage"];
+
+impl QubesBackArgs {
+    /// Whether qubes are restored.
+    pub(crate) fn are_named(&self) -> bool {
+        self.all_qubes || !self.qube.is_empty()
+    }
+
+    /// What is asked for. `attended`: a person reads the plan.
+    pub(super) fn wish(&self, attended: bool) -> QubesWish {
+        let parts = match (self.settings_only, self.data_only) {
+            (true, _) => QubeParts::SettingsOnly,
+            (false, true) => QubeParts::DataOnly,
+            (false, false) => QubeParts::Both,
+        };
+        QubesWish {
+            qubes: self.qube.clone(),
+            new_name: self.new_name.clone(),
+            parts,
+            with_needs: self.with_needs,
+            trust_settings: self.trust_settings,
+            unproven: self.unproven,
+            attended,
+        }
+    }
+}

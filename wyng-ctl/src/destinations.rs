@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! Where a restore and a rehearsal write to, as the command line says it. Nothing is opened.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use wyng_config::Config;
+use wyng_control::ThinPlace;
+
+use crate::cli::{Options, RehearseArgs, RestoreArgs};
+use crate::client;
+use crate::message::Message;
+use crate::target::{Destination, Existing, Places, Targets, stdout_is_terminal};
+
+/// The beginning of a place in a thin pool, as `--to` has it.
+const IN_POOL: &[u8] = b"thin:";
+
+/// The targets of a restore.
+pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
+    if restore.qubes.are_named() {
+        return Ok(Targets::new(Destination::Stdout, Existing::Stays));
+    }
+    let several = restore.all || restore.volumes.len() > 1;
+    let destination = match &restore.to {
+        Some(_) if restore.in_place && several => {
+            return Err(Message::usage(
+                "several volumes are changed in place, each at the path from which it was backed up",
+                "Omit --to.",
+            ));
+        }
+        named if restore.in_place => Destination::InPlace(Places {
+            named: named.clone(),
+            configured: config.volumes.clone(),
+        }),
+        None => {
+            return Err(Message::usage(
+                "the target is missing",
+                "Add --to PATH, or --in-place.",
+            ));
+        }
+        Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
+            Destination::Thin(thin_place(path, several || restore.overwrite)?)
+        }
+        Some(path) if path.as_os_str() == "-" && several => {
+            return Err(Message::usage(
+                "standard output takes only one volume",
+                "Name a folder for several volumes: --to DIR.",
+            ));
+        }
+        Some(path) if path.as_os_str() == "-" && stdout_is_terminal() && !restore.dry_run => {
+            return Err(Message::usage(
+                "standard output is a terminal, to which no volume is written",
+                "Use a pipe: … --to - | COMMAND, or name a file.",
+            ));
+        }
+        Some(path) if path.as_os_str() == "-" => Destination::Stdout,
+        Some(path) if several => Destination::Folder(path.clone()),
+        Some(path) => Destination::File(path.clone()),
+    };
+    let existing = if restore.overwrite {
+        Existing::IsReplaced
+    } else {
+        Existing::Stays
+    };
+    Ok(Targets::new(destination, existing))
+}
+
+/// The place in a thin pool that `--to` names.
+fn thin_place(path: &Path, several_or_overwrite: bool) -> Result<ThinPlace, Message> {
+    if several_or_overwrite {
+        return Err(Message::usage(
+            "a new volume in a thin pool takes one session, and replaces nothing",
+            "Name one volume, and omit --overwrite.",
+        ));
+    }
+    let text = path.to_str().and_then(|text| text.strip_prefix("thin:"));
+    text.and_then(ThinPlace::parse).ok_or_else(|| {
+        Message::usage(
+            "the new volume in a thin pool cannot have this name: names of vm-*, wyng-* and those that LVM keeps for itself are refused",
+            "Name it as --to thin:GROUP/POOL/NAME.",
+        )
+    })
+}
+
+/// Where a rehearsal restores to.
+pub(crate) fn scratch_of(rehearse: &RehearseArgs, options: &Options) -> Destination {
+    Destination::Scratch(match &rehearse.scratch {
+        Some(folder) => folder.clone(),
+        None if options.standalone => client::state_dir(options),
+        None => PathBuf::from("/var/tmp"),
+    })
+}

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: GPL-3.0-or-later
+//! In dom0: one restore of qubes. It takes the records, has a plan made of them, and does what the
+//! plan says, step by step, in its order. It decides nothing that the plan decides: which qubes,
+//! which settings, which order.
+
+mod carry_out;
+mod clean;
+mod import;
+mod journal;
+mod machine;
+mod outcome;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use rustix::fs::SeekFrom;
+use rustix::io::Errno;
+use wyng_control::{Failure, PLAN_PAGE_MAX_BYTES, QubeFault, QubeParts, QubesWish, RestoredQube};
+use wyng_jail::PathAccess;
+use wyng_qube::plan::{
+    Archived, Asked, Fate, Machine, Nonce, Parts, Plan, Proof, RestoreWish, Step, plan,
+};
+use wyng_qube::record::{QubeRecord, RECORD_MAX_BYTES};
+use wyng_qube::{QubeUuid, Shown};
+
+use super::api::Api;
+use journal::{Journal, Noted};
+use outcome::Outcomes;
+
+/// Random bytes of the mark of a restore.
+const NONCE_BYTES: usize = 16;
+/// What stands between a qube's name and the number that tells it from an earlier one.
+const NUMBERED: char = '@';
+
+/// What this process holds for restores of qubes.
+pub(in crate::volumes) struct Restores {
+    /// `None` where it cannot be kept: then no qube is made.
+    journal: Result<Journal, i32>,
+    policy: Option<OwnedFd>,
+    /// Records that are being restored, by their numbers.
+    records: HashMap<u32, OwnedFd>,
+    /// What was added, by the names in the records.
+    added: BTreeMap<String, Added>,
+    planned: Option<Planned>,
+}
+
+/// What the archive has of a qube.
+struct Added {
+    label: String,
+    is_asked: bool,
+    archived: Archived,
+    /// The numbers of its volumes' targets.
+    items: BTreeMap<String, u32>,
+}
+
+/// A plan, and how far it is done.
+struct Planned {
+    machine: Machine,
+    lines: VecDeque<String>,
+    steps: VecDeque<Step>,
+    is_begun: bool,
+    /// The volume that is being imported, under its target's number.
+    open: Option<(u32, String, String)>,
+    noted: Vec<Noted>,
+    nonce: Nonce,
+    outcomes: Outcomes,
+    /// What is reported once all steps are done.
+    reports: Option<VecDeque<(RestoredQube, Option<Failure>)>>,
+}
+
+/// What is next in a plan.
+pub(in crate::volumes) enum Next {
+    /// This target is to be written.
+    Import {
+        item: u32,
+        file: OwnedFd,
+        kind: wyng_control::TargetKind,
+    },
+    /// This one cannot be.
+    NoImport { item: u32 },
+    /// This is what became of a qube.
+    Made(RestoredQube, Option<Failure>),
+    /// Nothing more.
+    Done,
+}
+
+impl Restores {
+    /// Call it before the jail: it opens the folders of journal and policy.
+    pub(super) fn of(owner: &str) -> Self {
+        let journal = Journal::open(owner)
+            .map_err(|error| error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
+        Self {
+            journal,
+            policy: machine::policy_folder(),
+            records: HashMap::new(),
+            added: BTreeMap::new(),
+            planned: None,
+        }
+    }
+
+    /// What this role must be able to reach.
+    pub(super) fn reach(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PathAccess)> {
+        use std::os::fd::AsFd;
+        let journal = self.journal.iter();
+        let policy = self.policy.iter();
+        journal
+            .map(|journal| (journal.folder(), PathAccess::ReadWrite))
+            .chain(policy.map(|policy| (policy.as_fd(), PathAccess::Read)))
+    }
+
+    /// Removes what an earlier daemon over the same state directory began and did not end. What
+    /// stays is logged.
+    pub(super) fn begin(&self, api: &Api) {
+        if let Ok(journal) = &self.journal {
+            for sentence in clean::clean(api, journal) {
+                tracing::warn!("{sentence}");
+            }
+        }
+    }
+
+    /// A new memory file for a record.
+    pub(in crate::volumes) fn open_record(&mut self, item: u32) -> Result<OwnedFd, Errno> {
+        let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
+        let file = wyng_jail::new_file().map_err(errno)?;
+        let own = rustix::io::fcntl_dupfd_cloexec(&file, 3)?;
+        self.records.insert(item, own);
+        Ok(file)
+    }
+
+    /// Takes a record that is complete, and what lies beside it.
+    pub(in crate::volumes) fn add(
+        &mut self,
+        (label, item): (&str, u32),
+        volumes: &[(String, u32, u64)],
+        uuid: Option<String>,
+        wish: &QubesWish,
+    ) -> Result<(), Failure> {
+        let refused = |why: String| Failure::QubeRecord {
+            volume: format!("{label}:settings"),
+            why,
+        };
+        let file = self.records.remove(&item);
+        let bytes = file
+            .ok_or(Errno::BADF)
+            .and_then(|file| read_all(&file, RECORD_MAX_BYTES))
+            .map_err(|errno| refused(errno.to_string()))?;
+        let record = QubeRecord::decode(&bytes).map_err(|bad| refused(bad.to_string()))?;
+        let name = record.name.clone();
+        let is_asked = wish.qubes.is_empty() || wish.qubes.iter().any(|asked| asked == label);
+        let own = label.split(NUMBERED).next().unwrap_or_default();
+        if own != name && wish.new_name.is_none() {
+            let name = Shown::of(&name);
+            return Err(refused(format!(
+                "it is of a qube that was called {name}, whose new name --as gives"
+            )));
+        }
+        if let Some(known) = self.added.get(&name) {
+            let known = Shown::of(&known.label);
+            return Err(refused(format!(
+                "{known} of the archive had the same name; restore this one alone with --as"
+            )));
+        }
+        let added = Added {
+            label: label.to_owned(),
+            is_asked,
+            archived: Archived {
+                record,
+                volumes: volumes
+                    .iter()
+                    .map(|(name, _, size_bytes)| (name.clone(), *size_bytes))
+                    .collect(),
+                uuid: uuid.and_then(|uuid| uuid.parse().ok()),
+            },
+            items: volumes
+                .iter()
+                .map(|(name, item, _)| (name.clone(), *item))
+                .collect(),
+        };
+        self.added.insert(name, added);
+        Ok(())
+    }
+
+    /// Makes the plan, after what an earlier run left is cleaned up.
+    pub(in crate::volumes::qubes) fn plan(
+        &mut self,
+        api: &Api,
+        wish: &QubesWish,
+        is_proven: bool,
+    ) -> Result<(), Failure> {
+        let journal = self
+            .journal
+            .as_ref()
+            .map_err(|errno| Failure::QubesJournal { errno: *errno })?;
+        let stays = clean::clean(api, journal);
+        let noted = journal.read().map_err(|errno| Failure::QubesJournal {
+            errno: errno.raw_os_error(),
+        })?;
+        let (machine, uuids) =
+            machine::machine(api, self.policy.as_ref()).map_err(super::of_command)?;
+        let nonce = nonce().ok_or(Failure::QubesNotPlanned {
+            why: "the system gives no random bytes".into(),
+        })?;
+        let of_records = RestoreWish {
+            asked: match wish.qubes.is_empty() {
+                true => Asked::All,
+                false => Asked::Names(
+                    self.added
+                        .iter()
+                        .filter(|(_, added)| added.is_asked)
+                        .map(|(name, _)| name.clone())
+                        .collect(),
+                ),
+            },
+            new_name: wish.new_name.clone(),
+            parts: match wish.parts {
+                QubeParts::Both => Parts::Both,
+                QubeParts::SettingsOnly => Parts::SettingsOnly,
+                QubeParts::DataOnly => Parts::DataOnly,
+            },
+            with_needs: wish.with_needs,
+            trust_settings: wish.trust_settings,
+            is_attended: wish.attended,
+            proof: match (is_proven, wish.unproven) {
+                (true, _) => Proof::Proven,
+                (false, true) => Proof::UnprovenAccepted,
+                (false, false) => Proof::Unproven,
+            },
+            nonce: nonce.clone(),
+        };
+        let archived: BTreeMap<String, Archived> = self
+            .added
+            .iter()
+            .map(|(name, added)| (name.clone(), added.archived.clone()))
+            .collect();
+        let planned =
+            plan(&archived, &of_records, &machine).map_err(|error| Failure::QubesNotPlanned {
+                why: error.to_string(),
+            })?;
+        let outcomes = self.outcomes(&planned, wish, &uuids);
+        let Plan { lines, steps, .. } = planned;
+        let lines = lines.iter().map(ToString::to_string);
+        self.planned = Some(Planned {
+            machine: machine::steady(machine),
+            lines: stays.into_iter().chain(lines).collect(),
+            steps: steps.into(),
+            is_begun: false,
+            open: None,
+            noted,
+            nonce,
+            outcomes,
+            reports: None,
+        });
+        Ok(())
+    }
+
+    /// What is known of each qube of the plan before anything is done.
+    fn outcomes(&self, planned: &Plan, wish: &QubesWish, uuids: &BTreeSet<String>) -> Outcomes {
+        let mut outcomes = Outcomes::default();
+        for qube in &planned.qubes {
+            let Some(added) = self.added.get(&qube.qube) else {
+                continue;
+            };
+            let is_gone = |uuid: &QubeUuid| !uuids.contains(uuid.as_str());
+            // Beside the qube that has the history, a new one begins its own.
+            let continues = added.archived.uuid.as_ref().is_none_or(is_gone)
+                && (added.archived.uuid.is_some() || qube.fate == Fate::Made);
+            let is_named = added.is_asked && !wish.qubes.is_empty();
+            let why = match &qube.fate {
+                Fate::NotRestored(why) if added.is_asked => Some(why.to_string()),
+                Fate::AlreadyHere if is_named => {
+                    Some("it is here already; --as makes it beside that one".into())
+                }
+                _ => None,
+            };
+            match (qube.new_name(), why) {
+                (Some(name), _) => outcomes.begin(&added.label, name, continues),
+                (None, Some(why)) => outcomes.refuse(&added.label, &qube.qube, why),
+                (None, None) => {}
+            }
+        }
+        outcomes
+    }
+
+    /// The next lines of the plan; none at its end.
+    pub(in crate::volumes) fn next_lines(&mut self) -> Vec<String> {
+        let (mut page, mut bytes) = (Vec::new(), 0_usize);
+        let Some(planned) = &mut self.planned else {
+            return page;
+        };
+        while let Some(line) = planned.lines.front() {
+            bytes = bytes.saturating_add(line.len().saturating_add(8));
+            if bytes > PLAN_PAGE_MAX_BYTES && !page.is_empty() {
+                break;
+            }
+            page.extend(planned.lines.pop_front());
+        }
+        page
+    }
+
+    /// Ends what the command left open: what is not complete is removed.
+    pub(in crate::volumes::qubes) fn end(&mut self, api: &Api) {
+        self.records.clear();
+        self.added.clear();
+        let Some(planned) = self.planned.take() else {
+            return;
+        };
+        if let (true, Ok(journal)) = (planned.is_begun, &self.journal) {
+            for sentence in clean::clean(api, journal) {
+                tracing::warn!("{sentence}");
+            }
+        }
+    }
+}
+
+/// A word that marks what one restore made.
+fn nonce() -> Option<Nonce> {
+    let mut random = [0; NONCE_BYTES];
+    getrandom::fill(&mut random).ok()?;
+    let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    Nonce::of(&digits)
+}
+
+/// All bytes of a file from its beginning; `EFBIG` where there are more than `max_bytes`.
+fn read_all(file: &OwnedFd, max_bytes: usize) -> Result<Vec<u8>, Errno> {
+    rustix::fs::seek(file, SeekFrom::Start(0))?;
+    let mut all = Vec::new();
+    let mut piece = [0; 16 * 1024];
+    loop {
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut piece))?;
+        if read == 0 {
+            return Ok(all);
+        }
+        all.extend_from_slice(piece.get(..read).unwrap_or_default());
+        if all.len() > max_bytes {
+            return Err(Errno::FBIG);
+        }
+    }
+}
+
+/// The fault of a qube whose journal cannot be written.
+fn unwritable(errno: Errno) -> QubeFault {
+    QubeFault::NoJournal {
+        errno: errno.raw_os_error(),
+    }
+}
