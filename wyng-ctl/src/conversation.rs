@@ -17,7 +17,7 @@ use wyng_control::{
 use wyng_origin::Machine;
 
 use crate::cli::{ArchiveVerb, BackupArgs, Cli, SnapshotsVerb, Verb};
-use crate::client::{self, Client, ClientError, Reach};
+use crate::client::{Client, ClientError, Reach};
 use crate::clock::{Clock, now};
 use crate::confirm::{self, Answer};
 use crate::credentials;

@@ -550,6 +550,7 @@ What a person must know although the command did what it was asked to. With `--j
             Warning::PoolMetadataLeft {
                 pool: "vg/pool".into(),
             },
+            Warning::Unproven,
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -567,6 +568,7 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::PoolFilling { .. }
                 | Warning::PoolFull { .. }
                 | Warning::PoolMetadataLeft { .. }
+                | Warning::Unproven
                 | Warning::TooSoon { .. } => {}
             }
         }
