@@ -130,6 +130,39 @@ fn without_the_denials_a_broad_line_would_let_calls_through() {
 }
 
 #[test]
+fn no_far_end_shows_notices_and_every_other_qube_still_does() {
+    /// The policy of Qubes OS, which lets every qube show notices.
+    const USUAL: (&str, &str) = (
+        "90-default.policy",
+        "qubes.Notifications  *  @anyvm  @default  allow\nqubes.Notifications  *  @anyvm  @adminvm  allow\nqubes.Notifications  *  @anyvm  @anyvm  allow\n",
+    );
+    let far_ends = [
+        Qube {
+            name: "wyng-0123456789-abcdef-1",
+            tags: &["disp-created-by-dom0", "wyng-transport"],
+        },
+        Qube {
+            name: "backup",
+            tags: &["wyng-transport", "trusted"],
+        },
+    ];
+    let all: Vec<Qube> = QUBES.into_iter().chain(far_ends).collect();
+    let denials = shipped(DENIALS);
+    let policy = Policy::parse(&[(DENIALS, &denials), BROAD, USUAL]).unwrap();
+    for target in TARGETS {
+        for source in far_ends {
+            let action = policy.decide("qubes.Notifications", "+", source, target, &all);
+            assert_eq!(action, Action::Deny, "{} to {target:?}", source.name);
+        }
+        let usual = Policy::parse(&[BROAD, USUAL]).unwrap();
+        let work = |policy: &Policy| {
+            policy.decide("qubes.Notifications", "+", qube("work"), target, &all)
+        };
+        assert_eq!(work(&policy), work(&usual), "{target:?}");
+    }
+}
+
+#[test]
 fn the_example_lets_one_qube_reach_one_template_and_nobody_else() {
     let (example, denials) = (shipped(EXAMPLE), shipped(DENIALS));
     let installed = EXAMPLE.strip_suffix(".example").unwrap();

@@ -70,6 +70,8 @@ fn each_call_has_a_disposable_of_a_name_that_was_known_before_and_it_is_gone_whe
     let of_one = |name: &String| {
         let own = [
             "admin.vm.property.Set+auto_cleanup ",
+            // The policy denies it notices from its first moment on.
+            "admin.vm.tag.Set+wyng-transport ",
             "admin.vm.Start+ ",
             "admin.vm.Kill+ ",
         ]
@@ -171,6 +173,11 @@ fn a_qube_that_stays_is_started_and_left_running() {
     qubes.world.halt("sys-backup");
     qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
     assert!(qubes.world.runs("sys-backup"));
+    let calls = qubes.world.noted("calls");
+    let place = |wanted: &str| calls.iter().position(|call| call == wanted).unwrap();
+    assert!(
+        place("admin.vm.tag.Set+wyng-transport sys-backup") < place("admin.vm.Start+ sys-backup")
+    );
     assert!(
         !qubes
             .world
@@ -227,6 +234,11 @@ fn what_qubesd_answers_is_told_to_the_owner() {
     );
     backup_says(
         trap("admin.vm.property.Set error QubesException"),
+        6,
+        "qube-not-started",
+    );
+    backup_says(
+        trap("admin.vm.tag.Set error QubesException"),
         6,
         "qube-not-started",
     );

@@ -26,6 +26,9 @@ const PREFIX: &str = "wyng-";
 const OWNER_DIGITS: usize = 10;
 const RUN_BYTES: usize = 3;
 const DISPOSABLE: &str = "DispVM";
+/// The tag of every qube behind a far end. The policy denies it what could pass for a notice of
+/// ours on the desktop.
+const TAG: &str = "wyng-transport";
 /// Maximum time for a request that qubesd answers at once: any except making and starting.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Maximum time for a request while qubes are killed, so that no command waits for long; it is
@@ -118,12 +121,16 @@ impl Disposables {
         let said = |error| failure(name, error);
         let qube = || name.to_owned();
         let deadline = Instant::now() + self.start_patience;
-        let mut is_asked = false;
+        let (mut is_tagged, mut is_asked) = (false, false);
         loop {
             let found = self
                 .look(name, PATIENCE, Some(stop))
                 .map_err(said)?
                 .ok_or_else(|| Failure::UnknownQube { qube: qube() })?;
+            if !is_tagged {
+                self.tag(name, stop).map_err(said)?;
+                is_tagged = true;
+            }
             match found.state.as_str() {
                 "Running" => return Ok(()),
                 // Another start may be under way, with the qube still paused: the answer comes
@@ -201,8 +208,19 @@ impl Disposables {
             PATIENCE,
             Some(stop),
         )?;
+        self.tag(&name, stop)?;
         self.start(&name, deadline, stop)?;
         Ok(name)
+    }
+
+    /// Gives a qube the tag of far ends. A tag that is there already is no error.
+    fn tag(&self, name: &str, stop: BorrowedFd<'_>) -> Result<(), QubesdError> {
+        self.ask(
+            &request("admin.vm.tag.Set", TAG, name, ""),
+            PATIENCE,
+            Some(stop),
+        )
+        .map(drop)
     }
 
     fn start(
