@@ -48,9 +48,10 @@ impl Cli {
                 }
             }
             Verb::Restore(restore) if restore.qubes.are_named() => {
-                if restore.in_place {
-                    return Err(Message::of_failure(&Failure::QubesInPlace));
-                }
+                return match restore.in_place {
+                    true => Err(Message::of_failure(&Failure::QubesInPlace)),
+                    false => Ok(()),
+                };
             }
             Verb::Restore(RestoreArgs {
                 all: false,

@@ -414,8 +414,8 @@ impl Volumes for OpenVolumes {
                 _ if control.cancelled.is_some() => Err(Failure::Interrupted),
                 ControlToKeyholder::Given {
                     item: CONFIRMATION,
-                    given: Given::Done { errno },
-                } if errno == 0 => Ok(()),
+                    given: Given::Done { errno: 0 },
+                } => Ok(()),
                 ControlToKeyholder::Given {
                     item: CONFIRMATION,
                     given: Given::Done { .. },
