@@ -104,14 +104,14 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
 #[test]
 #[ignore = "runs in the VM of make test-vm"]
 fn a_new_volume_begins_as_its_base_and_gets_what_differs() {
-    let thin = Thin::new("2G", "1G");
+    let thin = Thin::new("512M", "256M");
     thin.write(0, 64, 1);
-    thin.write(1000, 8, 2);
+    thin.write(200, 8, 2);
     let first = thin.back_up().success().session(0);
     let was = thin.sandbox.path("was");
     run(&format!("cp --sparse=always {VOLUME} {}", was.display()));
     thin.write(16, 4, 3);
-    thin.write(500, 4, 4);
+    thin.write(100, 4, 4);
     thin.backs_up();
     let before = used_blocks();
     let restored = restore(&thin, "v", &["--session", &first]);
