@@ -155,9 +155,8 @@ fn no_far_end_shows_notices_and_every_other_qube_still_does() {
             assert_eq!(action, Action::Deny, "{} to {target:?}", source.name);
         }
         let usual = Policy::parse(&[BROAD, USUAL]).unwrap();
-        let work = |policy: &Policy| {
-            policy.decide("qubes.Notifications", "+", qube("work"), target, &all)
-        };
+        let work =
+            |policy: &Policy| policy.decide("qubes.Notifications", "+", qube("work"), target, &all);
         assert_eq!(work(&policy), work(&usual), "{target:?}");
     }
 }

@@ -336,6 +336,7 @@ impl<'a> Volume<'a> {
         let clean = self.clean().unwrap();
         // What was committed gets its number while the old revision still has its own.
         self.add_revision();
+        let _ = std::fs::remove_file(self.file("-precache").unwrap());
         std::fs::rename(path, clean).unwrap();
         self.prune_revisions();
         Ok(())

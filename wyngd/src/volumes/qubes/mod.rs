@@ -6,6 +6,7 @@
 
 mod api;
 mod choose;
+mod part;
 mod pause;
 mod reach;
 mod record;
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use wyng_config::{AdminDomain, Qubes as Settings};
-use wyng_control::{Failure, LeftOut, NoQubePlace, NoSource, QubeFault, QubesWish};
+use wyng_control::{Failure, NoQubePlace, NoSource, QubeFault, QubesWish};
 use wyng_jail::PathAccess;
 use wyng_qube::answer::VolumeInfo;
 use wyng_qube::{NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
@@ -27,6 +28,7 @@ use wyng_snapshot::{Folder, Fresh};
 use super::open::Trusted;
 use api::{Api, Found};
 use choose::of_command;
+pub(super) use part::Part;
 use reach::Pools;
 pub(super) use restore::Next;
 use restore::Restores;
@@ -54,24 +56,6 @@ struct Held {
     file: OwnedFd,
     reads: OwnedFd,
     folder: Rc<Folder>,
-}
-
-/// A part of a qube, opened.
-pub(super) enum Part {
-    /// Bytes that stand still, in a memory file.
-    Settings {
-        file: OwnedFd,
-        left_out: Vec<LeftOut>,
-    },
-    /// A file that is to be cloned, and the folder of its base snapshots.
-    File {
-        source: OwnedFd,
-        folder: Option<Rc<Folder>>,
-    },
-    /// A clone that is made already.
-    Clone { fresh: Fresh, folder: Rc<Folder> },
-    /// A device, of which a snapshot may be made.
-    Device { source: OwnedFd },
 }
 
 /// Which part of which qube is wanted.

@@ -15,8 +15,8 @@ use wyng_qube::{Driver, Place};
 use wyng_snapshot::Folder;
 
 use super::super::open::{Trusted, open, open_beneath, open_beneath_for_writing, open_for_writing};
-use super::Part;
 use super::api::Api;
+use super::part::Part;
 
 const DEVICES: &str = "/dev";
 
