@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_config::{Archive, Config, Profile};
-use wyng_control::{Command, Failure, PruneRules, Unattended, Via, decode, encode};
+use wyng_control::{BackupSource, Command, Failure, PruneRules, Unattended, Via, decode, encode};
 
 use super::client::{Client, Phase};
 use crate::ipc::ControlToKeyholder;
@@ -312,6 +312,10 @@ impl Door {
                 prune_after: Some(rules),
                 ..
             } if !self.has_rules(archive, rules) => denied(pruning),
+            // Root restores qubes from volumes of such names, settings among them.
+            Command::Backup { sources, .. } if sources.iter().any(is_for_a_qube) => {
+                denied("back up a path as a part of a qube")
+            }
             // Damage that is believed removes sessions: a person who may decide has to look first.
             Command::Backup { heal: true, .. } => denied("have damage believed by --heal"),
             Command::Compact { .. } => denied("compact an archive"),
@@ -362,6 +366,11 @@ impl Door {
     }
 }
 
+/// Whether a client's own path would be a volume `QUBE:VOLUME`.
+fn is_for_a_qube(source: &BackupSource) -> bool {
+    !source.configured && source.volume.contains(':')
+}
+
 fn denied(what: &str) -> Result<(), Failure> {
     Err(Failure::NotAllowed {
         what: what.to_owned(),
@@ -393,7 +402,7 @@ fn check_bounds(command: &Command) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
 
-    use wyng_control::{BackupSource, KeepRules, QubeChoice, SessionChoice, ToDaemon};
+    use wyng_control::{KeepRules, QubeChoice, SessionChoice, ToDaemon};
 
     use super::*;
 

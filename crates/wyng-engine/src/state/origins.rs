@@ -149,10 +149,19 @@ impl Origins {
     /// of a volume that this source is ([`Failure::VolumeRenamed`]): otherwise a configuration that
     /// still has that name would begin a new volume and send everything again.
     pub fn check(&self, volume: &str, found: &Origin, said: Said) -> Result<(), Failure> {
+        let known = self.known.get(volume).and_then(Known::origin);
+        if let Some(part) = known.as_ref().filter(|known| is_qube_origin(&known.path)) {
+            // No path is a part of a qube, whoever says so.
+            return Err(Failure::VolumeOfOtherPath {
+                volume: volume.to_owned(),
+                path: path_text(&found.path),
+                known: path_text(&part.path),
+            });
+        }
         if said == Said::NamedPath {
             return Ok(());
         }
-        let Some(known) = self.known.get(volume).and_then(Known::origin) else {
+        let Some(known) = known else {
             return match self.renamed(volume, found) {
                 Some(now) => Err(Failure::VolumeRenamed {
                     volume: volume.to_owned(),

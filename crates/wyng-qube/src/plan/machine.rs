@@ -51,7 +51,7 @@ pub struct PresentQube {
 /// A file of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFile {
-    /// Its name, without a folder.
+    /// Its name in the policy's folder.
     pub name: String,
     /// Its text.
     pub text: String,

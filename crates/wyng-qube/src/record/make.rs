@@ -44,11 +44,12 @@ const SKIPPED_PROPERTIES: [&str; 26] = [
     "visible_netmask",
     "xid",
 ];
-/// Features that say which disposables are being preloaded, which qubesd refuses; and our own mark.
-const SKIPPED_FEATURES: [&str; 4] = [
+/// Features that say which disposables are being preloaded, which qubesd refuses; and our own marks.
+const SKIPPED_FEATURES: [&str; 5] = [
     "preload-dispvm",
     "preload-dispvm-completed",
     "preload-dispvm-in-progress",
+    "wyng-paused",
     "wyng-restore",
 ];
 /// Tags that say that a qube is being restored.

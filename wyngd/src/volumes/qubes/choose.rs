@@ -80,6 +80,12 @@ impl Qubes {
         let mut candidates = Vec::new();
         for qube in listed {
             let asked = self.candidate(qube, asks_tags, wish.all);
+            // A disposable may be gone by now.
+            if matches!(asked, Err(QubeFault::Gone))
+                && !wish.qubes.contains(&Selector::Name(qube.name.clone()))
+            {
+                continue;
+            }
             let candidate = asked.unwrap_or_else(|fault| {
                 chosen.failed.push((qube.name.clone(), fault));
                 Candidate {

@@ -264,9 +264,8 @@ impl Restores {
             });
         })?;
         if let Err(fault) = send(api, step.request()) {
-            // An answer shows that nothing was made; without one, it may be there.
-            let is_answer = matches!(fault, QubeFault::Exception { .. } | QubeFault::Gone);
-            if is_answer || matches!(api.find(qube), Err(QubeFault::Gone)) {
+            // An answer shows that nothing was made. Without one, it may be there, or appear later.
+            if matches!(fault, QubeFault::Exception { .. } | QubeFault::Gone) {
                 self.forget(qube)?;
             }
             return Err(match fault {
@@ -289,9 +288,17 @@ impl Restores {
         self.planned.as_mut()?.outcomes.of(qube)
     }
 
-    /// Names what could not be set. A qube without its firewall gets no network.
+    /// Names what could not be set. A qube without its firewall, or whose network may be another
+    /// than the plan says, gets no network.
     fn miss(&mut self, api: &Api, qube: &str, step: &Step, fault: &QubeFault) {
-        let cut_off = matches!(step, Step::SetFirewall { .. }).then(|| {
+        let is_of_network = match step {
+            Step::SetFirewall { .. } => true,
+            Step::SetProperty { property, .. } | Step::KeepDefault { property, .. } => {
+                property == "netvm"
+            }
+            _ => false,
+        };
+        let cut_off = is_of_network.then(|| {
             let qube = qube.to_owned();
             send(api, Step::CutOff { qube }.request())
         });
@@ -301,9 +308,10 @@ impl Restores {
         outcome.unset(&words(step), fault);
         match cut_off {
             None => {}
-            Some(Ok(_)) => {
-                outcome.unset("property netvm", &"none, because its firewall is not set")
-            }
+            Some(Ok(_)) => outcome.unset(
+                "property netvm",
+                &"none, because its firewall or its network is not set",
+            ),
             Some(Err(fault)) => {
                 outcome.unset("property netvm", &fault);
                 outcome.stays_guarded = true;

@@ -149,21 +149,37 @@ fn policy_files(folder: &OwnedFd) -> Vec<PolicyFile> {
     let Ok(entries) = Dir::read_from(folder) else {
         return Vec::new();
     };
-    let mut files: Vec<PolicyFile> = entries
+    // Files that others include have no ending; what gives power over qubes lies in them.
+    let included = open_included(folder).and_then(|folder| {
+        let files = Dir::read_from(&folder).ok()?;
+        Some(read_policies(files, &folder, "include/", ""))
+    });
+    let mut files = read_policies(entries, folder, "", ENDING);
+    files.extend(included.into_iter().flatten());
+    files.sort_by(|one, other| one.name.cmp(&other.name));
+    files
+}
+
+fn open_included(folder: &OwnedFd) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(folder, "include", flags, Mode::empty()).ok()
+}
+
+fn read_policies(entries: Dir, folder: &OwnedFd, path: &str, ending: &str) -> Vec<PolicyFile> {
+    entries
         .take(POLICY_FILES_MAX)
         .filter_map(|entry| {
             let entry = entry.ok()?;
             let name = entry.file_name().to_str().ok()?.to_owned();
-            name.ends_with(ENDING).then_some(())?;
+            name.ends_with(ending).then_some(())?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = rustix::fs::openat(folder, &name, flags, Mode::empty()).ok()?;
             let bytes = super::read_all(&file, POLICY_FILE_MAX_BYTES).ok()?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
+            let name = format!("{path}{name}");
             Some(PolicyFile { name, text })
         })
-        .collect();
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    files
+        .collect()
 }
 
 /// A machine without what comes and goes by itself: disposables.

@@ -262,7 +262,9 @@ impl Restores {
             };
             let is_gone = |uuid: &QubeUuid| !uuids.contains(uuid.as_str());
             // Beside the qube that has the history, a new one begins its own.
-            let continues = added.archived.uuid.as_ref().is_none_or(is_gone)
+            // Nor does one whose volumes are new and empty: they would become the newest sessions.
+            let continues = wish.parts != QubeParts::SettingsOnly
+                && added.archived.uuid.as_ref().is_none_or(is_gone)
                 && (added.archived.uuid.is_some() || qube.fate == Fate::Made);
             let is_named = added.is_asked && !wish.qubes.is_empty();
             let why = match &qube.fate {
