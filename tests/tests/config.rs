@@ -56,7 +56,8 @@ fn the_example_of_the_document_is_right() {
     );
     assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 3);
     let nightly = json!({
-        "name": "nightly", "archive": "home", "archives": ["home"], "volumes": ["work", "vault"], "live": true, "skip_unchanged": false,
+        "name": "nightly", "archive": "home", "archives": ["home"], "volumes": ["work", "vault"],
+        "qubes": ["@all", "dev"], "exclude": ["@tag:scratch"], "live": true, "skip_unchanged": false,
         "backup_overdue_secs": 259_200, "verify_overdue_secs": 2_592_000, "verify_budget_bytes": 20_u64 << 30,
         "max_new_bytes": 50_u64 << 30, "prune_after_backup": true,
         "verify": false, "scratch": "/var/tmp",
