@@ -134,7 +134,7 @@ fn no_far_end_shows_notices_and_every_other_qube_still_does() {
     /// The policy of Qubes OS, which lets every qube show notices.
     const USUAL: (&str, &str) = (
         "90-default.policy",
-        "qubes.Notifications  *  @anyvm  @default  allow\nqubes.Notifications  *  @anyvm  @adminvm  allow\nqubes.Notifications  *  @anyvm  @anyvm  allow\n",
+        "qubes.Notifications  *  @anyvm  @adminvm  allow\nqubes.Notifications  *  @anyvm  @anyvm  allow\n",
     );
     let far_ends = [
         Qube {

@@ -295,25 +295,7 @@ impl Volumes {
                     &[],
                 )
             }
-            KeyholderToVolumes::NextChanges { item } => {
-                let page = self
-                    .snapshots
-                    .get_mut(&item)
-                    .map(|snapshot| snapshot.next_changes());
-                let message = match page {
-                    Some(Ok((method, ranges))) => VolumesToKeyholder::Changes {
-                        item,
-                        method,
-                        ranges,
-                    },
-                    Some(Err(error)) => {
-                        tracing::warn!(%error, "the changes are unknown: the volume is read whole");
-                        self.no_changes(item)
-                    }
-                    None => self.no_changes(item),
-                };
-                self.keyholder.send(&message, &[])
-            }
+            KeyholderToVolumes::NextChanges { item } => self.send_changes(item),
             KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
             KeyholderToVolumes::EndAll => {
                 self.whole.iter_mut().for_each(Qubes::end_all);
@@ -337,6 +319,26 @@ impl Volumes {
             }
             about_qubes => self.hear_about_qubes(about_qubes),
         }
+    }
+
+    fn send_changes(&mut self, item: u32) -> Result<(), Fatal> {
+        let page = self
+            .snapshots
+            .get_mut(&item)
+            .map(|snapshot| snapshot.next_changes());
+        let message = match page {
+            Some(Ok((method, ranges))) => VolumesToKeyholder::Changes {
+                item,
+                method,
+                ranges,
+            },
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the changes are unknown: the volume is read whole");
+                self.no_changes(item)
+            }
+            None => self.no_changes(item),
+        };
+        self.keyholder.send(&message, &[])
     }
 
     fn send_holes(&mut self, item: u32) -> Result<(), Fatal> {

@@ -111,16 +111,7 @@ impl Command {
                 with,
                 ..
             } => check_compared(volume, session, with),
-            Self::Verify {
-                volumes,
-                session,
-                unattended,
-                ..
-            } => {
-                check_unattended(unattended.as_ref())?;
-                check_volumes(volumes)?;
-                session.as_ref().map_or(Ok(()), check_session)
-            }
+            Self::Verify { .. } => self.check_verify(),
             Self::Unlock { secs, .. } if !(1..=UNLOCK_MAX_SECS).contains(secs) => Err(
                 out_of_bounds("the time for which the key is kept", "1s to 24h"),
             ),
@@ -150,6 +141,21 @@ impl Command {
             | Self::RecoverySheet { .. }
             | Self::KeyCheck { .. } => Ok(()),
         }
+    }
+
+    fn check_verify(&self) -> Result<(), Failure> {
+        let Self::Verify {
+            volumes,
+            session,
+            unattended,
+            ..
+        } = self
+        else {
+            return Ok(());
+        };
+        check_unattended(unattended.as_ref())?;
+        check_volumes(volumes)?;
+        session.as_ref().map_or(Ok(()), check_session)
     }
 
     /// The same for a command that removes sessions, keeps them, or brings them back.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
 use super::machine::Machine;
-use super::order::creation_order;
+use super::order::{NETVM, creation_order};
 use super::wish::{Archived, Asked, Proof, RestoreWish};
 use crate::class::Class;
 use crate::form::is_qube_name;
@@ -18,7 +18,6 @@ const NAME_MAX_BYTES: usize = 31;
 const QUBES_MAX: usize = 4096;
 /// The highest number behind the name of a qube that is renamed.
 const SUFFIX_MAX: u32 = 99;
-pub(super) const NETVM: &str = "netvm";
 pub(super) const DEFAULT_DISPVM: &str = "default_dispvm";
 pub(super) const PROVIDES_NETWORK: &str = "provides_network";
 pub(super) const FOR_DISPOSABLES: &str = "template_for_dispvms";

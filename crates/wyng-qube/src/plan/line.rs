@@ -146,6 +146,25 @@ pub enum WhyLeft {
     NoSuchVolume,
 }
 
+impl Line {
+    /// What is said of a qube whose name is all that the line holds.
+    fn phrase(&self) -> &'static str {
+        match self {
+            Self::FirewallDrops { .. } => {
+                "firewall without rules is set as one that drops everything"
+            }
+            Self::NetCircle { .. } => "gets no network, because its net qubes form a circle",
+            Self::CutOffWithoutFirewall { .. } => {
+                "gets no network, because its firewall cannot be restored"
+            }
+            Self::CutOffWithoutSettings { .. } => "gets no network with its data alone",
+            Self::DataOnly { .. } => "settings are not restored",
+            Self::SettingsOnly { .. } => "volumes stay empty",
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for Line {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = |text: &str| Shown::of(text);
@@ -203,32 +222,12 @@ impl fmt::Display for Line {
                     "{qube}: {property} is {here} by default here, and is set to {set}"
                 )
             }
-            Self::FirewallDrops { qube } => {
-                let qube = shown(qube);
-                write!(
-                    to,
-                    "{qube}: firewall without rules is set as one that drops everything"
-                )
-            }
-            Self::NetCircle { qube } => {
-                write!(
-                    to,
-                    "{}: gets no network, because its net qubes form a circle",
-                    shown(qube)
-                )
-            }
-            Self::CutOffWithoutFirewall { qube } => {
-                let qube = shown(qube);
-                write!(
-                    to,
-                    "{qube}: gets no network, because its firewall cannot be restored"
-                )
-            }
-            Self::CutOffWithoutSettings { qube } => {
-                write!(to, "{}: gets no network with its data alone", shown(qube))
-            }
-            Self::DataOnly { qube } => write!(to, "{}: settings are not restored", shown(qube)),
-            Self::SettingsOnly { qube } => write!(to, "{}: volumes stay empty", shown(qube)),
+            Self::FirewallDrops { qube }
+            | Self::NetCircle { qube }
+            | Self::CutOffWithoutFirewall { qube }
+            | Self::CutOffWithoutSettings { qube }
+            | Self::DataOnly { qube }
+            | Self::SettingsOnly { qube } => write!(to, "{}: {}", shown(qube), self.phrase()),
             Self::LabelMade { label } => write!(to, "label {}: is made", shown(label)),
             Self::Imports {
                 qube,

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeSet;
 
-use super::fate::NETVM;
 use crate::class::Class;
 use crate::record::QubeRecord;
+
+pub(super) const NETVM: &str = "netvm";
 
 /// TemplateVM, StandaloneVM, AppVM with disposable templates first, DispVM; by name among equals.
 pub(super) fn creation_order<'a>(records: &[&'a QubeRecord]) -> Vec<&'a QubeRecord> {

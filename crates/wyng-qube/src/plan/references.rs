@@ -5,8 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::draft::{Draft, Scene, Stage};
-use super::fate::{DEFAULT_DISPVM, NETVM};
+use super::fate::DEFAULT_DISPVM;
 use super::line::{Instead, Line, Need, Setting, WhyLeft};
+use super::order::NETVM;
 use super::step::Step;
 use crate::class::Class;
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use wyng_control::QubeFault;
+use wyng_control::{Failure, QubeFault};
 use wyng_qube::answer::{self, Listed, Malformed, PoolInfo, Property, VolumeInfo};
 use wyng_qube::plan::{Request, Socket};
 use wyng_qube::{Class, QubeUuid};
@@ -186,5 +186,16 @@ fn fault(method: &str, error: QubesdError) -> QubeFault {
         QubesdError::Malformed => QubeFault::Malformed { call },
         QubesdError::Exception(class) if class == "QubesVMNotFoundError" => QubeFault::Gone,
         QubesdError::Exception(class) => QubeFault::Exception { call, class },
+    }
+}
+
+/// The failure of a command that cannot have the list of qubes.
+pub(super) fn of_command(fault: QubeFault) -> Failure {
+    match fault {
+        QubeFault::Unreachable { errno, .. } => Failure::QubesdUnreachable { errno },
+        QubeFault::Refused { .. } | QubeFault::Exception { .. } | QubeFault::Gone => {
+            Failure::QubesdRefused
+        }
+        _ => Failure::QubesdAnswer,
     }
 }

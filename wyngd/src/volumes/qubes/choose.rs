@@ -14,7 +14,7 @@ use wyng_qube::{
 };
 
 use super::Qubes;
-use super::api::{Api, Found};
+use super::api::{Api, Found, of_command};
 
 /// Maximum number of qubes in one run.
 const QUBES_MAX: u32 = 512;
@@ -242,16 +242,5 @@ fn refused(error: SelectionError) -> Failure {
             qube: "dom0".into(),
             near: Vec::new(),
         },
-    }
-}
-
-/// The failure of a command that cannot have the list of qubes.
-pub(super) fn of_command(fault: QubeFault) -> Failure {
-    match fault {
-        QubeFault::Unreachable { errno, .. } => Failure::QubesdUnreachable { errno },
-        QubeFault::Refused { .. } | QubeFault::Exception { .. } | QubeFault::Gone => {
-            Failure::QubesdRefused
-        }
-        _ => Failure::QubesdAnswer,
     }
 }

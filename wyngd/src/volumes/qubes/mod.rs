@@ -27,7 +27,6 @@ use wyng_snapshot::{Folder, Fresh};
 
 use super::open::Trusted;
 use api::{Api, Found};
-use choose::of_command;
 pub(super) use part::Part;
 use reach::Pools;
 pub(super) use restore::Next;

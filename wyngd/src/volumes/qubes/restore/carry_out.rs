@@ -68,7 +68,7 @@ impl Restores {
         let Some(planned) = self.planned.as_mut().filter(|planned| !planned.is_begun) else {
             return Ok(());
         };
-        let (now, _) = machine::machine(api, policy).map_err(super::super::of_command)?;
+        let (now, _) = machine::machine(api, policy).map_err(super::super::api::of_command)?;
         if machine::steady(now) != planned.machine {
             return Err(Failure::QubesChanged);
         }

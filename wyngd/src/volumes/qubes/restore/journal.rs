@@ -65,7 +65,7 @@ impl Journal {
             Err(Errno::NOENT) => return Ok(Vec::new()),
             file => file?,
         };
-        let bytes = super::read_all(&file, FILE_MAX_BYTES)?;
+        let bytes = super::whole_file::read_all(&file, FILE_MAX_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|_| Errno::BADMSG)?;
         parse(&text).ok_or(Errno::BADMSG)
     }

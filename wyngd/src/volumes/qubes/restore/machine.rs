@@ -174,7 +174,7 @@ fn read_policies(entries: Dir, folder: &OwnedFd, path: &str, ending: &str) -> Ve
             name.ends_with(ending).then_some(())?;
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             let file = rustix::fs::openat(folder, &name, flags, Mode::empty()).ok()?;
-            let bytes = super::read_all(&file, POLICY_FILE_MAX_BYTES).ok()?;
+            let bytes = super::whole_file::read_all(&file, POLICY_FILE_MAX_BYTES).ok()?;
             let text = String::from_utf8_lossy(&bytes).into_owned();
             let name = format!("{path}{name}");
             Some(PolicyFile { name, text })

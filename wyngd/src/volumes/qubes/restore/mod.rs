@@ -9,11 +9,11 @@ mod import;
 mod journal;
 mod machine;
 mod outcome;
+mod whole_file;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 use wyng_control::{Failure, PLAN_PAGE_MAX_BYTES, QubeFault, QubeParts, QubesWish, RestoredQube};
 use wyng_jail::PathAccess;
@@ -26,6 +26,7 @@ use wyng_qube::{QubeUuid, Shown};
 use super::api::Api;
 use journal::{Journal, Noted};
 use outcome::Outcomes;
+use whole_file::read_all;
 
 /// Random bytes of the mark of a restore.
 const NONCE_BYTES: usize = 16;
@@ -196,7 +197,7 @@ impl Restores {
             errno: errno.raw_os_error(),
         })?;
         let (machine, uuids) =
-            machine::machine(api, self.policy.as_ref()).map_err(super::of_command)?;
+            machine::machine(api, self.policy.as_ref()).map_err(super::api::of_command)?;
         let nonce = nonce().ok_or(Failure::QubesNotPlanned {
             why: "the system gives no random bytes".into(),
         })?;
@@ -320,23 +321,6 @@ fn nonce() -> Option<Nonce> {
     getrandom::fill(&mut random).ok()?;
     let digits: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
     Nonce::of(&digits)
-}
-
-/// All bytes of a file from its beginning; `EFBIG` where there are more than `max_bytes`.
-fn read_all(file: &OwnedFd, max_bytes: usize) -> Result<Vec<u8>, Errno> {
-    rustix::fs::seek(file, SeekFrom::Start(0))?;
-    let mut all = Vec::new();
-    let mut piece = [0; 16 * 1024];
-    loop {
-        let read = rustix::io::retry_on_intr(|| rustix::io::read(file, &mut piece))?;
-        if read == 0 {
-            return Ok(all);
-        }
-        all.extend_from_slice(piece.get(..read).unwrap_or_default());
-        if all.len() > max_bytes {
-            return Err(Errno::FBIG);
-        }
-    }
 }
 
 /// The fault of a qube whose journal cannot be written.
