@@ -715,9 +715,11 @@ fn mind_pools(cli: &Cli, snapshots: &Snapshots, exit: ExitStatus, report: &mut R
         }
     };
     if removes {
-        let metadata = metadata
-            .then_some(thin.pools.as_slice())
-            .unwrap_or_default();
+        let metadata = if metadata {
+            thin.pools.as_slice()
+        } else {
+            Default::default()
+        };
         snapshots.remove_thin(about, &thin, (everywhere, metadata), &cli.options, report);
     } else if !matches!(cli.verb, Verb::Monitor(_)) {
         snapshots.show_thin(about, &thin, everywhere, report);

@@ -50,7 +50,7 @@ fn bases_are_listed_with_what_they_are_of_and_removed_once_nothing_uses_them() {
     let wyng = |words: &[&str]| thin.sandbox.wyng(words);
     let used = (name.clone(), "v".into(), Value::Null, false);
     let listed = wyng(&["snapshots", "list"]);
-    assert_eq!(lines(&listed), [used.clone()]);
+    assert_eq!(lines(&listed), std::slice::from_ref(&used));
     let pool = &listed.json["pools"][0];
     assert_eq!(
         (&pool["pool"], &pool["metadata_left"]),
@@ -61,7 +61,10 @@ fn bases_are_listed_with_what_they_are_of_and_removed_once_nothing_uses_them() {
         "{pool}"
     );
     assert_eq!(listed.json["thin_unlisted"], Value::Null);
-    assert_eq!(lines(&wyng(&["status", "home"])), [used.clone()]);
+    assert_eq!(
+        lines(&wyng(&["status", "home"])),
+        std::slice::from_ref(&used)
+    );
     assert_eq!(lines(&wyng(&["snapshots", "clean"])), []);
 
     // What a killed run left stays while any daemon is at work.

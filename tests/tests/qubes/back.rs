@@ -214,6 +214,8 @@ fn a_system_of_qubes_comes_back_on_a_new_machine() {
         };
         qubes.make("TemplateVM", "fedora-42", "");
         set("netvm", "fedora-42", "");
+        // Qubes over a template are made with the size that its root has by then.
+        qubes.fill("fedora-42", "root", &noise(MIB / 2, 10));
         qubes.make("AppVM", "sys-vpn", "fedora-42");
         set("provides_network", "sys-vpn", "True");
         work(qubes);
