@@ -541,7 +541,7 @@ mod tests {
             ("", "", 0),
             ("a", "", 1),
             ("wrok", "work", 2),
-            ("abc", "abd", 1),
+            ("abc", "abx", 1),
             ("AB", "ab", 0),
         ] {
             assert_eq!(edits(one, other), count, "{one} {other}");
