@@ -310,7 +310,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             archives: vec![[7; 16]; chance.below(300)],
         },
         19 => Command::ThinRemove {
-            waste: vec![ThinWaste::Volume(chance.logical_name()); chance.below(120)],
+            waste: vec![ThinWaste::Volume(chance.logical_name()); chance.below(3)],
         },
         1 => Command::ArchiveShow { archive },
         2 => Command::List {

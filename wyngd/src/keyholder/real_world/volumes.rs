@@ -60,6 +60,15 @@ pub struct OpenVolumes {
     peak_bytes: u64,
 }
 
+/// The error of a number that a client said: one that the system cannot say is an error of the
+/// medium.
+fn system_errno(errno: i32) -> SystemErrno {
+    match errno {
+        1..=4095 => SystemErrno::from_raw_os_error(errno),
+        _ => SystemErrno::IO,
+    }
+}
+
 impl OpenVolumes {
     /// Nothing is open yet. A client that reads nothing of a stream for `client_patience` is given
     /// up.
@@ -119,11 +128,7 @@ impl OpenVolumes {
         match self.ask(&KeyholderToVolumes::NameTarget { item })?.message {
             VolumesToKeyholder::Named { item: named, errno } if named == item => match errno {
                 0 => Ok(()),
-                errno => Err(unusable(
-                    volume,
-                    path,
-                    SystemErrno::from_raw_os_error(errno),
-                )),
+                errno => Err(unusable(volume, path, system_errno(errno))),
             },
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
@@ -695,11 +700,7 @@ impl Volumes for OpenVolumes {
             ControlToKeyholder::Given {
                 given: Given::Done { errno },
                 ..
-            } => Err(unusable(
-                volume,
-                path,
-                SystemErrno::from_raw_os_error(errno),
-            )),
+            } => Err(unusable(volume, path, system_errno(errno))),
             _ => Err(broken(&Fatal::Unexpected("control"))),
         }
     }
