@@ -11,8 +11,7 @@
 //!   their records and one volume that is open for writing. Never keys, remote bytes.
 //! - **pool** holds snapshots of thin volumes, new volumes of a restore until they have their names,
 //!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys,
-//!   remote bytes, a client's descriptor, a volume's
-//!   bytes.
+//!   remote bytes, a client's descriptor, a volume's bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
 //! - **reader** holds credentials while it looks; the state directory, for reading. Never
