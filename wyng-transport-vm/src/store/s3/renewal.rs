@@ -52,10 +52,10 @@ impl Bucket {
         until: LockUntil,
         given: Option<Given>,
     ) -> Result<Renewed, StoreError> {
-        if given.is_none()
-            && let Some(known) = self.look_at_lock(key, until).await?
-        {
-            return Ok(known);
+        if given.is_none() {
+            if let Some(known) = self.look_at_lock(key, until).await? {
+                return Ok(known);
+            }
         }
         let body = until.retention();
         let sha256 = sha256(body.as_bytes());
