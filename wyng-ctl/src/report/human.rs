@@ -343,9 +343,19 @@ impl Human {
             .iter()
             .map(|(name, path)| format!("volume {name}  {}", path.display()));
         let profiles = config.profiles.iter().map(|(name, profile)| {
+            let taken: Vec<&str> = profile
+                .volumes
+                .iter()
+                .chain(&profile.qubes.qubes)
+                .map(|word| &**word)
+                .collect();
+            let without = match &profile.qubes.exclude[..] {
+                [] => String::new(),
+                exclude => format!(" without {}", exclude.join(", ")),
+            };
             format!(
-                "profile {name}  {} to {}",
-                profile.volumes.join(", "),
+                "profile {name}  {}{without} to {}",
+                taken.join(", "),
                 profile.archives.join(", ")
             )
         });
