@@ -33,14 +33,21 @@ pub fn is_path_bounded(path: &[u8]) -> bool {
     path.len() <= PATH_MAX_BYTES
 }
 
+/// Whether a client may state this path: it is absolute, or empty where nothing was opened. What
+/// begins otherwise stands for something else, such as a part of a qube.
+fn is_stated(path: &[u8]) -> bool {
+    is_path_bounded(path) && (path.is_empty() || path.starts_with(b"/"))
+}
+
 impl Origin {
-    /// Whether all paths and marks are within the bounds of this module.
+    /// Whether a client may state it: all paths and marks are within the bounds of this module, and
+    /// the paths are absolute or empty. A part of a qube is no path, and only the daemon finds it.
     pub fn is_bounded(&self) -> bool {
         let marks_bytes = self.marks.iter().fold(0usize, |sum, mark| {
             sum.saturating_add(mark.len()).saturating_add(1)
         });
-        is_path_bounded(&self.path)
-            && is_path_bounded(&self.leads_to)
+        is_stated(&self.path)
+            && is_stated(&self.leads_to)
             && self.marks.len() <= MARKS_MAX
             && marks_bytes <= MARKS_MAX_BYTES
     }
@@ -90,7 +97,7 @@ pub struct FoundSource {
 }
 
 impl FoundSource {
-    /// Whether all paths and marks are within the bounds of this module.
+    /// Whether a client may state it.
     pub fn is_bounded(&self) -> bool {
         let paths = self.mounted_at.iter().chain(&self.snapshots);
         self.origin.is_bounded() && paths.into_iter().all(|path| is_path_bounded(path))
@@ -173,6 +180,25 @@ mod tests {
             leads_to: path.into(),
             device_bytes: Some(bytes),
             marks,
+        }
+    }
+
+    #[test]
+    fn no_client_states_a_part_of_a_qube_as_a_path() {
+        let stated = |path: &str, leads_to: &str| Origin {
+            path: path.into(),
+            leads_to: leads_to.into(),
+            ..Origin::default()
+        };
+        assert!(stated("/a", "/b").is_bounded());
+        assert!(stated("", "").is_bounded());
+        for (path, leads_to) in [
+            ("qube:7/private", "/b"),
+            ("/a", "qube:7/private"),
+            ("a", "/b"),
+            (":", ":"),
+        ] {
+            assert!(!stated(path, leads_to).is_bounded(), "{path} {leads_to}");
         }
     }
 

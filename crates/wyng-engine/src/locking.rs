@@ -15,6 +15,9 @@ use crate::kept::{kept_now, kept_of_commit, local_clock};
 use crate::state::{ArchiveFolder, LockBase, PushLock};
 use crate::world::{Client, Clock, Parts, World, lock_days};
 
+/// The kept time of a base that a person has just believed: the chain's own count is not at hand
+/// then, and the next push takes it over. Nothing has passed since, by any count.
+const JUST_NOW: u64 = u64::MAX >> 1;
 /// How many times the kept time the wall clock is believed to pass: machines are off for most of
 /// the time, of which the kept clock counts little.
 const OFF_FACTOR: u64 = 8;
@@ -128,7 +131,7 @@ pub(crate) fn trust_wall<P: Parts>(world: &mut World<P>) -> Result<(), Failure> 
         if toml.lock_base.is_some() {
             toml.lock_base = Some(LockBase {
                 wall_secs,
-                kept_secs: 0,
+                kept_secs: JUST_NOW,
             });
             folder.write_toml(&mut world.files, &toml)?;
         }
@@ -244,10 +247,20 @@ mod tests {
     }
 
     #[test]
-    fn what_a_person_believes_is_believed() {
-        let now = at(NOON + 4_000 * SECS_A_DAY, DAY);
-        assert_eq!(until_day(now, base(now.wall_secs, 0), 30), 24_031);
-        let next = next_base(now, base(now.wall_secs, 0));
-        assert_eq!(next, base(now.wall_secs, DAY));
+    fn what_a_person_believes_is_believed_and_no_more() {
+        // An old archive, whose kept clock has counted for long.
+        let kept = 300 * DAY;
+        let now = at(NOON + 4_000 * SECS_A_DAY, kept);
+        let believed = base(now.wall_secs, JUST_NOW);
+        assert_eq!(until_day(now, believed, 30), 24_031);
+        assert_eq!(next_base(now, believed), base(now.wall_secs, kept));
+        // The clock runs away before the next push.
+        let away = at(now.wall_secs + 2_000 * SECS_A_DAY, kept + 60);
+        assert_eq!(until_day(away, believed, 2_500), 24_031 + 2_500 - 30 + 1);
+        assert_eq!(
+            next_base(away, believed),
+            base(now.wall_secs, kept + 60),
+            "the margin is not taken in"
+        );
     }
 }

@@ -162,6 +162,9 @@ impl Door {
                 unattended: Some(timer),
                 dry_run: false,
                 max_new_bytes,
+                skip_unchanged,
+                verify,
+                prune_after,
                 ..
             } => profile_of(timer, archive).is_some_and(|profile| {
                 let volumes: BTreeSet<&String> =
@@ -170,6 +173,9 @@ impl Door {
                     && *qubes == profile.qubes
                     && sources.iter().all(|source| source.configured)
                     && *max_new_bytes == profile.max_new_bytes
+                    && *skip_unchanged <= profile.skip_unchanged
+                    && *verify >= profile.verify
+                    && prune_after.is_some() >= profile.prune_after_backup
             }),
             Command::Verify {
                 archive,
@@ -313,9 +319,17 @@ impl Door {
                 ..
             } if !self.has_rules(archive, rules) => denied(pruning),
             // Root restores qubes from volumes of such names, settings among them.
-            Command::Backup { sources, .. } if sources.iter().any(is_for_a_qube) => {
-                denied("back up a path as a part of a qube")
+            Command::Backup { sources, .. } | Command::Monitor { sources, .. }
+                if sources.iter().any(is_for_a_qube) =>
+            {
+                denied("give a path as a part of a qube")
             }
+            Command::Diff {
+                volume,
+                named: true,
+                configured: false,
+                ..
+            } if volume.contains(':') => denied("give a path as a part of a qube"),
             // Damage that is believed removes sessions: a person who may decide has to look first.
             Command::Backup { heal: true, .. } => denied("have damage believed by --heal"),
             Command::Compact { .. } => denied("compact an archive"),
@@ -496,28 +510,30 @@ mod tests {
             live: false,
             qubes: QubeChoice::default(),
             skip_unchanged: false,
-            verify: false,
+            verify: true,
             backup_overdue_secs: 1,
             verify_overdue_secs: None,
             verify_budget_bytes: None,
             scratch: None,
             max_new_bytes: None,
             keep: KeepRules::default(),
-            prune_after_backup: false,
+            prune_after_backup: true,
         };
-        let as_timer = |profile: &str, volumes: &[&str]| {
+        let run_of = |profile: &str, volumes: &[&str], reads_back, prunes: bool| {
             let source = |volume: &&str| BackupSource {
                 volume: (*volume).to_owned(),
                 named: true,
                 configured: true,
             };
-            let mut backup = back_up(None);
+            let mut backup = back_up(prunes.then(|| configured.clone()));
             if let Command::Backup {
                 sources,
                 unattended,
+                verify,
                 ..
             } = &mut backup
             {
+                *verify = reads_back;
                 *sources = volumes.iter().map(source).collect();
                 *unattended = Some(Unattended {
                     profile: profile.into(),
@@ -526,6 +542,7 @@ mod tests {
             }
             backup
         };
+        let as_timer = |profile: &str, volumes: &[&str]| run_of(profile, volumes, true, true);
         let door = Door {
             private: false,
             own_uid: 500,
@@ -607,6 +624,24 @@ mod tests {
             by_hand(true, true),
             healing,
             as_timer("nightly", &["a"]),
+            run_of("nightly", &["a", "b"], false, true),
+            run_of("nightly", &["a", "b"], true, false),
+            Command::Monitor {
+                archive: "home".into(),
+                sources: vec![BackupSource {
+                    volume: "work:private".into(),
+                    named: true,
+                    configured: false,
+                }],
+            },
+            Command::Diff {
+                archive: "home".into(),
+                volume: "work:private".into(),
+                session: SessionChoice::Latest,
+                with: wyng_control::CompareWith::Local,
+                named: true,
+                configured: false,
+            },
             as_timer("weekly", &["a", "b"]),
             Command::VolumeRename {
                 archive: "home".into(),

@@ -150,12 +150,14 @@ impl Origins {
     /// still has that name would begin a new volume and send everything again.
     pub fn check(&self, volume: &str, found: &Origin, said: Said) -> Result<(), Failure> {
         let known = self.known.get(volume).and_then(Known::origin);
-        if let Some(part) = known.as_ref().filter(|known| is_qube_origin(&known.path)) {
-            // No path is a part of a qube, whoever says so.
+        let is_part = |origin: &Origin| is_qube_origin(&origin.path);
+        // No path is a part of a qube, whoever says so.
+        if known.as_ref().is_some_and(is_part) || is_part(found) {
             return Err(Failure::VolumeOfOtherPath {
                 volume: volume.to_owned(),
                 path: path_text(&found.path),
-                known: path_text(&part.path),
+                // Not everybody is to learn a qube's uuid.
+                known: "a qube".to_owned(),
             });
         }
         if said == Said::NamedPath {
@@ -395,6 +397,19 @@ mod tests {
         origins.follow(&table(&[("b", VOLUME), ("c", other)]));
         assert_eq!(origins.path_of("c", 0), Some(b.into()));
         assert_eq!(origins.path_of("a", 0), None);
+    }
+
+    #[test]
+    fn no_source_that_is_a_path_says_that_it_is_a_part_of_a_qube() {
+        let origins = Origins::default();
+        let stated = file("qube:7/private", "/a.img");
+        for said in [Said::Path, Said::NamedPath, Said::Configured] {
+            let checked = origins.check("zzz", &stated.origin, said);
+            assert!(
+                matches!(checked, Err(Failure::VolumeOfOtherPath { .. })),
+                "{checked:?}"
+            );
+        }
     }
 
     #[test]
