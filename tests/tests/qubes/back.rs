@@ -190,7 +190,11 @@ fn disk() -> LoopMount {
 
 /// A qube over the template that every machine has.
 fn work(qubes: &FakeQubes) {
-    qubes.make("AppVM", "work", "debian-13");
+    work_over(qubes, "debian-13");
+}
+
+fn work_over(qubes: &FakeQubes, template: &str) {
+    qubes.make("AppVM", "work", template);
     qubes.fill("work", "private", &noise(MIB, 1));
     qubes.call("admin.vm.property.Set", "netvm", "work", "sys-net");
     qubes.call("admin.vm.property.Set", "memory", "work", "600");
@@ -218,8 +222,7 @@ fn a_system_of_qubes_comes_back_on_a_new_machine() {
         qubes.fill("fedora-42", "root", &noise(MIB / 2, 10));
         qubes.make("AppVM", "sys-vpn", "fedora-42");
         set("provides_network", "sys-vpn", "True");
-        work(qubes);
-        set("template", "work", "fedora-42");
+        work_over(qubes, "fedora-42");
         set("netvm", "work", "sys-vpn");
         qubes.make("StandaloneVM", "build", "");
         set("netvm", "build", "");
