@@ -285,13 +285,23 @@ fn a_lost_note_and_another_machines_blobs_count_as_locks_that_have_ended() {
     assert!(other.back_up().0 > 3);
     assert_eq!(other.summary().1.unknown_count, 0);
 
-    // The first machine follows; its numbers may be those of other packs.
+    // The first machine follows, with its ledger or without; its numbers may be those of other
+    // packs.
     machine.durable.store = other.durable.store.clone();
     machine.locks = other.locks.clone();
-    let mut world = machine.world();
-    assert!(!noted(&mut world).set.is_empty());
-    adopt_at(&mut world);
-    assert!(noted(&mut world).set.is_empty());
+    for has_ledger in [true, false] {
+        let mut machine = machine.clone();
+        let mut world = machine.world();
+        assert!(!noted(&mut world).set.is_empty());
+        if !has_ledger {
+            machine.leave(&world);
+            let files = &mut machine.durable.files;
+            files.retain(|path, _| !path.ends_with("/ledger"));
+            world = machine.world();
+        }
+        adopt_at(&mut world);
+        assert!(noted(&mut world).set.is_empty(), "{has_ledger}");
+    }
 }
 
 fn adopt_at(world: &mut MemoryWorld) {

@@ -109,9 +109,9 @@ pub(super) fn adopt<P: Parts>(
     ledger.cache = cache;
     ledger.notes.shorten();
     let is_other_head = known_head != ledger.head().map(KnownCommit::hash);
-    if known_head.is_some() && (is_other_head || is_other_store) {
+    if is_other_head || is_other_store {
         // The same numbers may be those of other packs now, which nobody has read. In another
-        // store, nobody has read the same packs.
+        // store, nobody has read the same packs. Files can outlive the ledger that they belong to.
         SpaceNotes::default().write(&mut world.files, &folder)?;
         Proofs::default().write(&mut world.files, &folder)?;
         Locks::forget(&mut world.files, &folder)?;
