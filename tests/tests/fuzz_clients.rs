@@ -343,6 +343,7 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
                 qubes: QubeChoice {
                     qubes: (0..chance.below(3)).map(|_| chance.text()).collect(),
                     exclude: (0..chance.below(2)).map(|_| chance.text()).collect(),
+                    continues: (0..chance.below(2)).map(|_| chance.text()).collect(),
                 },
                 skip_unchanged: chance.one_in(2),
                 dry_run: chance.one_in(2),

@@ -170,6 +170,8 @@ fn check_qubes(
             is_qube_exclusion,
             "Write a qube's name, \"@tag:TAG\" or \"@type:CLASS\".",
         ),
+        // A person says it once, for one run.
+        continues: Vec::new(),
     }
 }
 

@@ -24,6 +24,9 @@ pub struct QubeChoice {
     pub qubes: Vec<String>,
     /// Qubes that are not taken, whatever else asks for them. `@all` is no word here.
     pub exclude: Vec<String>,
+    /// Qubes that continue the history that the archive has under their names, where nothing here
+    /// shows whose it is: each a name, or `@all`.
+    pub continues: Vec<String>,
 }
 
 impl QubeChoice {
@@ -32,6 +35,7 @@ impl QubeChoice {
         Self {
             qubes: vec![ALL.to_owned()],
             exclude: Vec::new(),
+            continues: Vec::new(),
         }
     }
 
@@ -43,6 +47,12 @@ impl QubeChoice {
     /// Whether it asks for all qubes that are to be in backups.
     pub fn asks_for_all(&self) -> bool {
         self.qubes.iter().any(|word| word == ALL)
+    }
+
+    /// Whether a qube continues the history under its name, whoever had the name.
+    pub fn continues_by_name(&self, qube: &str) -> bool {
+        let mut words = self.continues.iter();
+        words.any(|word| word == ALL || word == qube)
     }
 
     /// The words that are no `@all`.
@@ -70,6 +80,11 @@ pub fn is_qube_exclusion(word: &str) -> bool {
         (_, Some(class)) => is_plain(class, ""),
         _ => is_qube(word),
     }
+}
+
+/// Whether a word stands for qubes that continue a history by name: a name, or `@all`.
+pub fn is_qube_continued(word: &str) -> bool {
+    word == ALL || is_qube(word)
 }
 
 /// A qube that a backup takes.
@@ -162,6 +177,10 @@ pub enum WhyLeftOut {
     /// It runs, and its volumes were read one after the other: the net of a far end, or a far
     /// end's own, is never paused.
     NotPaused,
+    /// It runs, and its volumes were read one after the other: not all of them can be cloned.
+    NotOneMoment,
+    /// A restore began it and did not complete it.
+    Unfinished,
 }
 
 impl WhyLeftOut {
@@ -178,6 +197,8 @@ impl WhyLeftOut {
             Self::MatchesNothing => "matches-nothing",
             Self::MenuItems { .. } => "menu-items",
             Self::NotPaused => "not-paused",
+            Self::NotOneMoment => "not-one-moment",
+            Self::Unfinished => "unfinished-restore",
         }
     }
 }
@@ -201,6 +222,12 @@ impl fmt::Display for WhyLeftOut {
             }
             Self::NotPaused => to.write_str(
                 "its pause: a far end needs it, so its volumes are of slightly different times",
+            ),
+            Self::NotOneMoment => to.write_str(
+                "its pause: its pools do not clone, so its volumes are of slightly different times",
+            ),
+            Self::Unfinished => to.write_str(
+                "a restore was interrupted before it was complete; `restore --dry-run` says what to do",
             ),
         }
     }
@@ -362,6 +389,8 @@ mod tests {
             assert!(!is_qube_selector(word), "{word}");
         }
         assert!(!is_qube_exclusion("@all"));
+        assert!(is_qube_continued("@all") && is_qube_continued("work"));
+        assert!(!is_qube_continued("@tag:a") && !is_qube_continued("a/b"));
     }
 
     #[test]
@@ -377,6 +406,8 @@ mod tests {
             WhyLeftOut::MatchesNothing,
             WhyLeftOut::MenuItems { count: 1 },
             WhyLeftOut::NotPaused,
+            WhyLeftOut::NotOneMoment,
+            WhyLeftOut::Unfinished,
         ];
         let codes: std::collections::BTreeSet<_> = reasons.iter().map(WhyLeftOut::code).collect();
         assert_eq!(codes.len(), reasons.len());

@@ -92,6 +92,13 @@ pub enum Warning {
     /// Nothing shows that the archive's history is the one that this machine or the recovery sheet
     /// knew.
     Unproven,
+    /// A qube begins a history of its own, although the archive has one under its name.
+    HistoryNotContinued {
+        /// The qube's name.
+        qube: String,
+        /// The label that its volumes have in the archive.
+        label: String,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -117,6 +124,7 @@ impl Warning {
             Self::PoolFull { .. } => "pool-full",
             Self::PoolMetadataLeft { .. } => "pool-metadata-left",
             Self::Unproven => "unproven",
+            Self::HistoryNotContinued { .. } => "history-not-continued",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -165,6 +173,9 @@ impl Warning {
             }
             Self::Unproven => {
                 "Run `wyng-ctl archive open ARCHIVE --expect CODE` with the code of the recovery sheet. Without a sheet, --unproven also restores templates, StandaloneVMs, net qubes and disposable templates."
+            }
+            Self::HistoryNotContinued { .. } => {
+                "Nothing if it is another qube. If it is the same one, run `wyng-ctl volume remove` for each volume that it has under the new name, and back it up with `--continue QUBE`."
             }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
@@ -252,6 +263,10 @@ impl fmt::Display for Warning {
             ),
             Self::Unproven => to.write_str(
                 "nothing proves who wrote this archive: it was opened without the code of its recovery sheet, and whoever holds its credential could have written all of it",
+            ),
+            Self::HistoryNotContinued { qube, label } => write!(
+                to,
+                "nothing here shows that the qube {qube} is the one that the archive has under this name: its volumes have the name {label}, with a history of their own"
             ),
             Self::TooSoon { left_secs } => write!(
                 to,

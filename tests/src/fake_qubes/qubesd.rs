@@ -12,7 +12,7 @@
 //! in qubesd), `hang`, `garbage`, `cut` (an error without its end), `long`, `error CLASS`; `slow`
 //! (slow steps wait for the world's file `go`: the volumes of a new qube, the start with its lock;
 //! any other call waits before it is parsed); `halts` and `starts` (the qube halts or starts between
-//! the answer and its arrival).
+//! the answer and its arrival), `replaced` (another qube has its name by then).
 //!
 //! The world's file `kill` has the line `CALL PHASE VICTIM`: in that call, counted from 1, `before`
 //! or `after` its effect, SIGKILL hits the caller (`caller`), its parent (`parent`) or its
@@ -125,11 +125,14 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks, socket: Soc
         "cut" => b"2\0QubesExcep".to_vec(),
         "long" => [b"0\0".to_vec(), vec![b'a'; 4 << 20]].concat(),
         "error" => error(class),
-        "halts" | "starts" => {
+        "halts" | "starts" | "replaced" => {
             let bytes = answered(Speed::Usual);
             match (trap, world.state(&request.dest).as_str()) {
                 ("halts", state) if state != "Halted" => world.halt(&request.dest),
                 ("starts", "Halted") => world.start(&request.dest),
+                ("replaced", _) => {
+                    let _ = std::fs::remove_file(world.qube(&request.dest).join("uuid"));
+                }
                 _ => {}
             }
             bytes

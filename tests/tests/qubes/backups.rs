@@ -16,17 +16,22 @@ use wyng_tests::service::{Service, until};
 const MIB: usize = 1 << 20;
 
 /// An archive behind `sys-backup`, and a system whose pool is a btrfs.
-struct System {
-    sandbox: Sandbox,
-    qubes: FakeQubes,
+pub(crate) struct System {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) qubes: FakeQubes,
     _disk: LoopMount,
 }
 
 impl System {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
+        Self::on("btrfs")
+    }
+
+    /// The same with a pool on this file system.
+    pub(crate) fn on(file_system: &str) -> Self {
         let sandbox = Sandbox::new();
         let qubes = FakeQubes::dom0(&sandbox);
-        let disk = LoopMount::mount("btrfs", 512, "noatime");
+        let disk = LoopMount::mount(file_system, 512, "noatime");
         qubes.add_system(&disk.join("pool"));
         qubes.make("AppVM", "work", "");
         qubes.fill("work", "private", &noise(2 * MIB, 1));
@@ -47,17 +52,17 @@ impl System {
         }
     }
 
-    fn wyng(&self, words: &[&str]) -> Outcome {
+    pub(crate) fn wyng(&self, words: &[&str]) -> Outcome {
         self.qubes.wyng(&self.sandbox, words)
     }
 
-    fn back_up(&self, words: &[&str]) -> Outcome {
+    pub(crate) fn back_up(&self, words: &[&str]) -> Outcome {
         self.wyng(&[&["backup", "home"], words].concat())
     }
 
     /// The bytes of a volume's newest session.
     #[track_caller]
-    fn restored(&self, volume: &str) -> Vec<u8> {
+    pub(crate) fn restored(&self, volume: &str) -> Vec<u8> {
         let outcome = self.wyng(&["restore", "home", volume, "--to", "-"]);
         outcome.success();
         outcome.stdout
@@ -65,18 +70,18 @@ impl System {
 
     /// The settings record of a qube in the archive.
     #[track_caller]
-    fn settings(&self, volume: &str) -> Value {
+    pub(crate) fn settings(&self, volume: &str) -> Value {
         serde_json::from_slice(&self.restored(volume)).unwrap()
     }
 }
 
-fn names(outcome: &Outcome) -> Vec<String> {
+pub(crate) fn names(outcome: &Outcome) -> Vec<String> {
     let volumes = outcome.json["volumes"].as_array().unwrap();
     let name = |volume: &Value| volume["name"].as_str().unwrap().to_owned();
     volumes.iter().map(name).collect()
 }
 
-fn left_out(outcome: &Outcome) -> Vec<(String, String)> {
+pub(crate) fn left_out(outcome: &Outcome) -> Vec<(String, String)> {
     let left = outcome.json["left_out"]
         .as_array()
         .cloned()
@@ -87,7 +92,7 @@ fn left_out(outcome: &Outcome) -> Vec<(String, String)> {
         .collect()
 }
 
-fn of_volume<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
+pub(crate) fn of_volume<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
     let volumes = outcome.json["volumes"].as_array().unwrap();
     volumes
         .iter()
@@ -96,7 +101,7 @@ fn of_volume<'a>(outcome: &'a Outcome, name: &str) -> &'a Value {
 }
 
 /// Whether this machine has what these tests need.
-fn can(test: &str) -> bool {
+pub(crate) fn can(test: &str) -> bool {
     require(Component::Btrfs, test)
 }
 

@@ -7,5 +7,7 @@ mod backups;
 mod calls;
 mod disposables;
 mod fakes;
+mod half_made;
+mod histories;
 mod lost;
 mod pools;

@@ -3,7 +3,7 @@
 
 use clap::Args;
 use wyng_config::{AdminDomain, Config, Profile};
-use wyng_control::{QubeChoice, is_qube_exclusion, is_qube_selector};
+use wyng_control::{QubeChoice, is_qube_continued, is_qube_exclusion, is_qube_selector};
 
 /// Which qubes are backed up.
 #[derive(Debug, Args)]
@@ -15,6 +15,10 @@ pub(crate) struct QubeArgs {
     /// Leave out this qube, given as a name, @tag:TAG or @type:CLASS; may be given several times
     #[arg(long, value_name = "QUBE", value_parser = parse_exclusion)]
     exclude: Vec<String>,
+    /// Continue the history that the archive has under the name of this qube (or @all), where this
+    /// machine does not know whose it is; may be given several times
+    #[arg(long = "continue", value_name = "QUBE", value_parser = parse_continued)]
+    continues: Vec<String>,
     /// The qubes of the command line, of `--all` or of the profile.
     #[arg(skip)]
     choice: QubeChoice,
@@ -36,6 +40,11 @@ impl QubeArgs {
         !self.exclude.is_empty() && self.choice.is_empty()
     }
 
+    /// Whether qubes are to continue their histories, and none is taken.
+    pub(super) fn continue_in_vain(&self) -> bool {
+        !self.continues.is_empty() && self.choice.is_empty()
+    }
+
     /// Takes the qubes that the command line names.
     pub(super) fn take_named(&mut self) {
         self.choose(self.qube.clone(), Vec::new());
@@ -52,13 +61,17 @@ impl QubeArgs {
 
     /// Takes the qubes of a profile.
     pub(super) fn take_profile(&mut self, profile: &Profile) {
-        let QubeChoice { qubes, exclude } = profile.qubes.clone();
+        let QubeChoice { qubes, exclude, .. } = profile.qubes.clone();
         self.choose(qubes, exclude);
     }
 
     fn choose(&mut self, qubes: Vec<String>, mut exclude: Vec<String>) {
         exclude.extend(self.exclude.iter().cloned());
-        self.choice = QubeChoice { qubes, exclude };
+        self.choice = QubeChoice {
+            qubes,
+            exclude,
+            continues: self.continues.clone(),
+        };
     }
 }
 
@@ -75,5 +88,13 @@ fn parse_exclusion(word: &str) -> Result<String, String> {
         Ok(word.to_owned())
     } else {
         Err("a qube's name, @tag:TAG or @type:CLASS".into())
+    }
+}
+
+fn parse_continued(word: &str) -> Result<String, String> {
+    if is_qube_continued(word) {
+        Ok(word.to_owned())
+    } else {
+        Err("a qube's name, or @all".into())
     }
 }

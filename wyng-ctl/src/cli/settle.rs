@@ -169,6 +169,10 @@ impl Cli {
                 "--exclude leaves out qubes, and none is taken",
                 "Add --qube QUBE, or --all in dom0.",
             )),
+            Verb::Backup(backup) if backup.qubes.continue_in_vain() => Err(Message::usage(
+                "--continue is said of qubes, and none is taken",
+                "Add --qube QUBE, or --all in dom0.",
+            )),
             _ => Ok(()),
         }
     }

@@ -551,6 +551,10 @@ What a person must know although the command did what it was asked to. With `--j
                 pool: "vg/pool".into(),
             },
             Warning::Unproven,
+            Warning::HistoryNotContinued {
+                qube: "work".into(),
+                label: "work@2".into(),
+            },
             Warning::TooSoon { left_secs: 60 },
         ];
         for warning in &all {
@@ -569,6 +573,7 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::PoolFull { .. }
                 | Warning::PoolMetadataLeft { .. }
                 | Warning::Unproven
+                | Warning::HistoryNotContinued { .. }
                 | Warning::TooSoon { .. } => {}
             }
         }

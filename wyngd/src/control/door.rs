@@ -770,6 +770,43 @@ mod tests {
     }
 
     #[test]
+    fn a_member_of_the_group_backs_up_no_path_as_a_part_of_a_qube() {
+        let door = Door {
+            private: false,
+            own_uid: 500,
+            archives: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            rules: Vec::new(),
+        };
+        let back_up = |volume: &str, configured| Command::Backup {
+            archive: "home".into(),
+            sources: vec![BackupSource {
+                volume: volume.into(),
+                named: true,
+                configured,
+            }],
+            qubes: QubeChoice::default(),
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: false,
+            unattended: None,
+            verify: false,
+            max_new_bytes: None,
+            prune_after: None,
+        };
+        for volume in ["work:settings", "work:private", "a:b"] {
+            let checked = door.check(&back_up(volume, false), Some(1000));
+            let code = checked.map_err(|failure| failure.code());
+            assert_eq!(code, Err("not-allowed"), "{volume}");
+            // Root may, and so may whoever wrote the configuration.
+            assert_eq!(door.check(&back_up(volume, false), Some(0)), Ok(()));
+            assert_eq!(door.check(&back_up(volume, true), Some(1000)), Ok(()));
+        }
+        assert_eq!(door.check(&back_up("work", false), Some(1000)), Ok(()));
+    }
+
+    #[test]
     fn a_member_of_the_group_has_the_qubes_of_a_profile_as_the_profile_has_them_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = "[profiles.nightly]\narchive = \"home\"\nqubes = [\"work\"]\n";
@@ -788,6 +825,7 @@ mod tests {
             qubes: QubeChoice {
                 qubes: qubes.iter().map(|word| (*word).to_owned()).collect(),
                 exclude: Vec::new(),
+                continues: Vec::new(),
             },
             skip_unchanged: false,
             dry_run: false,
@@ -810,6 +848,14 @@ mod tests {
             assert_eq!(checked, Err(Failure::QubesNotAllowed), "{refused:?}");
             assert_eq!(door.check(&refused, Some(0)), Ok(()));
         }
+        // Whoever continues a history by name decides what its newest session is.
+        let mut continued = own.clone();
+        if let Command::Backup { qubes, .. } = &mut continued {
+            qubes.continues.push("work".into());
+        }
+        let checked = door.check(&continued, Some(1000));
+        assert_eq!(checked, Err(Failure::QubesNotAllowed));
+        assert_eq!(door.check(&continued, Some(0)), Ok(()));
         let mistyped = back_up("home", &["@what"], false);
         let checked = door
             .check(&mistyped, Some(0))

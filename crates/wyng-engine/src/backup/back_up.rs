@@ -39,6 +39,7 @@ pub fn back_up<P: Parts>(
         begin_push(world, &mut archive, request)?;
     }
     let sources = RunSources::of(&mut world.files, &mut archive, request, chosen)?;
+    sources.warn(&mut world.client)?;
     let pool = Pool::for_machine(archive.head.settings.zstd_level)?;
     let before = (archive.head.next_pack(), archive.head.generation);
     let job = Job {
@@ -223,7 +224,7 @@ fn back_up_volume<P: Parts>(
         Some(known) => known,
         None => run.volumes.find_or_begin(&mut world.random, name)?,
     };
-    // A qube that was renamed has its volumes renamed with their next sessions.
+    // The entry is the one from before the run.
     name.clone_into(&mut entry.name);
     let base_of = BaseOf {
         archive: archive.folder.id().0,

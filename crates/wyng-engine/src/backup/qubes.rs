@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::VolumeEntry;
 use wyng_control::{
-    ChosenQube, ChosenQubes, ExitStatus, Failure, QubePart, ToClient, Via, qube_origin,
+    ChosenQube, ChosenQubes, ExitStatus, Failure, QubeChoice, QubePart, ToClient, Via, Warning,
+    qube_origin,
 };
 
 use super::request::BackupRequest;
@@ -43,6 +44,14 @@ impl RunSource {
     /// The name under which the archive knows the volume before the run.
     pub(super) fn known_as(&self) -> &str {
         self.former.as_deref().unwrap_or(&self.volume)
+    }
+
+    /// What stands before the part's name.
+    fn label(&self) -> Option<&str> {
+        let SourceOf::Qube { part, .. } = &self.of else {
+            return None;
+        };
+        label_of(&self.volume, part)
     }
 
     /// Whether it is a settings record, which nobody writes to while it is read.
@@ -105,6 +114,9 @@ pub(super) struct RunSources {
     pub qubes: Vec<ChosenQube>,
     /// The exit statuses of qubes that could not be asked about.
     pub failed: Vec<ExitStatus>,
+    /// Qubes beside whose volumes the archive has others under their names, and it is not known
+    /// whose: each with the label that it has.
+    beside: Vec<(String, String)>,
 }
 
 impl RunSources {
@@ -125,6 +137,7 @@ impl RunSources {
             sources: request.sources.iter().map(by_path).collect(),
             qubes: chosen.qubes,
             failed: chosen.failed,
+            beside: Vec::new(),
         };
         if all.qubes.is_empty() {
             return Ok(all);
@@ -132,15 +145,33 @@ impl RunSources {
         let volumes = archive.volumes(files)?;
         let origins = archive.origins(files)?;
         let mut names = Names::of(&volumes, &origins, archive);
+        names.continued = request.qubes.clone();
         let by_path = all
             .sources
             .iter()
             .map(|source| (source.volume.clone(), None));
         names.taken.extend(by_path);
         for (place, qube) in all.qubes.iter().enumerate() {
-            all.sources.extend(names.sources_of(place, qube));
+            let begins = names.begins_unasked(qube);
+            let sources = names.sources_of(place, qube);
+            let label = sources.first().and_then(RunSource::label);
+            if let Some(label) = label.filter(|label| begins && *label != qube.name) {
+                all.beside.push((qube.name.clone(), label.to_owned()));
+            }
+            all.sources.extend(sources);
         }
         Ok(all)
+    }
+
+    /// Names each qube that begins a history although the archive has one under its name.
+    pub(super) fn warn(&self, client: &mut impl Client) -> Result<(), Failure> {
+        for (qube, label) in self.beside.clone() {
+            client.tell(ToClient::Warned(Warning::HistoryNotContinued {
+                qube,
+                label,
+            }))?;
+        }
+        Ok(())
     }
 
     /// How many sources were asked for, with each qube that could not be asked about.
@@ -194,21 +225,29 @@ fn far_ends(files: &mut impl Files, archive: &Archive) -> Result<Vec<Via>, Failu
     Ok(vias.into_iter().collect())
 }
 
-/// The names of volumes, each with the origin of the volume that has it; `None`: not known, so that
-/// whoever comes first takes it over.
+/// What a name has before a part's own name.
+fn label_of<'a>(volume: &'a str, part: &QubePart) -> Option<&'a str> {
+    volume.strip_suffix(part.name())?.strip_suffix(':')
+}
+
+/// The names of volumes, each with the origin of the volume that has it; `None`: a source of this
+/// run that is no part of a qube.
 struct Names {
     taken: BTreeMap<String, Option<String>>,
     /// The names by their origins.
     called: BTreeMap<String, String>,
-    /// Names in the volume table or the journal.
+    /// Names in the volume table.
     in_archive: BTreeSet<String>,
+    /// Names of volumes that an interrupted run began, and that have no session.
+    begun: BTreeSet<String>,
+    /// Which qubes continue a history by name.
+    continued: QubeChoice,
 }
 
 impl Names {
     fn of(volumes: &[(u64, VolumeEntry)], origins: &Origins, archive: &Archive) -> Self {
         let table = volumes.iter().map(|(_, volume)| volume.name.clone());
         let begun = archive.unfinished.iter().map(|begun| begun.name.clone());
-        let in_archive: BTreeSet<String> = table.chain(begun).collect();
         let called = origins.names_by_path();
         let taken = called
             .iter()
@@ -217,14 +256,35 @@ impl Names {
         Self {
             taken,
             called,
-            in_archive,
+            in_archive: table.collect(),
+            begun: begun.collect(),
+            continued: QubeChoice::default(),
         }
+    }
+
+    /// The label of the volumes that are known to be the qube's.
+    fn known_label(&self, qube: &ChosenQube) -> Option<&str> {
+        let mut parts = parts_of(qube);
+        parts.find_map(|part| {
+            let name = self.called.get(&qube_origin(&qube.uuid, &part))?;
+            label_of(name, &part)
+        })
+    }
+
+    /// Whether the archive has volumes under the qube's name of which it is not known whose they
+    /// are, and the qube has no history, or was asked to continue theirs.
+    fn begins_unasked(&self, qube: &ChosenQube) -> bool {
+        let is_unknown = |part: QubePart| {
+            let name = format!("{}:{}", qube.name, part.name());
+            self.in_archive.contains(&name) && !self.taken.contains_key(&name)
+        };
+        let is_new = self.known_label(qube).is_none();
+        parts_of(qube).any(is_unknown) && (is_new || self.continued.continues_by_name(&qube.name))
     }
 
     /// The parts of a qube as sources, under names with one label.
     fn sources_of(&mut self, place: usize, qube: &ChosenQube) -> Vec<RunSource> {
-        let volumes = qube.volumes.iter().cloned().map(QubePart::Volume);
-        let parts: Vec<QubePart> = volumes.chain([QubePart::Settings]).collect();
+        let parts: Vec<QubePart> = parts_of(qube).collect();
         let label = self.label(qube, &parts);
         parts
             .into_iter()
@@ -245,10 +305,7 @@ impl Names {
     /// The qube's own name, or the first of NAME@2, NAME@3, … under which each of its parts has the
     /// volume that it had, or one that no other source has. A label that it has already stays.
     fn label(&self, qube: &ChosenQube, parts: &[QubePart]) -> String {
-        let known = parts.iter().find_map(|part| {
-            let name = self.called.get(&qube_origin(&qube.uuid, part))?;
-            name.strip_suffix(part.name())?.strip_suffix(':')
-        });
+        let known = self.known_label(qube);
         let is_own = |label: &&str| {
             let number = label.strip_prefix(&qube.name);
             number.is_some_and(|rest| rest.is_empty() || rest.starts_with('@'))
@@ -267,11 +324,23 @@ impl Names {
         );
         match self.taken.get(&name) {
             Some(origin) => origin.as_ref() == Some(&path),
-            // A volume without a known origin, in an archive that was adopted, is taken over, but
-            // not beside one that the part has.
-            None => !self.in_archive.contains(&name) || !self.called.contains_key(&path),
+            None if self.called.contains_key(&path) => {
+                !self.in_archive.contains(&name) && !self.begun.contains(&name)
+            }
+            // Whose history it is, nobody knows here, unless other volumes of the qube show it.
+            None => {
+                !self.in_archive.contains(&name)
+                    || self.known_label(qube) == Some(label)
+                    || label == qube.name && self.continued.continues_by_name(label)
+            }
         }
     }
+}
+
+/// The parts of a qube that are backed up, the settings last.
+fn parts_of(qube: &ChosenQube) -> impl Iterator<Item = QubePart> {
+    let volumes = qube.volumes.iter().cloned().map(QubePart::Volume);
+    volumes.chain([QubePart::Settings])
 }
 
 #[cfg(test)]
@@ -302,6 +371,8 @@ mod tests {
                 .map(|(name, path)| (name, Some(path)))
                 .collect(),
             in_archive: in_archive.iter().map(|name| (*name).to_owned()).collect(),
+            begun: BTreeSet::new(),
+            continued: QubeChoice::default(),
         }
     }
 
@@ -391,16 +462,37 @@ mod tests {
     }
 
     #[test]
-    fn a_volume_of_an_adopted_archive_is_taken_over() {
+    fn in_an_adopted_archive_a_history_is_continued_only_by_whoever_says_so() {
         let in_archive = ["work:private", "work:settings"];
-        assert_eq!(
-            named(names(&[], &in_archive), &qube("work", UUID)),
-            both("work")
-        );
-        // But not by a qube that has another one.
+        let adopted = || names(&[], &in_archive);
+        let work = qube("work", UUID);
+        assert!(adopted().begins_unasked(&work));
+        assert_eq!(named(adopted(), &work), both("work@2"));
+        for word in ["work", "@all"] {
+            let mut asked = adopted();
+            asked.continued.continues.push(word.to_owned());
+            assert_eq!(named(asked, &work), both("work"), "{word}");
+        }
+        let mut other = adopted();
+        other.continued.continues.push("vault".to_owned());
+        assert_eq!(named(other, &work), both("work@2"));
+        // What an interrupted run began has no session.
+        let mut begun = names(&[], &[]);
+        begun.begun.insert("work:private".to_owned());
+        assert!(!begun.begins_unasked(&work));
+        assert_eq!(named(begun, &work), both("work"));
+        // A part of a qube whose other part is known.
         let private = origin(UUID, "private");
+        let known = [("work:private", private.as_str())];
+        let restored = || names(&known, &in_archive);
+        assert!(!restored().begins_unasked(&work));
+        assert_eq!(named(restored(), &work), both("work"));
+        // A qube that has another history keeps it, whatever is asked.
         let known = [("job:private", private.as_str())];
-        let first = named(names(&known, &in_archive), &qube("work", UUID)).remove(0);
+        let mut renamed = names(&known, &in_archive);
+        renamed.continued.continues.push("@all".to_owned());
+        assert!(renamed.begins_unasked(&work));
+        let first = named(renamed, &work).remove(0);
         assert_eq!(first, ("work@2:private".into(), Some("job:private".into())));
     }
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use wyng_archive::crypto::{Id, SessionKey};
-use wyng_archive::format::VolumeId;
+use wyng_archive::format::{VolumeEntry, VolumeId};
 use wyng_control::{BaseLabel, BaseOf, Failure, Phase, Progress, ToClient, VolumeReport};
 
 use super::budget::{Budget, Charged};
@@ -19,7 +19,7 @@ use crate::kept::kept_now;
 use crate::space::is_run_due;
 use crate::state::{Origins, SavedDelta};
 use crate::store::{
-    Changes, CommitPoint, FinishedVolume, PackChanges, Packer, commit, plan_healing,
+    Changes, CommitPoint, EditedVolume, FinishedVolume, PackChanges, Packer, commit, plan_healing,
     rewrite_metadata,
 };
 use crate::world::{Client, Clock, Parts, Volumes};
@@ -52,6 +52,9 @@ pub(super) struct Run<'w, P: Parts> {
     packs_a_commit: usize,
     keys: RunKeys,
     finished: Vec<Finished>,
+    /// All volumes of renamed qubes under their new names. They go into one commit: a part that
+    /// cannot be read must not keep the old name, as if it were another qube's.
+    renamed: Vec<EditedVolume>,
     /// Packs that are to be marked lost, or live again.
     healing: PackChanges,
 }
@@ -104,6 +107,10 @@ impl<'w, P: Parts> Run<'w, P> {
         }
         let time = free_time(world.clock.wall_secs(), &times);
         let origins = Origins::read_following(&mut world.files, &archive.folder, &committed)?;
+        let renamed = match request.dry_run {
+            true => Vec::new(),
+            false => renamed(&committed, sources),
+        };
         let volumes = KnownVolumes::after(&mut archive, committed);
         let left = std::mem::take(&mut archive.uncommitted);
         let budget = request.max_new_bytes.filter(|_| !request.dry_run);
@@ -125,6 +132,7 @@ impl<'w, P: Parts> Run<'w, P> {
             ),
             keys: RunKeys::after(left.keys, request.heal),
             finished: Vec::new(),
+            renamed,
             healing: PackChanges::default(),
             job: Job {
                 world,
@@ -220,6 +228,7 @@ impl<'w, P: Parts> Run<'w, P> {
     pub(super) fn finish(&mut self) -> Result<u64, Failure> {
         let replaces_keys = self.heal && !self.job.archive.lost_keys.nodes.is_empty();
         let nothing = self.finished.is_empty()
+            && self.renamed.is_empty()
             && self.packer.closed_count() == 0
             && self.keys.all_committed()
             && !replaces_keys;
@@ -266,6 +275,7 @@ impl<'w, P: Parts> Run<'w, P> {
         self.write_origins()?;
         let done = std::mem::take(&mut self.finished);
         let changes = Changes {
+            edited: std::mem::take(&mut self.renamed),
             begun: self.volumes.take_begun(),
             finished: done.iter().map(|done| done.volume.clone()).collect(),
             keys: self.keys.take_uncommitted(),
@@ -312,6 +322,21 @@ impl<'w, P: Parts> Run<'w, P> {
         let Job { world, archive, .. } = &mut self.job;
         self.origins.write(&mut world.files, &archive.folder)
     }
+}
+
+/// The volumes of the archive that get other names with this run.
+fn renamed(committed: &[(u64, VolumeEntry)], sources: &[RunSource]) -> Vec<EditedVolume> {
+    let entry_of = |source: &RunSource| {
+        let former = source.former.as_deref()?;
+        let mut volumes = committed.iter();
+        let (number, entry) = volumes.find(|(_, entry)| entry.name == former)?;
+        let entry = VolumeEntry {
+            name: source.volume.clone(),
+            ..entry.clone()
+        };
+        Some(EditedVolume::entry_only(*number, entry))
+    };
+    sources.iter().filter_map(entry_of).collect()
 }
 
 /// Number of full packs between two commits: fixed, whatever the packs hold.

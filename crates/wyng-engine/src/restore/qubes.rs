@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use wyng_archive::format::{SessionEntry, VolumeEntry};
 use wyng_control::{
-    ExitStatus, Failure, QubePart, QubesWish, RestoredQube, SessionChoice, TargetFound, ToClient,
-    Warning,
+    ExitStatus, Failure, QubePart, QubeParts, QubesWish, RestoredQube, SessionChoice, TargetFound,
+    ToClient, Warning,
 };
 use wyng_wire::Service;
 
@@ -16,7 +16,7 @@ use super::older::hope_for_older_versions;
 use super::plan::Planned;
 use super::run::openers;
 use super::volume::{Ended, Openers, restore_into};
-use crate::archive::Archive;
+use crate::archive::{Archive, session_name};
 use crate::outcome::exit_of;
 use crate::pool::Pool;
 use crate::world::{
@@ -49,6 +49,29 @@ struct Labelled {
     settings: Planned,
     /// By the names in the qube.
     volumes: BTreeMap<String, Planned>,
+}
+
+impl Labelled {
+    /// A line of the plan, if not all of the qube is of one session.
+    fn mixed(&self) -> Option<String> {
+        let parts = self
+            .volumes
+            .iter()
+            .map(|(name, plan)| (name.as_str(), plan));
+        let parts = parts.chain([(QubePart::Settings.name(), &self.settings)]);
+        let time = |plan: &Planned| plan.session.time;
+        if parts
+            .clone()
+            .all(|(_, plan)| time(plan) == time(&self.settings))
+        {
+            return None;
+        }
+        let parts: Vec<String> = parts
+            .map(|(name, plan)| format!("{name} of {}", session_name(time(plan))))
+            .collect();
+        let (label, parts) = (&self.label, parts.join(", "));
+        Some(format!("{label}: is of several sessions: {parts}"))
+    }
 }
 
 /// What a volume is restored with.
@@ -104,6 +127,13 @@ pub fn restore_qubes<P: Parts>(
         return Ok(exit_of(&failed, failed.len()));
     }
     world.volumes.plan_qubes(&request.wish, is_proven)?;
+    let mixed: Vec<String> = match request.wish.parts {
+        QubeParts::SettingsOnly => Vec::new(),
+        _ => qubes.iter().filter_map(Labelled::mixed).collect(),
+    };
+    if !mixed.is_empty() {
+        world.client.tell(ToClient::QubePlan(mixed))?;
+    }
     loop {
         let lines = world.volumes.next_plan_lines()?;
         if lines.is_empty() {
@@ -123,9 +153,14 @@ pub fn restore_qubes<P: Parts>(
         pool: &mut pool,
         openers: &openers,
     };
-    let made = carry_out(&mut tools, &qubes, &mut failed)?;
-    world.store.finish_fetch()?;
+    let (made, lost) = carry_out(&mut tools, &qubes, &mut failed)?;
+    if lost.is_none() {
+        world.store.finish_fetch()?;
+    }
     continue_histories(world, &mut archive, &qubes, &made)?;
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
     Ok(exit_of(&failed, made.len().saturating_add(failed.len())))
 }
 
@@ -272,29 +307,40 @@ fn take_record<P: Parts>(
     })
 }
 
-/// Does what was confirmed. Returns the qubes that are made.
+/// Does what was confirmed. Returns the qubes that are made, and what ended the fetching, if
+/// something did: qubes whose volumes are complete by then are made all the same.
 fn carry_out<P: Parts>(
     tools: &mut Tools<'_, P>,
     qubes: &[Labelled],
     failed: &mut Vec<ExitStatus>,
-) -> Result<Vec<RestoredQube>, Failure> {
+) -> Result<(Vec<RestoredQube>, Option<Failure>), Failure> {
     let plan_of = |item: u32| {
         let mut volumes = qubes.iter().flat_map(|qube| qube.volumes.values());
         volumes.find(|plan| plan.item == item)
     };
-    let mut made = Vec::new();
+    let (mut made, mut lost) = (Vec::new(), None);
     loop {
         if tools.world.client.cancelled() {
             return Err(Failure::Interrupted);
         }
         match tools.world.volumes.next_of_qubes()? {
+            NextOfQubes::Import { item, .. } if lost.is_some() => {
+                tools.world.volumes.close_target(item);
+            }
             NextOfQubes::Import { item, shape } => {
                 let plan = plan_of(item).ok_or(Failure::internal("a volume of no qube"))?;
                 match tools.restore(plan, shape) {
                     Err(ended) if ended.others_go_on => {
                         tools.world.client.tell(ToClient::Failed(ended.failure))?;
                     }
-                    restored => restored.map_err(|ended| ended.failure)?,
+                    Err(Ended { failure, .. }) if failure.exit() == ExitStatus::Interrupted => {
+                        return Err(failure);
+                    }
+                    Err(ended) => {
+                        tools.world.volumes.close_target(item);
+                        lost = Some(ended.failure);
+                    }
+                    Ok(()) => {}
                 }
             }
             // What became of its qube says why.
@@ -325,7 +371,7 @@ fn carry_out<P: Parts>(
                     None => made.push(qube),
                 }
             }
-            NextOfQubes::Done => return Ok(made),
+            NextOfQubes::Done => return Ok((made, lost)),
         }
     }
 }

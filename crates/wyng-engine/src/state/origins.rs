@@ -524,6 +524,20 @@ mod tests {
     }
 
     #[test]
+    fn no_path_is_a_part_of_a_qube_whoever_says_so() {
+        let mut origins = Origins::default();
+        let part = qube_origin("7", &QubePart::Settings);
+        origins.set("work:settings", VOLUME, &file(&part, &part), 0);
+        let found = file("/tmp/settings", "/tmp/settings").origin;
+        for said in [Said::Path, Said::NamedPath, Said::Configured] {
+            let checked = origins.check("work:settings", &found, said);
+            assert_eq!(code(checked), Some("volume-of-other-path"), "{said:?}");
+        }
+        assert_eq!(origins.path_of("work:settings", 0), None);
+        assert_eq!(origins.qube_of("work:settings").as_deref(), Some("7"));
+    }
+
+    #[test]
     fn a_path_that_leads_elsewhere_than_before_is_refused_with_both_names() {
         let mut origins = Origins::default();
         origins.set(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::draft::{Draft, Scene, Stage};
 use super::fate::{Fate, PlanError, QubePlan, decide};
 use super::line::Line;
-use super::machine::Machine;
+use super::machine::{Machine, UnreadPolicy};
 use super::order::net_order;
 use super::policy::{Sought, mentions};
 use super::references::plan_references;
@@ -51,7 +51,13 @@ pub fn plan(
         machine,
         made,
     };
-    let mut lines = Vec::new();
+    let unread = machine.unread_policy.iter().cloned();
+    let mut lines: Vec<Line> = match qubes.iter().any(|plan| plan.new_name().is_some()) {
+        true => unread
+            .map(|UnreadPolicy { path, why }| Line::PolicyNotRead { path, why })
+            .collect(),
+        false => Vec::new(),
+    };
     if let (Guard::Feature, Some(restorer)) = (guard, machine.restorer()) {
         let restorer = restorer.to_owned();
         lines.push(Line::GuardedByFeature { restorer });

@@ -72,6 +72,8 @@ pub enum Line {
         file: String,
         line: usize,
     },
+    /// A part of the policy cannot be read, so that it may speak of any qube.
+    PolicyNotRead { path: String, why: String },
     /// New qubes are guarded by a feature, because the tag would give a qube power over them.
     GuardedByFeature { restorer: String },
 }
@@ -250,6 +252,13 @@ impl fmt::Display for Line {
                 write!(
                     to,
                     "{qube}: the policy speaks of {word} in {file}, line {line}"
+                )
+            }
+            Self::PolicyNotRead { path, why } => {
+                let (path, why) = (shown(path), shown(why));
+                write!(
+                    to,
+                    "policy: {path} is not read, and may speak of any of these qubes: {why}"
                 )
             }
             Self::GuardedByFeature { restorer } => {

@@ -33,6 +33,8 @@ pub struct Machine {
     pub honours_prohibit_start: bool,
     /// The files of the policy.
     pub policy: Vec<PolicyFile>,
+    /// What of the policy cannot be read.
+    pub unread_policy: Vec<UnreadPolicy>,
 }
 
 /// A qube that is here.
@@ -51,10 +53,19 @@ pub struct PresentQube {
 /// A file of the policy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PolicyFile {
-    /// Its name in the policy's folder.
+    /// Its name in the policy's folder; its path where it is in another folder.
     pub name: String,
     /// Its text.
     pub text: String,
+}
+
+/// A file or folder of the policy that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadPolicy {
+    /// Its path.
+    pub path: String,
+    /// Why; the end of a sentence.
+    pub why: String,
 }
 
 impl Machine {

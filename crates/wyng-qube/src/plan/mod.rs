@@ -28,10 +28,11 @@ pub use clean_up::{CleanUp, Found, Intent, WhyNamed, ending, may_remove, removal
 pub use fate::{Fate, PlanError, QubePlan, WhyNot};
 pub use global::global_commands;
 pub use line::{Instead, Line, Need, Setting, WhyLeft};
-pub use machine::{Machine, PolicyFile, PresentQube};
+pub use machine::{Machine, PolicyFile, PresentQube, UnreadPolicy};
 pub use request::{Request, Socket, Unsendable};
 pub use step::{
-    Guard, ImportEnd, Nonce, Step, guard_query, import_end, is_guarded, mark_query, restorer_query,
+    GUARD_FEATURE, GUARD_TAG, Guard, ImportEnd, Nonce, Step, guard_query, import_end, is_guarded,
+    mark_query, restorer_query,
 };
 pub use wish::{Archived, Asked, Parts, Proof, RestoreWish};
 

@@ -9,9 +9,9 @@ use crate::form::DOM0;
 
 /// The tag that keeps a qube from starting while it is restored. Whoever has the tag
 /// `backup-restore-mgmt` may do everything to a qube that has it.
-const GUARD_TAG: &str = "backup-restore-in-progress";
+pub const GUARD_TAG: &str = "backup-restore-in-progress";
 /// The feature that keeps a qube from starting.
-pub(super) const GUARD_FEATURE: &str = "prohibit-start";
+pub const GUARD_FEATURE: &str = "prohibit-start";
 const GUARD_REASON: &str = "Wyng restores this qube";
 /// The feature that marks a qube as made by one restore.
 const MARK: &str = "wyng-restore";

@@ -72,6 +72,7 @@ fn answers() -> Answers {
             ("preload-dispvm", "disp1"),
             ("preload-dispvm-max", "2"),
             ("wyng-restore", "abc"),
+            ("wyng-paused", "abc/def"),
         ]),
         tags: vec![
             "created-by-dom0".into(),

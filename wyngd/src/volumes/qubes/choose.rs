@@ -53,6 +53,12 @@ impl Qubes {
                 continue;
             };
             match self.take(found, live, &mut chosen.left_out) {
+                Ok(taken) if self.restores.is_unfinished(&taken.uuid) => {
+                    chosen.left_out.push(LeftOut {
+                        what: taken.name,
+                        why: WhyLeftOut::Unfinished,
+                    });
+                }
                 Ok(taken) => chosen.qubes.push(taken),
                 Err(fault) => chosen.failed.push((qube.name, fault)),
             }

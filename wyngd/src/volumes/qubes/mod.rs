@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use wyng_config::{AdminDomain, Qubes as Settings};
-use wyng_control::{Failure, NoQubePlace, NoSource, QubeFault, QubesWish};
+use wyng_control::{Failure, LeftOut, NoQubePlace, NoSource, QubeFault, QubesWish, WhyLeftOut};
 use wyng_jail::PathAccess;
 use wyng_qube::answer::VolumeInfo;
 use wyng_qube::{NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
@@ -47,6 +47,8 @@ pub(super) struct Qubes {
     never_paused: BTreeSet<String>,
     /// Clones that were made together, until each is asked for: by uuid and volume.
     held: HashMap<(String, String), Held>,
+    /// The uuids of running qubes whose volumes cannot be cloned together.
+    torn: BTreeSet<String>,
     restores: Restores,
 }
 
@@ -88,6 +90,7 @@ impl Qubes {
             mark: format!("{digits}/{run}"),
             never_paused: BTreeSet::new(),
             held: HashMap::new(),
+            torn: BTreeSet::new(),
         })
     }
 
@@ -108,6 +111,7 @@ impl Qubes {
     /// Drops clones that nobody asked for.
     pub(super) fn end_all(&mut self) {
         self.held.clear();
+        self.torn.clear();
         self.restores.end(&self.api);
     }
 
@@ -140,7 +144,14 @@ impl Qubes {
     pub(super) fn open(&mut self, wanted: Wanted<'_>, trusted: Trusted) -> Result<Part, NoSource> {
         let found = self.find(wanted).map_err(NoSource::OfQube)?;
         let Some(volume) = wanted.volume else {
-            let (bytes, left_out) = record::record(&self.api, &found).map_err(NoSource::OfQube)?;
+            let (bytes, mut left_out) =
+                record::record(&self.api, &found).map_err(NoSource::OfQube)?;
+            if self.torn.remove(wanted.uuid) {
+                left_out.push(LeftOut {
+                    what: wanted.qube.to_owned(),
+                    why: WhyLeftOut::NotOneMoment,
+                });
+            }
             let file = record::sealed(&bytes)?;
             return Ok(Part::Settings { file, left_out });
         };
@@ -148,9 +159,12 @@ impl Qubes {
             return Ok(held);
         }
         let is_live = wanted.live && !found.is_halted();
-        if is_live && !self.never_paused.contains(wanted.qube) {
-            self.clone_together(wanted, &found, trusted)
-                .map_err(NoSource::OfQube)?;
+        let is_alone = self.never_paused.contains(wanted.qube) || self.torn.contains(wanted.uuid);
+        if is_live && !is_alone {
+            let together = self.clone_together(wanted, &found, trusted);
+            if together.map_err(NoSource::OfQube)? == Together::Torn {
+                self.torn.insert(wanted.uuid.to_owned());
+            }
             if let Some(held) = self.take_held(wanted, volume) {
                 return Ok(held);
             }
@@ -270,13 +284,16 @@ impl Qubes {
         wanted: Wanted<'_>,
         found: &Found,
         trusted: Trusted,
-    ) -> Result<(), QubeFault> {
+    ) -> Result<Together, QubeFault> {
         let volumes = self.api.volumes(wanted.qube)?;
         let kept: Vec<&VolumeInfo> = volumes.iter().filter(|info| info.save_on_stop).collect();
+        if kept.len() < 2 {
+            return Ok(Together::Single);
+        }
         let mut opened = Vec::new();
         for info in kept {
             let Ok(place) = self.place(found, info, Which::Running) else {
-                return Ok(());
+                return Ok(Together::Torn);
             };
             match self.pools.open(&place, trusted) {
                 Ok(Part::File {
@@ -284,11 +301,8 @@ impl Qubes {
                     folder: Some(folder),
                 }) => opened.push((info.name.clone(), source, folder)),
                 // What cannot be cloned is opened when it is asked for.
-                _ => return Ok(()),
+                _ => return Ok(Together::Torn),
             }
-        }
-        if opened.len() < 2 {
-            return Ok(());
         }
         for (_, source, _) in &opened {
             // So that the clones find little to write while the qube stands still.
@@ -311,6 +325,10 @@ impl Qubes {
             "Running" => self.while_paused(wanted.qube, clone_all)?,
             _ => clone_all(Instant::now() + Duration::from_secs(60))?,
         };
+        let together = match clones.is_empty() {
+            true => Together::Torn,
+            false => Together::Cloned,
+        };
         for (name, Fresh { file, reads }, folder) in clones {
             let key = (wanted.uuid.to_owned(), name);
             self.held.insert(
@@ -322,8 +340,19 @@ impl Qubes {
                 },
             );
         }
-        Ok(())
+        Ok(together)
     }
+}
+
+/// Whether the volumes of a running qube are of one moment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Together {
+    /// It has one.
+    Single,
+    /// They are.
+    Cloned,
+    /// They are not: each is opened when it is asked for.
+    Torn,
 }
 
 fn which(live: bool) -> Which {

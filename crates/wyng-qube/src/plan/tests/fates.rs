@@ -231,3 +231,16 @@ fn classes_that_cannot_be_made_are_named() {
         assert!(plan.steps.is_empty());
     }
 }
+
+#[test]
+fn what_cannot_be_read_of_the_policy_is_named_wherever_a_qube_is_made() {
+    let mut machine = machine();
+    machine.unread_policy = vec![UnreadPolicy {
+        path: "/run/qubes/policy.d".into(),
+        why: "Permission denied".into(),
+    }];
+    let line = "policy: /run/qubes/policy.d is not read, and may speak of any of these qubes: \
+                Permission denied\n";
+    let plan = planned(vec![app("work", "")], &wish(&["work"]), &machine);
+    assert!(text(&plan).contains(line), "{}", text(&plan));
+}

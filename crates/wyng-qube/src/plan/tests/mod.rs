@@ -169,6 +169,7 @@ fn machine() -> Machine {
         ]),
         honours_prohibit_start: true,
         policy: Vec::new(),
+        unread_policy: Vec::new(),
     }
 }
 

@@ -5,15 +5,25 @@
 use std::os::fd::OwnedFd;
 
 use wyng_control::{Failure, QubeFault, TargetKind};
+use wyng_qube::Shown;
 use wyng_qube::plan::{Guard, Intent, Step};
 
 use super::super::super::open::Trusted;
 use super::super::api::Api;
 use super::super::reach::Pools;
-use super::clean::{is_missing, send};
-use super::journal::Noted;
+use super::clean::{Unanswered, is_missing, remove, send};
+use super::journal::{Noted, Progress};
 use super::outcome::words;
 use super::{Next, Planned, Restores, import, machine, unwritable};
+
+/// Properties whose values are qubes.
+const NAMES_A_QUBE: [&str; 5] = [
+    "audiovm",
+    "default_dispvm",
+    "guivm",
+    "management_dispvm",
+    "netvm",
+];
 
 impl Restores {
     /// Does the plan up to the next volume that is to be written, or to its end; then reports one
@@ -64,7 +74,7 @@ impl Restores {
 
     /// Compares this machine with the one for which the plan was made, before its first step.
     fn begin_plan(&mut self, api: &Api) -> Result<(), Failure> {
-        let policy = self.policy.as_ref();
+        let policy = &self.policy;
         let Some(planned) = self.planned.as_mut().filter(|planned| !planned.is_begun) else {
             return Ok(());
         };
@@ -83,7 +93,7 @@ impl Restores {
             return;
         };
         let nonce = planned.nonce.clone();
-        let is_made = |noted: &Noted| noted.is_made && noted.intent.nonce == nonce;
+        let is_made = |noted: &Noted| noted.is_made() && noted.intent.nonce == nonce;
         if let Err(fault) = self.note(|noted| noted.retain(|noted| !is_made(noted))) {
             tracing::error!(%fault, "the journal of new qubes cannot be written");
         }
@@ -203,13 +213,16 @@ impl Restores {
             outcome.failed = Some(fault);
         }
         if let Ok(journal) = &self.journal {
-            let (begun, others): (Vec<_>, Vec<_>) = planned
+            let (mut begun, others): (Vec<_>, Vec<_>) = planned
                 .noted
                 .drain(..)
                 .partition(|noted| noted.intent.qube == qube);
-            let left = super::clean::remove_now(api, begun);
+            let stays = remove(api, &mut begun, Unanswered::Kept);
             planned.noted.extend(others);
-            planned.noted.extend(left);
+            planned.noted.append(&mut begun);
+            if let Some(outcome) = planned.outcomes.of(qube) {
+                outcome.stays = stays;
+            }
             if let Err(errno) = journal.write(&planned.noted) {
                 tracing::error!(%errno, "the journal of new qubes cannot be written");
             }
@@ -221,9 +234,9 @@ impl Restores {
     fn carry_out(&mut self, api: &Api, qube: &str, step: &Step) {
         let done = match step {
             Step::Create { .. } => self.create(api, qube, step),
-            Step::Guard { .. } | Step::CutOff { .. } | Step::Mark { .. } => {
-                send(api, step.request()).map(drop)
-            }
+            Step::Guard { .. } | Step::CutOff { .. } => send(api, step.request()).map(drop),
+            Step::Mark { .. } => send(api, step.request())
+                .and_then(|_| self.note_of(qube, |noted| noted.progress = Progress::Marked)),
             Step::Unmark { .. } => {
                 self.unmark(api, qube, step);
                 Ok(())
@@ -233,7 +246,7 @@ impl Restores {
                 Ok(())
             }
             step => {
-                if let Err(fault) = set(api, step) {
+                if let Err(fault) = self.set(api, step) {
                     self.miss(api, qube, step, &fault);
                 }
                 Ok(())
@@ -244,11 +257,38 @@ impl Restores {
         }
     }
 
+    /// Sets what a step says, unless it names a qube that this plan could not make whole.
+    fn set(&self, api: &Api, step: &Step) -> Result<(), QubeFault> {
+        match step {
+            Step::SetProperty {
+                property, value, ..
+            } if NAMES_A_QUBE.contains(&property.as_str()) && self.is_failed(value) => {
+                let value = Shown::of(value);
+                Err(QubeFault::NotPlanned {
+                    why: format!("{value} could not be restored"),
+                })
+            }
+            step => set(api, step),
+        }
+    }
+
     /// Makes a qube: the intent is durable before, the uuid right after.
     fn create(&mut self, api: &Api, qube: &str, step: &Step) -> Result<(), QubeFault> {
         let Some(planned) = &self.planned else {
             return Err(QubeFault::Replaced);
         };
+        if let Step::Create {
+            template: Some(template),
+            ..
+        } = step
+            && planned.outcomes.is_failed(template)
+        {
+            // It may be there, because it could not be removed.
+            let template = Shown::of(template);
+            return Err(QubeFault::NotPlanned {
+                why: format!("its template {template} could not be restored"),
+            });
+        }
         let intent = Intent {
             qube: qube.to_owned(),
             nonce: planned.nonce.clone(),
@@ -260,7 +300,7 @@ impl Restores {
         self.note(|noted| {
             noted.push(Noted {
                 intent,
-                is_made: false,
+                progress: Progress::Begun,
             });
         })?;
         if let Err(fault) = send(api, step.request()) {
@@ -327,7 +367,7 @@ impl Restores {
             .is_some_and(|outcome| outcome.stays_guarded);
         let noted = match stays {
             true => self.forget(qube),
-            false => self.note_of(qube, |noted| noted.is_made = true),
+            false => self.note_of(qube, |noted| noted.progress = Progress::Made),
         };
         let done = noted.and_then(|()| set(api, step));
         if let (Err(fault), Some(outcome)) = (done, self.outcome(qube)) {

@@ -5,12 +5,12 @@
 use wyng_control::QubeFault;
 use wyng_qube::Shown;
 use wyng_qube::plan::{
-    CleanUp, Found, Guard, Intent, Request, Step, Unsendable, WhyNamed, ending, guard_query,
-    is_guarded, mark_query, may_remove, removal,
+    CleanUp, Found, GUARD_FEATURE, GUARD_TAG, Guard, Intent, Request, Step, Unsendable, WhyNamed,
+    ending, guard_query, is_guarded, mark_query, may_remove, removal,
 };
 
 use super::super::api::Api;
-use super::journal::{Journal, Noted};
+use super::journal::{Journal, Noted, Progress};
 
 /// A qube that is neither removed nor forgotten, in a sentence without its end.
 pub(super) fn named(qube: &str, why: WhyNamed) -> String {
@@ -25,9 +25,18 @@ pub(super) fn named(qube: &str, why: WhyNamed) -> String {
     format!("{qube}: was begun by an interrupted restore, and is not removed: {why}")
 }
 
+/// What becomes of a note of a qube that is not there and that qubesd did not answer for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unanswered {
+    /// It is kept: qubesd may still be making the qube.
+    Kept,
+    /// It is dropped: a later run finds that nothing was made.
+    Dropped,
+}
+
 /// Cleans up what is noted, the newest first, in rounds: a qube that another is made over, or
 /// reaches the network through, goes after that one. Returns sentences about what stays.
-pub(super) fn clean(api: &Api, journal: &Journal) -> Vec<String> {
+pub(super) fn clean(api: &Api, journal: &Journal, unanswered: Unanswered) -> Vec<String> {
     let mut noted = match journal.read() {
         Ok(noted) => noted,
         Err(errno) => {
@@ -36,21 +45,32 @@ pub(super) fn clean(api: &Api, journal: &Journal) -> Vec<String> {
             )];
         }
     };
-    let mut stays = Vec::new();
+    let stays = remove(api, &mut noted, unanswered);
+    if let Err(errno) = journal.write(&noted) {
+        tracing::error!(%errno, "the journal of new qubes cannot be written");
+    }
+    stays
+}
+
+/// Removes what is noted, in rounds, and keeps what is not removed and not decided. Returns a
+/// sentence about each qube that is there all the same.
+pub(super) fn remove(api: &Api, noted: &mut Vec<Noted>, unanswered: Unanswered) -> Vec<String> {
+    let (mut taken_up, mut stays) = (Vec::new(), Vec::new());
     loop {
         let before = noted.len();
         stays.clear();
         for place in (0..before).rev() {
-            let Some(one) = noted.get(place) else {
+            let Some(one) = noted.get_mut(place) else {
                 continue;
             };
             match end(api, one) {
+                Ended::Gone if unanswered == Unanswered::Kept && one.intent.uuid.is_none() => {}
                 Ended::Gone => {
                     noted.remove(place);
                 }
                 Ended::Stays(sentence) => stays.push(sentence),
                 Ended::TakenUp(sentence) => {
-                    stays.push(sentence);
+                    taken_up.push(sentence);
                     noted.remove(place);
                 }
             }
@@ -59,16 +79,8 @@ pub(super) fn clean(api: &Api, journal: &Journal) -> Vec<String> {
             break;
         }
     }
-    if let Err(errno) = journal.write(&noted) {
-        tracing::error!(%errno, "the journal of new qubes cannot be written");
-    }
-    stays
-}
-
-/// Removes qubes of this run that are not restored, and returns those that stay noted.
-pub(super) fn remove_now(api: &Api, begun: Vec<Noted>) -> Vec<Noted> {
-    let stays = |noted: &Noted| !matches!(end(api, noted), Ended::Gone | Ended::TakenUp(_));
-    begun.into_iter().filter(stays).collect()
+    taken_up.append(&mut stays);
+    taken_up
 }
 
 /// What became of a noted qube.
@@ -81,7 +93,8 @@ enum Ended {
     TakenUp(String),
 }
 
-fn end(api: &Api, noted: &Noted) -> Ended {
+fn end(api: &Api, noted: &mut Noted) -> Ended {
+    let is_made = noted.is_made();
     let intent = &noted.intent;
     let cannot = |fault: QubeFault| {
         let qube = Shown::of(&intent.qube);
@@ -102,7 +115,7 @@ fn end(api: &Api, noted: &Noted) -> Ended {
     let decided = may_remove(intent, found.as_ref());
     let made = found
         .as_ref()
-        .filter(|found| noted.is_made && Some(&found.uuid) == intent.uuid.as_ref());
+        .filter(|found| is_made && Some(&found.uuid) == intent.uuid.as_ref());
     if let Some(found) = made {
         return match finish(api, intent, found) {
             Ok(()) => Ended::Gone,
@@ -111,8 +124,8 @@ fn end(api: &Api, noted: &Noted) -> Ended {
     }
     match decided {
         CleanUp::Nothing => Ended::Gone,
-        CleanUp::Remove => match send(api, removal(intent)) {
-            Ok(_) => {
+        CleanUp::Remove => match remove_if_still(api, intent) {
+            Ok(()) => {
                 tracing::warn!(
                     qube = intent.qube,
                     "a qube that an interrupted restore began is removed"
@@ -122,8 +135,77 @@ fn end(api: &Api, noted: &Noted) -> Ended {
             Err(fault) => cannot(fault),
         },
         CleanUp::Name(why @ WhyNamed::UnknownUuid) => Ended::Stays(named(&intent.qube, why)),
-        CleanUp::Name(why) => Ended::TakenUp(named(&intent.qube, why)),
+        CleanUp::Name(why @ WhyNamed::OtherQube) => Ended::TakenUp(named(&intent.qube, why)),
+        CleanUp::Name(why) => match found {
+            Some(found) if found.mark.is_none() => hold(api, noted, found.is_guarded, why),
+            _ => Ended::TakenUp(named(&intent.qube, why)),
+        },
     }
+}
+
+/// Guards a qube that was made here and that was left before it had its mark. It stays noted until
+/// a person removes it, or takes its guard away.
+fn hold(api: &Api, noted: &mut Noted, is_guarded: bool, why: WhyNamed) -> Ended {
+    let Intent { qube, guard, .. } = &noted.intent;
+    let shown = Shown::of(qube);
+    let is_decided = match noted.progress {
+        Progress::Begun => false,
+        Progress::Held => !is_guarded,
+        Progress::Marked | Progress::Made => true,
+    };
+    if is_decided {
+        return Ended::TakenUp(named(qube, why));
+    }
+    let step = Step::Guard {
+        qube: qube.clone(),
+        guard: *guard,
+    };
+    if !is_guarded && let Err(fault) = guard_it(api, &step) {
+        return Ended::Stays(format!(
+            "{shown}: was left by an interrupted restore without its guard, and may start: {fault}"
+        ));
+    }
+    let undo = match guard {
+        Guard::Tag => format!("qvm-tags {shown} del {GUARD_TAG}"),
+        Guard::Feature => format!("qvm-features --unset {shown} {GUARD_FEATURE}"),
+    };
+    noted.progress = Progress::Held;
+    Ended::Stays(format!(
+        "{shown}: was left by an interrupted restore, is not complete, and cannot start: remove \
+         it with `qvm-remove {shown}`, or keep it with `{undo}`"
+    ))
+}
+
+/// Sets a guard, unless it would give a qube power over the guarded one.
+fn guard_it(api: &Api, step: &Step) -> Result<(), QubeFault> {
+    let is_tag = matches!(
+        step,
+        Step::Guard {
+            guard: Guard::Tag,
+            ..
+        }
+    );
+    match super::machine::restorer(api)? {
+        Some(restorer) if is_tag => Err(QubeFault::NotPlanned {
+            why: format!(
+                "the guard would give {} power over it",
+                Shown::of(&restorer)
+            ),
+        }),
+        _ => send(api, step.request()).map(drop),
+    }
+}
+
+/// Removes a qube if it is still the one under its name: qubesd removes by name alone.
+fn remove_if_still(api: &Api, intent: &Intent) -> Result<(), QubeFault> {
+    let found = match api.find(&intent.qube) {
+        Err(QubeFault::Gone) => return Ok(()),
+        found => found?,
+    };
+    if Some(&found.uuid) != intent.uuid.as_ref() || !found.is_halted() {
+        return Err(QubeFault::Gone);
+    }
+    send(api, removal(intent)).map(drop)
 }
 
 /// Takes mark and guard away from a qube of which everything else was done.

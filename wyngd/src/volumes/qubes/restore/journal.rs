@@ -22,15 +22,41 @@ const FILE_MAX_BYTES: usize = 1 << 20;
 const NONE: &str = "-";
 const TAG: &str = "tag";
 const FEATURE: &str = "feature";
-const MAKING: &str = "making";
-const MADE: &str = "made";
+
+/// How far a qube is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// It may be there. Its guard and its mark are not reached yet.
+    Begun,
+    /// It was left without its mark, and a later run has guarded it. Whoever takes the guard away
+    /// has decided.
+    Held,
+    /// It has guard and mark.
+    Marked,
+    /// Everything of it is done, except that mark and guard go.
+    Made,
+}
+
+/// Every state with its word in the file.
+const PROGRESS: [(Progress, &str); 4] = [
+    (Progress::Begun, "begun"),
+    (Progress::Held, "held"),
+    (Progress::Marked, "marked"),
+    (Progress::Made, "made"),
+];
 
 /// A qube that is being made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Noted {
     pub(super) intent: Intent,
-    /// Everything of it is done, except that mark and guard go.
-    pub(super) is_made: bool,
+    pub(super) progress: Progress,
+}
+
+impl Noted {
+    /// Whether all of it is done, except that mark and guard go.
+    pub(super) fn is_made(&self) -> bool {
+        self.progress == Progress::Made
+    }
 }
 
 /// The folder of the journal, and the file of this daemon.
@@ -96,14 +122,16 @@ impl Journal {
 }
 
 fn text(noted: &[Noted]) -> String {
-    let lines = noted.iter().map(|Noted { intent, is_made }| {
+    let lines = noted.iter().map(|Noted { intent, progress }| {
         let uuid = intent.uuid.as_ref().map_or(NONE, |uuid| uuid.as_str());
         let import = intent.open_import.as_deref().unwrap_or(NONE);
         let guard = match intent.guard {
             Guard::Tag => TAG,
             Guard::Feature => FEATURE,
         };
-        let state = if *is_made { MADE } else { MAKING };
+        let mut states = PROGRESS.iter();
+        let state = states.find(|(state, _)| state == progress);
+        let state = state.map_or(NONE, |(_, word)| word);
         let (qube, nonce) = (&intent.qube, intent.nonce.as_str());
         format!("{qube} {nonce} {guard} {uuid} {import} {state}\n")
     });
@@ -139,19 +167,19 @@ fn parse_line(line: &str) -> Option<Noted> {
         },
         is_paused_by_us: false,
     };
-    let is_made = match *state {
-        MADE => true,
-        MAKING => false,
-        _ => return None,
-    };
-    Some(Noted { intent, is_made })
+    let mut states = PROGRESS.iter();
+    let (progress, _) = states.find(|(_, word)| word == state)?;
+    Some(Noted {
+        intent,
+        progress: *progress,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn noted(uuid: Option<&str>, import: Option<&str>, is_made: bool) -> Noted {
+    fn noted(uuid: Option<&str>, import: Option<&str>, progress: Progress) -> Noted {
         Noted {
             intent: Intent {
                 qube: "work".into(),
@@ -161,7 +189,7 @@ mod tests {
                 open_import: import.map(str::to_owned),
                 is_paused_by_us: false,
             },
-            is_made,
+            progress,
         }
     }
 
@@ -169,9 +197,10 @@ mod tests {
     fn a_journal_reads_back_as_it_was_written_and_is_refused_when_it_is_cut() {
         let uuid = Some("0f3b2c1d-0000-4000-8000-00000000abcd");
         let all = [
-            noted(None, None, false),
-            noted(uuid, Some("private"), false),
-            noted(uuid, None, true),
+            noted(None, None, Progress::Begun),
+            noted(uuid, None, Progress::Held),
+            noted(uuid, Some("private"), Progress::Marked),
+            noted(uuid, None, Progress::Made),
         ];
         let whole = text(&all);
         assert_eq!(parse(&whole).unwrap(), all);

@@ -2,37 +2,23 @@
 //! What this machine has, for a plan. It only asks.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
 
-use rustix::fs::{Dir, Mode, OFlags};
 use wyng_control::QubeFault;
 use wyng_qube::answer::{self, Listed, PoolInfo};
-use wyng_qube::plan::{Machine, PolicyFile, PresentQube, restorer_query};
+use wyng_qube::plan::{Machine, PresentQube, restorer_query};
 use wyng_qube::record::EFFECTIVE;
 use wyng_qube::{Class, Driver};
 
 use super::super::api::Api;
+use super::policy::PolicyFolders;
 
 const DOM0: &str = "dom0";
 const KERNELS: &str = "linux-kernel";
 const TRUE: &str = "True";
-/// Where the policy of qrexec lies.
-const POLICY: &str = "/etc/qubes/policy.d";
-const ENDING: &str = ".policy";
-/// Bounds of the policy that is looked at.
-const POLICY_FILES_MAX: usize = 256;
-const POLICY_FILE_MAX_BYTES: usize = 256 << 10;
-
-/// The folder of the policy, if this system has one.
-pub(super) fn policy_folder() -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(POLICY, flags, Mode::empty()).ok()
-}
-
 /// This machine, and the uuids of its qubes.
 pub(super) fn machine(
     api: &Api,
-    policy: Option<&OwnedFd>,
+    policy: &PolicyFolders,
 ) -> Result<(Machine, BTreeSet<String>), QubeFault> {
     let listed: Vec<Listed> = api
         .list()?
@@ -61,6 +47,7 @@ pub(super) fn machine(
     let labels = api.ask(("admin.label.List", "", DOM0), answer::labels)?;
     let pools = api.pools()?;
     let classes = api.ask(("admin.deviceclass.List", "", DOM0), answer::device_classes)?;
+    let (policy, unread_policy) = policy.read();
     let machine = Machine {
         qubes,
         labels: labels.into_iter().collect(),
@@ -73,7 +60,8 @@ pub(super) fn machine(
         device_classes: classes.into_iter().collect(),
         defaults: defaults(api),
         honours_prohibit_start,
-        policy: policy.map(policy_files).unwrap_or_default(),
+        policy,
+        unread_policy,
     };
     Ok((machine, uuids))
 }
@@ -140,44 +128,6 @@ fn defaults(api: &Api) -> BTreeMap<String, Option<String>> {
             let value = api.system(system_name(property)?).ok()?.value;
             let value = Some(value).filter(|value| !value.is_empty());
             Some(((*property).to_owned(), value))
-        })
-        .collect()
-}
-
-/// The files of the policy, as far as they can be read and are text.
-fn policy_files(folder: &OwnedFd) -> Vec<PolicyFile> {
-    let Ok(entries) = Dir::read_from(folder) else {
-        return Vec::new();
-    };
-    // Files that others include have no ending; what gives power over qubes lies in them.
-    let included = open_included(folder).and_then(|folder| {
-        let files = Dir::read_from(&folder).ok()?;
-        Some(read_policies(files, &folder, "include/", ""))
-    });
-    let mut files = read_policies(entries, folder, "", ENDING);
-    files.extend(included.into_iter().flatten());
-    files.sort_by(|one, other| one.name.cmp(&other.name));
-    files
-}
-
-fn open_included(folder: &OwnedFd) -> Option<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(folder, "include", flags, Mode::empty()).ok()
-}
-
-fn read_policies(entries: Dir, folder: &OwnedFd, path: &str, ending: &str) -> Vec<PolicyFile> {
-    entries
-        .take(POLICY_FILES_MAX)
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().to_str().ok()?.to_owned();
-            name.ends_with(ending).then_some(())?;
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let file = rustix::fs::openat(folder, &name, flags, Mode::empty()).ok()?;
-            let bytes = super::whole_file::read_all(&file, POLICY_FILE_MAX_BYTES).ok()?;
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            let name = format!("{path}{name}");
-            Some(PolicyFile { name, text })
         })
         .collect()
 }

@@ -9,6 +9,7 @@ mod import;
 mod journal;
 mod machine;
 mod outcome;
+mod policy;
 mod whole_file;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -24,8 +25,10 @@ use wyng_qube::record::{QubeRecord, RECORD_MAX_BYTES};
 use wyng_qube::{QubeUuid, Shown};
 
 use super::api::Api;
+use clean::Unanswered;
 use journal::{Journal, Noted};
 use outcome::Outcomes;
+use policy::PolicyFolders;
 use whole_file::read_all;
 
 /// Random bytes of the mark of a restore.
@@ -37,7 +40,7 @@ const NUMBERED: char = '@';
 pub(in crate::volumes) struct Restores {
     /// `None` where it cannot be kept: then no qube is made.
     journal: Result<Journal, i32>,
-    policy: Option<OwnedFd>,
+    policy: PolicyFolders,
     /// Records that are being restored, by their numbers.
     records: HashMap<u32, OwnedFd>,
     /// What was added, by the names in the records.
@@ -92,7 +95,7 @@ impl Restores {
             .map_err(|error| error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()));
         Self {
             journal,
-            policy: machine::policy_folder(),
+            policy: PolicyFolders::open(),
             records: HashMap::new(),
             added: BTreeMap::new(),
             planned: None,
@@ -101,22 +104,31 @@ impl Restores {
 
     /// What this role must be able to reach.
     pub(super) fn reach(&self) -> impl Iterator<Item = (BorrowedFd<'_>, PathAccess)> {
-        use std::os::fd::AsFd;
         let journal = self.journal.iter();
-        let policy = self.policy.iter();
         journal
             .map(|journal| (journal.folder(), PathAccess::ReadWrite))
-            .chain(policy.map(|policy| (policy.as_fd(), PathAccess::Read)))
+            .chain(self.policy.reach().map(|policy| (policy, PathAccess::Read)))
     }
 
     /// Removes what an earlier daemon over the same state directory began and did not end. What
     /// stays is logged.
     pub(super) fn begin(&self, api: &Api) {
         if let Ok(journal) = &self.journal {
-            for sentence in clean::clean(api, journal) {
+            for sentence in clean::clean(api, journal, Unanswered::Dropped) {
                 tracing::warn!("{sentence}");
             }
         }
+    }
+
+    /// Whether a restore began this qube and did not complete it: it stays noted until a person has
+    /// decided.
+    pub(super) fn is_unfinished(&self, uuid: &str) -> bool {
+        let noted = self.journal.as_ref().ok().map(Journal::read);
+        let is_it = |noted: &Noted| {
+            let own = noted.intent.uuid.as_ref();
+            !noted.is_made() && own.is_some_and(|own| own.as_str() == uuid)
+        };
+        noted.is_some_and(|noted| noted.is_ok_and(|noted| noted.iter().any(is_it)))
     }
 
     /// A new memory file for a record.
@@ -192,12 +204,12 @@ impl Restores {
             .journal
             .as_ref()
             .map_err(|errno| Failure::QubesJournal { errno: *errno })?;
-        let stays = clean::clean(api, journal);
+        let stays = clean::clean(api, journal, Unanswered::Dropped);
         let noted = journal.read().map_err(|errno| Failure::QubesJournal {
             errno: errno.raw_os_error(),
         })?;
         let (machine, uuids) =
-            machine::machine(api, self.policy.as_ref()).map_err(super::api::of_command)?;
+            machine::machine(api, &self.policy).map_err(super::api::of_command)?;
         let nonce = nonce().ok_or(Failure::QubesNotPlanned {
             why: "the system gives no random bytes".into(),
         })?;
@@ -308,7 +320,7 @@ impl Restores {
             return;
         };
         if let (true, Ok(journal)) = (planned.is_begun, &self.journal) {
-            for sentence in clean::clean(api, journal) {
+            for sentence in clean::clean(api, journal, Unanswered::Kept) {
                 tracing::warn!("{sentence}");
             }
         }

@@ -25,6 +25,8 @@ pub(super) struct Outcome {
     pub(super) uuid: Option<QubeUuid>,
     pub(super) failed: Option<QubeFault>,
     unset: Vec<String>,
+    /// Sentences about what is there of it although it is not restored.
+    pub(super) stays: Vec<String>,
     /// It must not be let go: it would reach a network that it must not reach.
     pub(super) stays_guarded: bool,
 }
@@ -96,7 +98,7 @@ impl Outcome {
                 name: name.to_owned(),
                 uuid: uuid.map(|uuid| uuid.as_str().to_owned()),
                 continues: self.continues,
-                unset: self.unset.clone(),
+                unset: self.unset.iter().chain(&self.stays).cloned().collect(),
             },
             failure: self.failed.clone().map(|why| Failure::QubeNotMade {
                 qube: name.to_owned(),
