@@ -13,7 +13,7 @@ use wyng_wire::Service;
 use crate::archive::Archive;
 use crate::kept::{kept_now, kept_of_commit, local_clock};
 use crate::state::{ArchiveFolder, LockBase, PushLock};
-use crate::world::{Client, Clock, Parts, World, lock_days};
+use crate::world::{Client, Clock, LockTerms, Parts, World, lock_terms};
 
 /// How many times the kept time the wall clock is believed to pass: machines are off for most of
 /// the time, of which the kept clock counts little.
@@ -49,7 +49,10 @@ pub(crate) fn connect_to_push_anew<P: Parts>(
 }
 
 /// Sets how what the next push stores is locked.
-fn set_lock<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(), Failure> {
+pub(crate) fn set_lock<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     let until_day = day_for(world, archive, &archive.toml.store.clone())?;
     archive.lock = PushLock {
         until_day,
@@ -61,6 +64,7 @@ fn set_lock<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(),
             Some((last, _)) => last.saturating_add(1),
             None => archive.head.next_pack(),
         },
+        terms: lock_terms(&archive.toml.store).unwrap_or_default(),
     };
     Ok(())
 }
@@ -73,7 +77,7 @@ pub(crate) fn day_for<P: Parts>(
     archive: &mut Archive,
     url: &str,
 ) -> Result<u32, Failure> {
-    let Some(days) = lock_days(url) else {
+    let Some(LockTerms { days, .. }) = lock_terms(url) else {
         return Ok(0);
     };
     if has_jumped(world) {
@@ -100,7 +104,7 @@ pub(crate) fn day_for<P: Parts>(
 
 /// The same for an archive that is being made: it has no commit yet, and a person is there.
 pub(crate) fn first_day<P: Parts>(world: &mut World<P>, url: &str) -> Result<u32, Failure> {
-    let Some(days) = lock_days(url) else {
+    let Some(LockTerms { days, .. }) = lock_terms(url) else {
         return Ok(0);
     };
     if has_jumped(world) {
