@@ -7,12 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use wyng_archive::crypto::slot_name;
 use wyng_archive::format::PackState;
 use wyng_archive::plan::probed;
-use wyng_control::{ArchiveSummary, Command, ExitStatus, Failure, LockSummary, ToClient, Warning};
+use wyng_control::{
+    ArchiveSummary, Command, ExitStatus, Failure, LockSummary, QubeChoice, ToClient, Warning,
+};
 use wyng_engine::state::{Lockable, Locks};
-use wyng_engine::world::Renewed;
-use wyng_engine::{admin, look};
-use wyng_tests::engine::{adopt, back_up, create_request, cut_everywhere, open_request};
-use wyng_tests::memory_world::{Durable, MachineClock, MemoryWorld};
+use wyng_engine::world::{RenewalBudget, Renewed};
+use wyng_engine::{admin, backup, look};
+use wyng_tests::engine::{adopt, back_up, create_request, cut_everywhere, named, open_request};
+use wyng_tests::memory_world::{Durable, MachineClock, MemoryStore, MemoryWorld};
 use wyng_tests::sandbox::noise;
 
 const HOUR: u64 = 3600;
@@ -32,9 +34,13 @@ struct Machine {
 
 impl Machine {
     fn new() -> Self {
+        Self::at(ADDRESS)
+    }
+
+    fn at(address: &str) -> Self {
         let mut world = MemoryWorld::observed(Durable::default(), 1);
         let mut request = create_request();
-        request.store = ADDRESS.into();
+        request.store = address.into();
         admin::create(&mut world, &request).unwrap();
         Self {
             clock: MachineClock::after(10),
@@ -68,11 +74,33 @@ impl Machine {
 
     /// A backup of new content; how many locks it asked for, and what it warned of.
     fn back_up(&mut self) -> (usize, Vec<Warning>) {
+        let (asked, warned) = self.back_up_with(150_000, |_| {});
+        (asked.len(), warned)
+    }
+
+    /// A backup of so much new content with a store that the test sets; which locks it asked for,
+    /// in order, and what it warned of.
+    fn back_up_with(
+        &mut self,
+        bytes: usize,
+        set: impl FnOnce(&mut MemoryStore),
+    ) -> (Vec<[u8; 32]>, Vec<Warning>) {
         let mut world = self.world();
-        world.volumes.sources = vec![noise(150_000, self.seed)];
+        world.volumes.sources = vec![noise(bytes, self.seed)];
+        set(&mut world.store);
         back_up(&mut world).unwrap();
         self.leave(&world);
-        (world.store.renewals.len(), warnings(&world))
+        let asked = world.store.renewals.iter().map(|asked| asked.name.0);
+        (asked.collect(), warnings(&world))
+    }
+
+    /// The same archive at the same place with another address.
+    fn open_at(&mut self, address: &str) {
+        let mut world = self.world();
+        let mut request = open_request();
+        request.store = Some(address.into());
+        admin::open(&mut world, &request).unwrap();
+        self.leave(&world);
     }
 
     /// The present day by the wall clock.
@@ -366,6 +394,7 @@ fn no_word_of_the_store_moves_what_is_noted_and_no_answer_ends_the_backup() {
                         renewed: 0,
                         missing,
                         refused,
+                        failed: 0,
                         left: 0,
                         why: None,
                     },
@@ -419,6 +448,252 @@ fn a_far_end_that_is_lost_meanwhile_costs_a_warning_and_the_next_run_continues()
     machine.pass(HOUR);
     let (again, warned) = machine.back_up();
     assert_eq!((again, warned), (asked - renewed, vec![]));
+}
+
+/// A machine whose archive has many packs, of which half of the locks is over, and their names in
+/// the order of their numbers.
+fn with_many_packs(bytes: usize) -> (Machine, Vec<[u8; 32]>) {
+    let mut machine = Machine::new();
+    machine.back_up_with(bytes, |_| {});
+    machine.pass(20 * DAY);
+    let mut world = machine.world();
+    let mut archive = world.open_archive("home").unwrap();
+    let packs = archive.packs(&mut world.files).unwrap();
+    (
+        machine,
+        packs.into_values().map(|pack| pack.name.0).collect(),
+    )
+}
+
+#[test]
+fn objects_that_refuse_for_ever_keep_no_other_from_its_turn() {
+    let (mut machine, packs) = with_many_packs(8_000_000);
+    let (refusing, willing) = packs.split_at(packs.len() - 5);
+    assert!(refusing.len() > 110, "{} packs", packs.len());
+    let mut refusing: BTreeSet<[u8; 32]> = refusing.iter().copied().collect();
+    refusing.extend(
+        needed(&mut machine.world())
+            .into_iter()
+            .filter(|name| !packs.contains(name)),
+    );
+    let answers: BTreeMap<_, _> = refusing
+        .iter()
+        .map(|name| (*name, Renewed::Refused))
+        .collect();
+    let refuse = |store: &mut MemoryStore| store.answers_renewals_of = answers.clone();
+    let (asked, warned) = machine.back_up_with(60_000, refuse);
+    let [
+        Warning::LocksNotRenewed {
+            renewed: 0, left, ..
+        },
+    ] = &warned[..]
+    else {
+        panic!("{warned:?}")
+    };
+    assert!(*left > 0 && asked.iter().all(|name| refusing.contains(name)));
+    machine.pass(DAY);
+    let (asked, _) = machine.back_up_with(60_000, refuse);
+    assert!(willing.iter().all(|name| asked.contains(name)));
+    let day = machine.day();
+    for name in willing {
+        assert!(machine.locks[name] > day + 14);
+    }
+    // Once one refuses no longer, it gets its turn too.
+    machine.pass(DAY);
+    machine.back_up_with(60_000, |_| {});
+    let left = machine.first_end() - machine.day();
+    assert!(left > 14, "{left} days are left");
+}
+
+#[test]
+fn a_failure_for_one_object_ends_nothing_and_one_of_the_store_soon_does() {
+    for (answer, counts) in [(Renewed::Failed, (0, 1)), (Renewed::Unsupported, (1, 0))] {
+        let (mut machine, packs) = with_many_packs(150_000);
+        let expected = needed(&mut machine.world()).len();
+        let (asked, warned) = machine.back_up_with(60_000, |store| {
+            store.answers_renewals_of.insert(packs[0], answer);
+        });
+        let [
+            Warning::LocksNotRenewed {
+                renewed,
+                missing: 0,
+                refused,
+                failed,
+                left: 0,
+                why: None,
+            },
+        ] = &warned[..]
+        else {
+            panic!("{warned:?}")
+        };
+        assert_eq!((*refused, *failed), counts);
+        assert!(usize::try_from(*renewed).unwrap() >= expected / 2);
+        assert_eq!(asked.len(), usize::try_from(*renewed).unwrap() + 1);
+        // It is asked for again, alone.
+        machine.pass(DAY);
+        assert_eq!(
+            machine.back_up_with(60_000, |_| {}),
+            (vec![packs[0]], vec![])
+        );
+    }
+
+    let (mut machine, packs) = with_many_packs(4_000_000);
+    let (asked, warned) = machine.back_up_with(60_000, |store| {
+        store.answers_renewals = Some(Renewed::Failed);
+    });
+    assert!(packs.len() > 50 && asked.len() <= 40, "{}", asked.len());
+    let [
+        Warning::LocksNotRenewed {
+            failed: 8,
+            left,
+            why: Some(_),
+            ..
+        },
+    ] = &warned[..]
+    else {
+        panic!("{warned:?}")
+    };
+    assert!(*left > 40, "{left}");
+}
+
+#[test]
+fn the_next_run_continues_where_the_budget_ended_this_one_the_oldest_first() {
+    let requests = RenewalBudget {
+        requests_max: 7,
+        ..RenewalBudget::default()
+    };
+    // Each look at the clock takes a millisecond.
+    let time = RenewalBudget {
+        nanos_max: 2_500_000,
+        ..RenewalBudget::default()
+    };
+    for (budget, at_most) in [(requests, 7), (time, 35)] {
+        let mut machine = Machine::new();
+        for _ in 0..3 {
+            machine.back_up_with(2_000_000, |_| {});
+            machine.pass(2 * DAY);
+        }
+        machine.pass(16 * DAY);
+        let before = machine.locks.clone();
+        let mut all = BTreeSet::new();
+        for run in 0.. {
+            let (asked, warned) = machine.back_up_with(60_000, |store| {
+                store.renewal_budget = budget;
+            });
+            assert!(asked.len() <= at_most, "{} in one run", asked.len());
+            let last = asked.iter().map(|name| before[name]).max();
+            for name in asked {
+                assert!(all.insert(name), "none is asked for twice");
+            }
+            let mut left = needed(&mut machine.world());
+            left.retain(|name| before.contains_key(name) && !all.contains(name));
+            let next = left.iter().map(|name| before[name]).min();
+            assert!(next.is_none() || last <= next, "the oldest first");
+            machine.pass(HOUR);
+            if warned.is_empty() {
+                assert!(run > 1 && left.is_empty(), "{run} runs");
+                break;
+            }
+            let [
+                Warning::LocksNotRenewed {
+                    refused: 0,
+                    left: 1..,
+                    why: None,
+                    ..
+                },
+            ] = &warned[..]
+            else {
+                panic!("{warned:?}")
+            };
+        }
+        assert!(all.len() > 60, "{}", all.len());
+    }
+}
+
+#[test]
+fn a_backup_that_fails_or_finds_nothing_makes_locks_longer_all_the_same() {
+    let fail = |machine: &Machine, set: &dyn Fn(&mut MemoryWorld, &mut backup::BackupRequest)| {
+        let mut machine = machine.clone();
+        let mut world = machine.world();
+        world.volumes.sources = vec![noise(150_000, 5)];
+        let mut request = backup::BackupRequest {
+            archive: "home".into(),
+            sources: named(&world),
+            qubes: QubeChoice::default(),
+            skip_unchanged: false,
+            dry_run: false,
+            live: false,
+            heal: false,
+            verify: false,
+            max_new_bytes: None,
+            prune_after: None,
+            commit_after_bytes: backup::COMMIT_AFTER_BYTES,
+        };
+        set(&mut world, &mut request);
+        let failure = backup::back_up(&mut world, &request).unwrap_err();
+        let (asked, warned) = (world.store.renewals.len(), warnings(&world));
+        machine.leave(&world);
+        let left = i64::from(machine.first_end()) - i64::from(machine.day());
+        (failure, asked, warned, left)
+    };
+    let mut machine = Machine::new();
+    machine.back_up();
+    machine.pass(20 * DAY);
+
+    let (failure, asked, warned, left) = fail(&machine, &|world, _| {
+        world.store.capacity_bytes = Some(0);
+    });
+    assert!(matches!(failure, Failure::StoreFull { .. }), "{failure:?}");
+    assert!(asked > 3 && left > 14, "{asked} locks, {left} days");
+    assert_eq!(warned, []);
+
+    // It ends before it pushes anything.
+    let (failure, asked, warned, left) = fail(&machine, &|_, request| {
+        request.qubes.qubes = vec!["work".into()];
+    });
+    assert_eq!(failure, Failure::NoQubesHere);
+    assert!(asked > 3 && left > 14, "{asked} locks, {left} days");
+    assert_eq!(warned, []);
+
+    // A clock that is not believed is said once.
+    let mut jumped = machine.clone();
+    jumped.clock.jump(400 * 86_400);
+    let (_, asked, warned, _) = fail(&jumped, &|world, _| world.store.capacity_bytes = Some(0));
+    assert_eq!((asked, warned), (0, vec![Warning::NotLocked]));
+
+    // A dry run, and a far end that cannot be reached, ask for nothing.
+    let (_, asked, ..) = fail(&machine, &|_, request| {
+        request.qubes.qubes = vec!["work".into()];
+        request.dry_run = true;
+    });
+    assert_eq!(asked, 0);
+    let (_, asked, warned, _) = fail(&machine, &|world, _| {
+        world.store.refused_services = vec![wyng_wire::Service::Push];
+    });
+    assert_eq!((asked, warned), (0, vec![]));
+}
+
+#[test]
+fn a_stricter_mode_or_a_longer_period_of_the_address_is_asked_for_at_once() {
+    let governed = "s3://disks/home?lock=30d&lock_mode=governance";
+    let mut machine = Machine::at(governed);
+    machine.back_up();
+    machine.pass(DAY);
+    let mut change = |address: &str| {
+        machine.open_at(address);
+        machine.pass(DAY);
+        let needed = needed(&mut machine.world());
+        let (asked, warned) = machine.back_up_with(60_000, |_| {});
+        assert_eq!(warned, []);
+        let again = machine.back_up().0;
+        assert_eq!(again, 0, "they are new");
+        needed.intersection(&asked.into_iter().collect()).count()
+    };
+    assert_eq!(change(governed), 0);
+    assert!(change("s3://disks/home?lock=30d") > 3, "compliance");
+    assert_eq!(change(governed), 0, "what is compliance stays so");
+    assert!(change("s3://disks/home?lock=40d&lock_mode=governance") > 3);
+    assert_eq!(change("s3://disks/home?lock=20d&lock_mode=governance"), 0);
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub enum Warning {
         missing: u64,
         /// Number of objects whose locks the store refuses to make longer.
         refused: u64,
+        /// Number of objects for which the store failed.
+        failed: u64,
         /// Number of locks that are left for the next run.
         left: u64,
         /// The failure that ended it, if one did.
@@ -154,7 +156,7 @@ impl Warning {
                 "Compare the clock with another one. If it is right, run `wyng-ctl status --trust-clock`; what is stored afterwards is locked."
             }
             Self::LocksNotRenewed { .. } => {
-                "Nothing if only some are left: the next backup continues. If objects are missing, run `wyng-ctl verify ARCHIVE`; if the store refuses, give the push `s3:PutObjectRetention`."
+                "Nothing if only some are left or failed: the next backup continues. If objects are missing, run `wyng-ctl verify ARCHIVE`; if the store refuses, give the push `s3:PutObjectRetention`."
             }
             Self::LocksNotSupported => {
                 "Make the locks longer with the tools of the service, or use a service that lets a lock be made longer."
@@ -235,12 +237,13 @@ impl fmt::Display for Warning {
                 renewed,
                 missing,
                 refused,
+                failed,
                 left,
                 why,
             } => {
                 write!(
                     to,
-                    "of the locks that were to be made longer, {renewed} are; {missing} objects are missing, {refused} are refused by the store, and {left} are left for the next run"
+                    "of the locks that were to be made longer, {renewed} are; {missing} objects are missing, {refused} are refused by the store, for {failed} it failed, and {left} are left for the next run"
                 )?;
                 match why {
                     Some(why) => write!(to, ": {why}"),

@@ -13,7 +13,7 @@ use wyng_wire::Service;
 use crate::archive::Archive;
 use crate::kept::{kept_now, kept_of_commit, local_clock};
 use crate::state::{ArchiveFolder, LockBase, PushLock};
-use crate::world::{Client, Clock, Parts, World, lock_days};
+use crate::world::{Client, Clock, LockTerms, Parts, World, lock_terms};
 
 /// The kept time of a base that a person has just believed: the chain's own count is not at hand
 /// then, and the next push takes it over. Nothing has passed since, by any count.
@@ -52,7 +52,10 @@ pub(crate) fn connect_to_push_anew<P: Parts>(
 }
 
 /// Sets how what the next push stores is locked.
-fn set_lock<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(), Failure> {
+pub(crate) fn set_lock<P: Parts>(
+    world: &mut World<P>,
+    archive: &mut Archive,
+) -> Result<(), Failure> {
     let until_day = day_for(world, archive, &archive.toml.store.clone())?;
     archive.lock = PushLock {
         until_day,
@@ -64,6 +67,7 @@ fn set_lock<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Result<(),
             Some((last, _)) => last.saturating_add(1),
             None => archive.head.next_pack(),
         },
+        terms: lock_terms(&archive.toml.store).unwrap_or_default(),
     };
     Ok(())
 }
@@ -76,7 +80,7 @@ pub(crate) fn day_for<P: Parts>(
     archive: &mut Archive,
     url: &str,
 ) -> Result<u32, Failure> {
-    let Some(days) = lock_days(url) else {
+    let Some(LockTerms { days, .. }) = lock_terms(url) else {
         return Ok(0);
     };
     if has_jumped(world) {
@@ -103,7 +107,7 @@ pub(crate) fn day_for<P: Parts>(
 
 /// The same for an archive that is being made: it has no commit yet, and a person is there.
 pub(crate) fn first_day<P: Parts>(world: &mut World<P>, url: &str) -> Result<u32, Failure> {
-    let Some(days) = lock_days(url) else {
+    let Some(LockTerms { days, .. }) = lock_terms(url) else {
         return Ok(0);
     };
     if has_jumped(world) {

@@ -283,6 +283,7 @@ fn belongs(status: ReceiptStatus, service: Service) -> bool {
         | ReceiptStatus::StoredTwice
         | ReceiptStatus::Renewed
         | ReceiptStatus::NotThere
-        | ReceiptStatus::Unsupported => service == Service::Push,
+        | ReceiptStatus::Unsupported
+        | ReceiptStatus::NotRenewed => service == Service::Push,
     }
 }

@@ -113,6 +113,8 @@ byte_enum! {
         NotThere = 15,
         /// The store has no locks that could be lengthened, or its address does not say how.
         Unsupported = 16,
+        /// The store failed for this RENEW. The call continues.
+        NotRenewed = 17,
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use wyng_control::{Failure, Via};
 use wyng_engine::world::{
-    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Place, Receipt, Renewed, Reserve,
-    Store, Wait,
+    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Place, Receipt, RenewalBudget,
+    Renewed, Reserve, Store, Wait,
 };
 use wyng_wire::{BlobName, RESERVE_BYTES, Service};
 
@@ -86,6 +86,10 @@ pub struct MemoryStore {
     renewing: VecDeque<Lasting>,
     /// What the store answers to each that is to be lengthened, if not what is so.
     pub answers_renewals: Option<Renewed>,
+    /// What the store answers for these names alone.
+    pub answers_renewals_of: BTreeMap<[u8; 32], Renewed>,
+    /// How much one command may spend on lengthening locks.
+    pub renewal_budget: RenewalBudget,
     /// What the present push stores is locked until this day.
     locks_until_day: u32,
 }
@@ -124,6 +128,8 @@ impl MemoryStore {
             renewals: Vec::new(),
             renewing: VecDeque::new(),
             answers_renewals: None,
+            answers_renewals_of: BTreeMap::new(),
+            renewal_budget: RenewalBudget::default(),
             locks_until_day: 0,
         }
     }
@@ -265,6 +271,9 @@ impl Store for MemoryStore {
         }
         if service == Service::Push {
             self.locks_until_day = place.lock_until_day;
+            // What has no receipt of the push before never gets one.
+            self.in_flight.clear();
+            self.renewing.clear();
         }
         self.open.insert(service, place.url.clone());
         self.services.push(service);
@@ -341,7 +350,8 @@ impl Store for MemoryStore {
         self.plug.change();
         self.reach_far_end()?;
         let Lasting { name, until_day } = self.renewing.pop_front().unwrap();
-        if let Some(answer) = self.answers_renewals {
+        let of_name = self.answers_renewals_of.get(&name.0).copied();
+        if let Some(answer) = of_name.or(self.answers_renewals) {
             return Ok(answer);
         }
         if !self.blobs.contains_key(&name.0) {
@@ -350,6 +360,10 @@ impl Store for MemoryStore {
         let lock = self.locks.entry(name.0).or_default();
         *lock = until_day.max(*lock);
         Ok(Renewed::Locked)
+    }
+
+    fn renewal_budget(&self) -> RenewalBudget {
+        self.renewal_budget
     }
 
     fn finish_push(&mut self) -> Result<(), Failure> {

@@ -335,3 +335,80 @@ fn what_the_service_refuses_to_lock_longer_is_a_warning_and_stays_as_it_was() {
         );
     }
 }
+
+#[test]
+fn a_failure_for_one_object_keeps_no_other_lock_short_and_the_next_backup_asks_again() {
+    let test = "a_failure_for_one_object_keeps_no_other_lock_short_and_the_next_backup_asks_again";
+    let Some(server) = Server::start_with_versions(test) else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    create(&sandbox, &server, "lock=2d").success();
+    sandbox.image("disk.img", IMAGE_BYTES, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let proxy = Proxy::start(server.port(), |_| Action::Pass);
+    let invalid = "<Error><Code>InvalidRequest</Code></Error>";
+    let unavailable = ("503 Service Unavailable", "");
+    for (days, (status, body), words) in [
+        (30, unavailable, "for 1 it failed"),
+        (
+            40,
+            ("400 Bad Request", invalid),
+            "1 are refused by the store",
+        ),
+    ] {
+        let before = server.objects("store");
+        let (failing, _) = before[0].clone();
+        let length = body.len();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}");
+        let url = server.url_through(proxy.port(), "store");
+        let url = format!("{url}&lock={days}d");
+        let open = ["archive", "open", "home", "--credentials", "credentials"];
+        let open = [&open[..], &["--store", &url]].concat();
+        sandbox.wyng(&open).success();
+        let of_one = failing.clone();
+        proxy.set_rule(move |seen| {
+            let is_of_one = seen.head.contains("?retention") && seen.head.contains(&of_one);
+            match is_of_one {
+                true => Action::Answer(answer.clone()),
+                false => Action::Pass,
+            }
+        });
+        let backed_up = sandbox.wyng(&["backup", "home", "disk.img"]);
+        let warning = &backed_up.success().json["warnings"][0];
+        assert_eq!(warning["code"], "locks-not-renewed", "{warning}");
+        assert!(
+            warning["text"].as_str().unwrap().contains(words),
+            "{warning}"
+        );
+        let ends = [day_after(days), day_after(days - 1)];
+        let is_long = |object: &str| {
+            let lock = lock(&server, object);
+            ends.iter().any(|day| lock.contains(&**day))
+        };
+        for (object, _) in &before {
+            assert_eq!(is_long(object), *object != failing, "{object}");
+        }
+        proxy.set_rule(|_| Action::Pass);
+        sandbox.wyng(&["backup", "home", "disk.img"]).success();
+        assert!(is_long(&failing));
+    }
+
+    // Where the service fails for every object, the backup is done soon all the same.
+    let url = server.url_through(proxy.port(), "store");
+    let url = format!("{url}&lock=50d");
+    let open = ["archive", "open", "home", "--credentials", "credentials"];
+    let open = [&open[..], &["--store", &url]].concat();
+    sandbox.wyng(&open).success();
+    let (status, _) = unavailable;
+    let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+    proxy.set_rule(move |seen| match seen.head.contains("?retention") {
+        true => Action::Answer(answer.clone()),
+        false => Action::Pass,
+    });
+    let backed_up = sandbox.wyng(&["backup", "home", "disk.img"]);
+    let warning = &backed_up.success().json["warnings"][0];
+    assert_eq!(warning["code"], "locks-not-renewed", "{warning}");
+    let text = warning["text"].as_str().unwrap();
+    assert!(text.contains("for 8 it failed"), "{warning}");
+}

@@ -531,6 +531,7 @@ What a person must know although the command did what it was asked to. With `--j
                 renewed: 1,
                 missing: 0,
                 refused: 0,
+                failed: 0,
                 left: 1,
                 why: None,
             },

@@ -13,8 +13,9 @@ use super::client::{Answer, HttpError};
 
 /// Maximum number of tries of one request.
 const TRIES_MAX: u32 = 8;
-/// The same while a store is opened: a person may wait for it.
-const TRIES_AT_FIRST: u32 = 4;
+/// The same while a store is opened, since a person may wait for it, and of what another run asks
+/// for again.
+const TRIES_FEW: u32 = 4;
 /// The first wait between two tries; each one is twice as long as the one before.
 const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// Maximum wait between two tries, whatever the server asks for.
@@ -85,10 +86,10 @@ impl Patience {
         }
     }
 
-    /// For the first request to a server.
-    pub(crate) fn at_first(step: &'static str) -> Self {
+    /// The same for the first request to a server, and for what another run asks for again.
+    pub(crate) fn a_little(step: &'static str) -> Self {
         Self {
-            tries_max: TRIES_AT_FIRST,
+            tries_max: TRIES_FEW,
             ..Self::to(step)
         }
     }

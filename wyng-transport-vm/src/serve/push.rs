@@ -260,14 +260,8 @@ fn settle_renewal(
             receipts.flush()?;
             Err(problem.into())
         }
-        Err(problem) => {
-            let status = renew_status(&problem);
-            receipts.settle(number, name, status)?;
-            match status {
-                ReceiptStatus::Failed => Err(problem.into()),
-                _ => Ok(()),
-            }
-        }
+        // Whether the store fails for others too, the daemon counts.
+        Err(problem) => receipts.settle(number, name, renew_status(&problem)),
     }
 }
 
@@ -281,7 +275,7 @@ fn renew_status(problem: &StoreError) -> ReceiptStatus {
         | StoreError::Lax { .. } => ReceiptStatus::Refused,
         StoreError::Expired { .. } => ReceiptStatus::Expired,
         StoreError::Full { .. } | StoreError::Failed { .. } | StoreError::Lost { .. } => {
-            ReceiptStatus::Failed
+            ReceiptStatus::NotRenewed
         }
     }
 }

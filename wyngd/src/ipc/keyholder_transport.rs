@@ -261,7 +261,9 @@ pub enum RenewAnswer {
     Unsupported,
     /// The store does not allow it.
     Refused,
-    /// The store failed.
+    /// The store failed for this blob, and the call continues.
+    NotRenewed,
+    /// The store failed, and the call ends.
     Failed,
     /// The store rejects the signature's time.
     Expired,

@@ -27,6 +27,7 @@ use crate::state::{
 use crate::store::{put_blob, seal_commit};
 use crate::world::{
     Clock, Files, Kept, OpenStore, Parts, Place, Random, Secrets, Store, StoreCredentials, World,
+    lock_terms,
 };
 
 /// Number of the first slot.
@@ -138,6 +139,7 @@ fn note_first(
 ) -> Result<(), Failure> {
     let lock = PushLock {
         until_day: place.lock_until_day,
+        terms: lock_terms(&place.url).unwrap_or_default(),
         ..PushLock::default()
     };
     let Some(lock) = lock.set() else {

@@ -8,6 +8,7 @@
 use wyng_archive::crypto::Id;
 use wyng_archive::format::SessionEntry;
 use wyng_control::{BaseOf, ExitStatus, Failure, Method, ToClient, VolumeReport, WholeCause};
+use wyng_wire::Service;
 
 use super::job::Job;
 use super::pipeline::read_source;
@@ -17,11 +18,12 @@ use super::request::BackupRequest;
 use super::run::{Finished, Run};
 use super::source::refuse_empty;
 use crate::archive::Archive;
-use crate::locking::connect_to_push;
+use crate::locking::set_lock;
 use crate::outcome::{exit_of, is_of_one_source};
 use crate::pool::Pool;
 use crate::prune::prune_after_backup;
-use crate::renewing::renew;
+use crate::renewing::{renew, renew_after_failure};
+use crate::state::PushLock;
 use crate::store::{FinishedVolume, confirm_head, push_missing, release_held, settle_pending};
 use crate::verify;
 use crate::world::{Client, Clock, Parts, QubeSource, SourceShape, Store, Volumes, World};
@@ -33,10 +35,42 @@ pub fn back_up<P: Parts>(
     request: &BackupRequest,
 ) -> Result<ExitStatus, Failure> {
     request.check_names()?;
+    let mut lock = None;
+    match run(world, request, &mut lock) {
+        Ok(mut ended) => {
+            if !request.dry_run {
+                renew(world, &mut ended.archive)?;
+            }
+            ended.outcome
+        }
+        Err(failure) => {
+            if !request.dry_run {
+                // What the archive has must stay locked, also where nothing new can be added. The
+                // failure of the backup says more than one of this.
+                let _ = renew_after_failure(world, &request.archive, &failure, lock);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// A run that has committed what it could.
+struct Ended {
+    archive: Archive,
+    outcome: Result<ExitStatus, Failure>,
+}
+
+/// The run up to its end, but not what it makes longer. `lock` is what its push locks, once that
+/// has begun.
+fn run<P: Parts>(
+    world: &mut World<P>,
+    request: &BackupRequest,
+    lock: &mut Option<PushLock>,
+) -> Result<Ended, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     let chosen = Chosen::of(world, &archive, request)?;
     if !request.dry_run {
-        begin_push(world, &mut archive, request)?;
+        begin_push(world, &mut archive, request, lock)?;
     }
     let sources = RunSources::of(&mut world.files, &mut archive, request, chosen)?;
     sources.warn(&mut world.client)?;
@@ -70,20 +104,15 @@ pub fn back_up<P: Parts>(
         sent_bytes,
         peak_rss_bytes,
     })?;
-    if !request.dry_run {
-        // A failure of the reading says nothing about the locks.
-        let read = match request.verify {
-            true => read_back(world, &mut archive, before),
-            false => Ok(()),
-        };
-        renew(world, &mut archive)?;
-        read?;
-    }
-    Ok(if exit == ExitStatus::Done {
-        pruned?
-    } else {
-        exit
-    })
+    let read = match request.verify && !request.dry_run {
+        true => read_back(world, &mut archive, before),
+        false => Ok(()),
+    };
+    let outcome = read.and(match exit {
+        ExitStatus::Done => pruned,
+        exit => Ok(exit),
+    });
+    Ok(Ended { archive, outcome })
 }
 
 /// Prunes the archive, if that was requested, over the same connection. The sessions of the backup
@@ -132,10 +161,13 @@ fn begin_push<P: Parts>(
     world: &mut World<P>,
     archive: &mut Archive,
     request: &BackupRequest,
+    lock: &mut Option<PushLock>,
 ) -> Result<(), Failure> {
     archive.may_write()?;
     archive.tidy_cache(&mut world.files)?;
-    connect_to_push(world, archive)?;
+    set_lock(world, archive)?;
+    *lock = Some(archive.lock);
+    archive.connect(&mut world.store, Service::Push)?;
     settle_pending(&mut world.files, &mut world.store, archive)?;
     push_missing(&mut world.files, &mut world.store, archive)?;
     if request.heal {

@@ -9,21 +9,26 @@
 //!   0 │ the first 8 bytes of H(the store's address without its lock) │
 //! then entries of 40 bytes:
 //!   0 │ number of the first blob u64                                 │
-//!   8 │ count of blobs u32, at least 1│ day of UTC u32, at least 1   │
+//!   8 │ count of blobs u32, at least 1│ day of UTC u32               │
 //!  16 │ when it was set: kept seconds u64                            │
 //!  24 │ when it was set: run number u64                              │
-//!  32 │ 1: commits, 2: slots, 3: packs, u64                          │
+//!  32 │ kind u8 │ mode u8 │ days u16 │ 0 0 0 0                       │
 //! last:
 //!   0 │ the first 8 bytes of H(all before)                           │
 //! ```
+//!
+//! The kinds are 1: commits, 2: slots, 3: packs. The mode, 0: governance, 1: compliance, and the
+//! days, at least 1, are those of the address for which the lock was set. Where the day of UTC is
+//! 0, the entry says only that the store did not make these locks longer when it was last asked,
+//! and all fields behind it but the kind are 0.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use wyng_archive::format::{Malformed, Reader, Stamp, Writer};
 use wyng_control::Failure;
 
 use super::ArchiveFolder;
-use crate::world::Files;
+use crate::world::{Files, LockMode, LockTerms};
 
 const FILE: &str = "locks";
 const ENTRY_BYTES: usize = 40;
@@ -49,6 +54,8 @@ pub struct SetLock {
     pub until_day: u32,
     /// When it was set, by the archive's chain.
     pub at: Stamp,
+    /// What the address asked for then.
+    pub terms: LockTerms,
 }
 
 /// What a push locks.
@@ -60,13 +67,24 @@ pub struct PushLock {
     pub at: Stamp,
     /// The number of the first pack that it may store: packs before it were stored earlier.
     pub first_pack: u64,
+    /// What the address asks for.
+    pub terms: LockTerms,
 }
 
 impl PushLock {
     /// The lock of what it stores, if it locks.
     pub fn set(self) -> Option<SetLock> {
-        let Self { until_day, at, .. } = self;
-        (until_day > 0).then_some(SetLock { until_day, at })
+        let Self {
+            until_day,
+            at,
+            terms,
+            ..
+        } = self;
+        (until_day > 0).then_some(SetLock {
+            until_day,
+            at,
+            terms,
+        })
     }
 }
 
@@ -75,6 +93,8 @@ impl PushLock {
 pub struct Locks {
     /// What this machine has set.
     pub set: BTreeMap<Lockable, SetLock>,
+    /// What the store did not make longer when it was last asked: it is asked for last.
+    pub late: BTreeSet<Lockable>,
 }
 
 impl Locks {
@@ -111,31 +131,56 @@ impl Locks {
     /// Notes that these blobs are locked from now on.
     pub fn note(&mut self, blobs: impl IntoIterator<Item = Lockable>, lock: SetLock) {
         let room = BLOBS_MAX.saturating_sub(self.set.len());
-        self.set
-            .extend(blobs.into_iter().take(room).map(|blob| (blob, lock)));
+        for blob in blobs.into_iter().take(room) {
+            self.late.remove(&blob);
+            self.set.insert(blob, lock);
+        }
+    }
+
+    /// Notes that the store did not make these locks longer.
+    pub fn note_late(&mut self, blobs: impl IntoIterator<Item = Lockable>) {
+        let room = BLOBS_MAX.saturating_sub(self.late.len());
+        self.late.extend(blobs.into_iter().take(room));
+    }
+
+    /// Forgets what is not to be kept.
+    pub fn retain(&mut self, is_kept: impl Fn(&Lockable) -> bool) {
+        self.set.retain(|blob, _| is_kept(blob));
+        self.late.retain(is_kept);
     }
 
     fn encode(&self, address: &str) -> Vec<u8> {
-        let mut ranges: Vec<(Lockable, u32, SetLock)> = Vec::new();
-        for (blob, lock) in &self.set {
+        let mut ranges: Vec<(Lockable, u32, Option<SetLock>)> = Vec::new();
+        let set = self.set.iter().map(|(blob, lock)| (*blob, Some(*lock)));
+        let late = self.late.iter().map(|blob| (*blob, None));
+        for (blob, lock) in set.chain(late) {
             match ranges.last_mut() {
-                Some((first, count, last)) if last == lock && first.is_before(*blob, *count) => {
+                Some((first, count, last)) if *last == lock && first.is_before(blob, *count) => {
                     *count = count.saturating_add(1);
                 }
-                _ => ranges.push((*blob, 1, *lock)),
+                _ => ranges.push((blob, 1, lock)),
             }
         }
         let mut writer = Writer::with_capacity(ENTRY_BYTES);
         writer.bytes(&first_8(&without_lock(address)));
         for (first, count, lock) in ranges {
             let (kind, number) = first.parts();
-            writer
-                .u64(number)
-                .u32(count)
-                .u32(lock.until_day)
-                .u64(lock.at.kept_secs)
-                .u64(lock.at.run)
-                .u64(kind);
+            writer.u64(number).u32(count);
+            match lock {
+                Some(SetLock {
+                    until_day,
+                    at,
+                    terms,
+                }) => writer
+                    .u32(until_day)
+                    .u64(at.kept_secs)
+                    .u64(at.run)
+                    .u8(kind)
+                    .u8(mode_number(terms.mode))
+                    .u16(terms.days)
+                    .u32(0),
+                None => writer.u32(0).u64(0).u64(0).u8(kind).u8(0).u16(0).u32(0),
+            };
         }
         let mut bytes = writer.finish();
         let check = first_8(&bytes);
@@ -157,14 +202,17 @@ impl Locks {
             let (kind, number) = first.parts();
             let numbers = number..number.saturating_add(count.into());
             let blobs = numbers.filter_map(|number| Lockable::of(kind, number));
-            locks.note(blobs, lock);
+            match lock {
+                Some(lock) => locks.note(blobs, lock),
+                None => locks.note_late(blobs),
+            }
         }
         Some(locks)
     }
 }
 
 impl Lockable {
-    fn parts(self) -> (u64, u64) {
+    fn parts(self) -> (u8, u64) {
         match self {
             Self::Commit(number) => (1, number),
             Self::Slot(number) => (2, number),
@@ -172,7 +220,7 @@ impl Lockable {
         }
     }
 
-    fn of(kind: u64, number: u64) -> Option<Self> {
+    fn of(kind: u8, number: u64) -> Option<Self> {
         match kind {
             1 => Some(Self::Commit(number)),
             2 => Some(Self::Slot(number)),
@@ -188,13 +236,38 @@ impl Lockable {
     }
 }
 
-fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> Result<(Lockable, u32, SetLock), Malformed> {
+fn decode_entry(entry: &[u8; ENTRY_BYTES]) -> Result<(Lockable, u32, Option<SetLock>), Malformed> {
     let mut reader = Reader::new(entry);
     let (number, count, until_day) = (reader.u64()?, reader.u32()?, reader.u32()?);
     let (kept_secs, run) = (reader.u64()?, reader.u64()?);
-    let first = Lockable::of(reader.u64()?, number).ok_or(Malformed("the kind of an entry"))?;
-    let at = Stamp { run, kept_secs };
-    Ok((first, count, SetLock { until_day, at }))
+    let first = Lockable::of(reader.u8()?, number).ok_or(Malformed("the kind of an entry"))?;
+    let (mode, days) = (reader.u8()?, reader.u16()?);
+    reader.zeros(4, "the end of an entry")?;
+    if until_day == 0 {
+        return Ok((first, count, None));
+    }
+    // A note from before the address's days were in it has none: what it says is asked for anew.
+    if days == 0 {
+        return Err(Malformed("the days of an entry"));
+    }
+    let mode = match mode {
+        0 => LockMode::Governance,
+        1 => LockMode::Compliance,
+        _ => return Err(Malformed("the mode of an entry")),
+    };
+    let lock = SetLock {
+        until_day,
+        at: Stamp { run, kept_secs },
+        terms: LockTerms { days, mode },
+    };
+    Ok((first, count, Some(lock)))
+}
+
+fn mode_number(mode: LockMode) -> u8 {
+    match mode {
+        LockMode::Governance => 0,
+        LockMode::Compliance => 1,
+    }
 }
 
 /// The address without its lock: with another period or mode, what was set stays set.
@@ -219,8 +292,14 @@ mod tests {
 
     fn lock(until_day: u32) -> SetLock {
         let (run, kept_secs) = (3, 4);
-        let at = Stamp { run, kept_secs };
-        SetLock { until_day, at }
+        SetLock {
+            until_day,
+            at: Stamp { run, kept_secs },
+            terms: LockTerms {
+                days: 30,
+                mode: LockMode::Compliance,
+            },
+        }
     }
 
     #[test]
@@ -231,7 +310,28 @@ mod tests {
         locks.note([Lockable::Commit(7), Lockable::Slot(7)], lock(20_000));
         let bytes = locks.encode(ADDRESS);
         assert_eq!(bytes.len(), 8 + 5 * ENTRY_BYTES + 8);
-        assert_eq!(Locks::decode(&bytes, ADDRESS), Some(locks));
+        assert_eq!(Locks::decode(&bytes, ADDRESS).as_ref(), Some(&locks));
+
+        // Other terms take an entry of their own, and so does what the store did not make longer.
+        let mode = LockMode::Governance;
+        for terms in [LockTerms { days: 30, mode }, LockTerms { days: 31, mode }] {
+            let other = SetLock {
+                terms,
+                ..lock(20_000)
+            };
+            locks.note(
+                [Lockable::Pack(if terms.days == 30 { 20 } else { 40 })],
+                other,
+            );
+        }
+        locks.note_late((990..1010).map(Lockable::Pack));
+        let bytes = locks.encode(ADDRESS);
+        assert_eq!(bytes.len(), 8 + 10 * ENTRY_BYTES + 8);
+        assert_eq!(Locks::decode(&bytes, ADDRESS).as_ref(), Some(&locks));
+
+        // Once the store has made one longer, it is late no more.
+        locks.note([Lockable::Pack(995)], lock(20_000));
+        assert!(!locks.late.contains(&Lockable::Pack(995)));
     }
 
     #[test]

@@ -17,13 +17,13 @@ mod volumes;
 pub use client::Client;
 pub use clock::Clock;
 pub use files::Files;
-pub(crate) use place::lock_days;
-pub use place::{Place, StoreCredentials};
+pub(crate) use place::lock_terms;
+pub use place::{LockMode, LockTerms, Place, StoreCredentials};
 pub use random::Random;
 pub use secrets::Secrets;
 pub use store::{
-    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Receipt, Renewed, Reserve, Store,
-    Wait,
+    Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Receipt, RenewalBudget, Renewed,
+    Reserve, Store, Wait,
 };
 pub use volumes::{
     ArchivedQube, Beside, ChangePage, Errno, FreshVolume, NextOfQubes, QubeSource, SourceShape,

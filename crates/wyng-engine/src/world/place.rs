@@ -53,13 +53,36 @@ impl Place {
     }
 }
 
-/// For how many days a store at this address is to lock what it stores; `None`: not at all, or the
-/// address is malformed, which its far end reports.
-pub(crate) fn lock_days(url: &str) -> Option<u16> {
+/// What nobody can do to a locked object; the stricter mode is the greater one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum LockMode {
+    /// Whoever has a right for it can remove the lock.
+    #[default]
+    Governance,
+    /// Nobody can remove the lock or shorten it.
+    Compliance,
+}
+
+/// What an address says about locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LockTerms {
+    /// For how many days an object is locked.
+    pub days: u16,
+    /// How strictly.
+    pub mode: LockMode,
+}
+
+/// How a store at this address is to lock what it stores; `None`: not at all, or the address is
+/// malformed, which its far end reports.
+pub(crate) fn lock_terms(url: &str) -> Option<LockTerms> {
     let (_, query) = url.strip_prefix("s3:")?.split_once('?')?;
-    let mut pairs = query.split('&');
-    let days = pairs.find_map(|pair| pair.strip_prefix("lock="))?;
-    days.strip_suffix('d')?.parse().ok()
+    let value = |key| query.split('&').find_map(|pair| pair.strip_prefix(key));
+    let days = value("lock=")?.strip_suffix('d')?.parse().ok()?;
+    let mode = match value("lock_mode=") {
+        Some("governance") => LockMode::Governance,
+        _ => LockMode::Compliance,
+    };
+    Some(LockTerms { days, mode })
 }
 
 /// The line that has this machine sign each request, instead of handing the credentials to the far
@@ -256,17 +279,27 @@ mod tests {
     }
 
     #[test]
-    fn the_days_of_a_lock_are_in_the_address() {
-        for (url, days) in [
-            ("s3://b/p?region=x&lock=30d&lock_mode=governance", Some(30)),
-            ("s3://b/p?lock=365d", Some(365)),
+    fn the_days_and_the_mode_of_a_lock_are_in_the_address() {
+        use LockMode::{Compliance, Governance};
+        let governed = Some((30, Governance));
+        for (url, terms) in [
+            ("s3://b/p?region=x&lock=30d&lock_mode=governance", governed),
+            ("s3://b/p?lock_mode=governance&lock=30d", governed),
+            (
+                "s3://b/p?lock_mode=compliance&lock=7d",
+                Some((7, Compliance)),
+            ),
+            ("s3://b/p?lock=365d", Some((365, Compliance))),
             ("s3://b/p?lock=x", None),
+            ("s3://b/p?lock_mode=governance", None),
             ("s3://b/p?region=x", None),
             ("s3://b/lock=30d", None),
             ("webdavs://host/p?lock=30d", None),
         ] {
-            assert_eq!(lock_days(url), days, "{url}");
+            let terms = terms.map(|(days, mode)| LockTerms { days, mode });
+            assert_eq!(lock_terms(url), terms, "{url}");
         }
+        assert!(Governance < Compliance);
     }
 
     #[test]

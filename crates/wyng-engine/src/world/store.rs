@@ -115,6 +115,26 @@ pub enum Renewed {
     Unsupported,
     /// The store does not allow it.
     Refused,
+    /// The store failed for this blob; others may be made longer.
+    Failed,
+}
+
+/// How much one command may spend on lengthening locks. The next one continues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RenewalBudget {
+    /// Maximum number of requests.
+    pub requests_max: usize,
+    /// Time after which no further one is made, nanoseconds.
+    pub nanos_max: u64,
+}
+
+impl Default for RenewalBudget {
+    fn default() -> Self {
+        Self {
+            requests_max: 10_000,
+            nanos_max: 10 * 60 * 1_000_000_000,
+        }
+    }
 }
 
 /// Which store a far end is to open.
@@ -176,8 +196,12 @@ pub trait Store {
     /// Requests that the lock of a blob be lengthened, in a push that puts nothing; answers come in
     /// the order of the requests.
     fn renew(&mut self, lasting: Lasting) -> Result<(), Failure>;
-    /// The answer to the oldest request to lengthen a lock. A store that fails is an error.
+    /// The answer to the oldest request to lengthen a lock. A far end that ends is an error.
     fn renewed(&mut self) -> Result<Renewed, Failure>;
+    /// How much one command may spend on lengthening locks.
+    fn renewal_budget(&self) -> RenewalBudget {
+        RenewalBudget::default()
+    }
     /// Ends the push: the far end has said that it has everything.
     fn finish_push(&mut self) -> Result<(), Failure>;
     /// Requests the deletion of a blob; answers come in the order of the names.

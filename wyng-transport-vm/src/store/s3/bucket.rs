@@ -20,6 +20,9 @@ use crate::store::StoreError;
 
 /// The first step of a call.
 pub(super) const OPENING: &str = "open the bucket";
+/// The two steps of a renewal.
+pub(super) const LOOKING: &str = "look at the lock of a blob";
+pub(super) const RENEWING: &str = "make the lock of a blob longer";
 /// Maximum length of the text of an error, bytes.
 const ERROR_MAX_BYTES: usize = 64 * 1024;
 
@@ -91,8 +94,8 @@ impl Bucket {
     /// Sends a request until the answer is one that does not pass. Also returns whether an earlier
     /// try may have had its effect.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
-        let patience = if ask.step == OPENING {
-            Patience::at_first(ask.step)
+        let patience = if matches!(ask.step, OPENING | LOOKING | RENEWING) {
+            Patience::a_little(ask.step)
         } else {
             Patience::to(ask.step)
         };

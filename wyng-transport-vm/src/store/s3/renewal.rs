@@ -11,11 +11,9 @@ use wyng_s3::{LockUntil, RETENTION, sha256};
 use wyng_wire::BlobName;
 
 use super::S3;
-use super::bucket::{Ask, Bucket};
+use super::bucket::{Ask, Bucket, LOOKING, RENEWING};
 use crate::store::{Given, Renewal, Renewed, StoreError};
 
-const LOOKING: &str = "look at the lock of a blob";
-const RENEWING: &str = "make the lock of a blob longer";
 /// Maximum length of the answer, bytes.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 

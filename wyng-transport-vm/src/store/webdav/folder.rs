@@ -95,7 +95,7 @@ impl Folder {
     /// try may have had its effect.
     pub(super) async fn ask(&self, ask: &Ask<'_>) -> Result<(Answer, bool), StoreError> {
         let patience = if ask.step == OPENING {
-            Patience::at_first(ask.step)
+            Patience::a_little(ask.step)
         } else {
             Patience::to(ask.step)
         };

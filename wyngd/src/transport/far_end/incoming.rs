@@ -615,7 +615,8 @@ fn put_answer(receipt: Receipt) -> Option<PutAnswer> {
         | ReceiptStatus::Absent
         | ReceiptStatus::Renewed
         | ReceiptStatus::NotThere
-        | ReceiptStatus::Unsupported => return None,
+        | ReceiptStatus::Unsupported
+        | ReceiptStatus::NotRenewed => return None,
     })
 }
 
@@ -637,6 +638,7 @@ fn renew_answer(receipt: Receipt) -> Option<RenewAnswer> {
         ReceiptStatus::Renewed => RenewAnswer::Renewed,
         ReceiptStatus::NotThere => RenewAnswer::Missing,
         ReceiptStatus::Unsupported => RenewAnswer::Unsupported,
+        ReceiptStatus::NotRenewed => RenewAnswer::NotRenewed,
         ReceiptStatus::Refused => RenewAnswer::Refused,
         ReceiptStatus::Expired => RenewAnswer::Expired,
         ReceiptStatus::Failed => RenewAnswer::Failed,
@@ -977,6 +979,7 @@ pub(super) mod tests {
             (ReceiptStatus::Renewed, RenewAnswer::Renewed),
             (ReceiptStatus::NotThere, RenewAnswer::Missing),
             (ReceiptStatus::Unsupported, RenewAnswer::Unsupported),
+            (ReceiptStatus::NotRenewed, RenewAnswer::NotRenewed),
             (ReceiptStatus::Refused, RenewAnswer::Refused),
             (ReceiptStatus::Expired, RenewAnswer::Expired),
             (ReceiptStatus::Renewed, RenewAnswer::Renewed),

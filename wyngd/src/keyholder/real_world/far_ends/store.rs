@@ -411,6 +411,7 @@ impl Store for FarEnds {
             RenewAnswer::Missing => Ok(Renewed::Missing),
             RenewAnswer::Unsupported => Ok(Renewed::Unsupported),
             RenewAnswer::Refused => Ok(Renewed::Refused),
+            RenewAnswer::NotRenewed => Ok(Renewed::Failed),
             RenewAnswer::Expired => Err(self.wrong_clock(Service::Push)),
             RenewAnswer::Failed => Err(Failure::StoreFailed {
                 store: self.opening(Service::Push).store,
