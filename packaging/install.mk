@@ -62,8 +62,9 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -m 0644 $(DOCS) ARCHITECTURE.md rpc-policy/50-wyng-adminvm.policy.example $(SHARE)/doc/wyng
 	install -m 0644 docs/*.md $(SHARE)/doc/wyng/docs
 	install -m 0644 docs/pictures/*.svg $(SHARE)/doc/wyng/docs/pictures
-	install -d -m 0755 $(SHARE)/doc/wyng/systemd/wyngd.service.d $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d $(SHARE)/doc/wyng/systemd/wyng-rehearse@.service.d
+	install -d -m 0755 $(SHARE)/doc/wyng/systemd/wyngd.service.d $(SHARE)/doc/wyng/systemd/wyng-backup@.service.d $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d $(SHARE)/doc/wyng/systemd/wyng-rehearse@.service.d
 	install -m 0644 systemd/examples/wyngd.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyngd.service.d
+	install -m 0644 systemd/examples/wyng-backup@.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyng-backup@.service.d
 	install -m 0644 systemd/examples/wyng-verify@.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyng-verify@.service.d
 	install -m 0644 systemd/examples/wyng-rehearse@.service.d/*.conf $(SHARE)/doc/wyng/systemd/wyng-rehearse@.service.d
 	install -m 0644 docs/schema/*.json $(SHARE)/doc/wyng/docs/schema

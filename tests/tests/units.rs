@@ -164,7 +164,7 @@ fn systemd_has_nothing_to_say_of_the_examples() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 4);
+    assert_eq!(seen, 5);
 }
 
 #[test]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, Given, NoSource, PATH_MAX_BYTES,
-    TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, FoundSource, Given, NoSource, Origin,
+    PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -23,10 +23,12 @@ use crate::confirm::{self, Answer};
 use crate::credentials;
 use crate::defaults::{self, default_archive};
 use crate::destinations::{scratch_of, targets_of};
+use crate::dom0;
 use crate::here;
 use crate::history::would_overwrite;
 use crate::message::Message;
 use crate::overdue::Watch;
+use crate::own_files;
 use crate::passphrase::{self, NoPassphrase};
 use crate::plain::plain;
 use crate::pool;
@@ -118,7 +120,14 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
         }) => power::check(profile, power_supplies, now()),
         _ => Ok(()),
     };
-    match timely.and_then(|()| Conversation::begin(cli, config)) {
+    let begun = timely
+        .map_err(|message| report.fail(message))
+        .and_then(|()| own_files::collect(cli, config, report));
+    let dom0 = match begun {
+        Ok(dom0) => dom0,
+        Err(exit) => return exit,
+    };
+    match Conversation::begin(cli, config, dom0) {
         // Without a state folder there is nothing to list, which is not an error.
         Err(message) if message.is_no_state() && cli.asks_about_all() => ExitStatus::Done,
         Err(message) => report.fail(message),
@@ -137,12 +146,16 @@ fn converse(cli: &Cli, config: &Config, report: &mut Report) -> ExitStatus {
                     .iter()
                     .for_each(|path| report.note_partial(path));
             }
+            let unpacked = conversation.targets.take_kept();
             // Every copy of the connection must be closed: a private daemon waits for that.
             conversation.signals.ask_for_nobody();
             if conversation.interrupted {
                 conversation.client.end_soon();
             } else {
                 conversation.client.end();
+            }
+            if exit == ExitStatus::Done {
+                own_files::put_back(cli, unpacked, report);
             }
             mind_snapshots(cli, config, &conversation.snapshots, exit, report);
             mind_pools(cli, &conversation.snapshots, exit, report);
@@ -174,6 +187,8 @@ struct Conversation<'a> {
     cli: &'a Cli,
     client: Client,
     sources: Vec<Source>,
+    /// dom0's files, if they are among the sources.
+    dom0: Option<OwnedFd>,
     clones: Clones,
     targets: Targets,
     progress: Progress,
@@ -191,7 +206,8 @@ struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     /// Checks what can be checked without the daemon, then connects and sends the command.
-    fn begin(cli: &'a Cli, config: &Config) -> Result<Self, Message> {
+    /// `dom0` are dom0's files.
+    fn begin(cli: &'a Cli, config: &Config, dom0: Option<OwnedFd>) -> Result<Self, Message> {
         if cli.options.standalone
             && matches!(
                 cli.verb,
@@ -200,7 +216,8 @@ impl<'a> Conversation<'a> {
         {
             return Err(Message::of_private_watch());
         }
-        let sources = source::parse(cli.sources(), &config.volumes)?;
+        let mut sources = source::parse(cli.sources(), &config.volumes)?;
+        sources.extend(dom0.as_ref().map(|_| Source::of_dom0()));
         let targets = match &cli.verb {
             Verb::Restore(restore) => targets_of(restore, config)?,
             Verb::Rehearse(rehearse) => {
@@ -230,6 +247,7 @@ impl<'a> Conversation<'a> {
             cli,
             client,
             sources,
+            dom0,
             clones: Clones::default(),
             targets,
             progress,
@@ -327,9 +345,14 @@ impl<'a> Conversation<'a> {
                 }
                 event => {
                     self.progress.clear();
+                    let is_refused = own_files::is_refused(self.cli, &event);
                     self.watch.hear(&event);
                     self.snapshots.hear(&event);
                     report.take(event);
+                    if is_refused {
+                        self.interrupted = true;
+                        return Ok(report.fail(Message::of_unproven_dom0()));
+                    }
                 }
             }
         }
@@ -527,6 +550,11 @@ impl<'a> Conversation<'a> {
         base_of: &BaseOf,
         origin: Option<&[u8]>,
     ) -> Result<(), ClientError> {
+        if volume == dom0::VOLUME
+            && let Some(dom0) = &self.dom0
+        {
+            return self.give_dom0(item, dom0.as_fd());
+        }
         if matches!(self.cli.verb, Verb::Restore(_)) {
             return self.give_what_is_there(item, volume, origin);
         }
@@ -560,6 +588,25 @@ impl<'a> Conversation<'a> {
                 self.send_no_source(item, path, why)
             }
         }
+    }
+
+    /// Sends dom0's files, whose place is always the same.
+    fn give_dom0(&self, item: u32, file: BorrowedFd<'_>) -> Result<(), ClientError> {
+        let path = dom0::PATH.as_bytes().to_vec();
+        let origin = Origin {
+            leads_to: path.clone(),
+            path,
+            ..Origin::default()
+        };
+        let given = Given::Source {
+            found: FoundSource {
+                origin,
+                ..FoundSource::default()
+            },
+            clones: false,
+            base: None,
+        };
+        self.give(item, given, &[file])
     }
 
     /// Sends what a dry run compares with: the present content of the target.

@@ -20,6 +20,9 @@ pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targe
     if restore.qubes.are_named() {
         return Ok(Targets::new(Destination::Stdout, Existing::Stays));
     }
+    if restore.dom0 {
+        return new_folder(restore);
+    }
     let several = restore.all || restore.volumes.len() > 1;
     let destination = match &restore.to {
         Some(_) if restore.in_place && several => {
@@ -63,6 +66,21 @@ pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targe
         Existing::Stays
     };
     Ok(Targets::new(destination, existing))
+}
+
+/// The target of dom0's files: a file without a name beside the new folder, into which they are
+/// written afterwards.
+fn new_folder(restore: &RestoreArgs) -> Result<Targets, Message> {
+    let to = restore.to.as_deref().unwrap_or(Path::new(""));
+    if rustix::fs::lstat(to).is_ok() || to.as_os_str().is_empty() {
+        return Err(Message::usage(
+            format!("{} is there already", to.display()),
+            "Name a new folder for dom0's files: --to DIR.",
+        ));
+    }
+    let beside = to.parent().filter(|beside| !beside.as_os_str().is_empty());
+    let beside = beside.unwrap_or(Path::new(".")).to_owned();
+    Ok(Targets::new(Destination::Kept(beside), Existing::Stays))
 }
 
 /// The place in a thin pool that `--to` names.

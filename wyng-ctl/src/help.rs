@@ -177,7 +177,7 @@ const PAGES: [Page; 40] = [
     Page {
         path: "backup",
         usage: Some(
-            "wyng-ctl backup [OPTIONS] [ARCHIVE] SOURCE...\n       wyng-ctl backup [OPTIONS] [ARCHIVE] --all\n       wyng-ctl backup [OPTIONS] --profile PROFILE",
+            "wyng-ctl backup [OPTIONS] [ARCHIVE] SOURCE...\n       wyng-ctl backup [OPTIONS] [ARCHIVE] --all\n       wyng-ctl backup [OPTIONS] [ARCHIVE] --dom0\n       wyng-ctl backup [OPTIONS] --profile PROFILE",
         ),
         examples: &[
             (
@@ -187,6 +187,10 @@ const PAGES: [Page; 40] = [
             (
                 "the volumes of a profile in the configuration",
                 "backup --profile nightly",
+            ),
+            (
+                "in dom0: every qube that is to be in backups, and dom0's own files",
+                "backup home --all --dom0",
             ),
             (
                 "count the bytes that would be sent",
@@ -340,7 +344,7 @@ const PAGES: [Page; 40] = [
     Page {
         path: "restore",
         usage: Some(
-            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE...\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all-qubes",
+            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE...\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all-qubes\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --dom0 --to DIR",
         ),
         examples: &[
             ("to a new file", "restore home vm.img --to vm-restored.img"),
@@ -367,6 +371,10 @@ const PAGES: [Page; 40] = [
             (
                 "in dom0: a qube as it was, beside the present one",
                 "restore home --qube work --session 2026-11-28 --as work-then",
+            ),
+            (
+                "in dom0: its own files, into a new folder",
+                "restore home --dom0 --to old-dom0",
             ),
         ],
     },

@@ -11,6 +11,7 @@ use wyng_control::{ExitStatus, Failure, Safe, ThinRemoval};
 
 use crate::clock::{Clock, duration};
 use crate::confirm::Answer;
+use crate::dom0::LeftOut;
 use crate::quantity::{session_name, show_bytes};
 
 const NO_STATE: &str = "no-state";
@@ -383,6 +384,94 @@ impl Message {
             text,
             "Calls from dom0 itself need no policy.",
             next,
+        )
+    }
+
+    /// dom0's files are read with the caller's rights, and the daemon takes them from root alone.
+    pub(crate) fn of_dom0_needs_root() -> Self {
+        Self::new(
+            "admin-files-need-root",
+            ExitStatus::Partial,
+            "dom0's files are read and handed over by root alone".to_owned(),
+            "Everything else that was asked for.",
+            "Run the command with sudo. For a timer, copy /usr/share/doc/wyng/systemd/wyng-backup@.service.d to /etc/systemd/system.",
+        )
+    }
+
+    /// The root folder of dom0's files cannot be opened.
+    pub(crate) fn of_unreadable_dom0(path: &Path, error: &io::Error) -> Self {
+        Self::new(
+            "admin-files-unreadable",
+            ExitStatus::Partial,
+            format!("dom0's files in {} cannot be read: {error}", path.display()),
+            "Everything else that was asked for.",
+            "Run the command with sudo.",
+        )
+    }
+
+    /// dom0's files are more than is taken; `folder` has the most of them.
+    pub(crate) fn of_large_dom0(bytes: u64, folder: &str, sum_bytes: u64, max_bytes: u64) -> Self {
+        let text = format!(
+            "dom0's files are {}, and at most {} are taken: {} of them are in /{folder}",
+            show_bytes(bytes),
+            show_bytes(max_bytes),
+            show_bytes(sum_bytes),
+        );
+        Self::new(
+            "admin-files-too-large",
+            ExitStatus::Partial,
+            text,
+            "Everything else that was asked for. dom0's earlier sessions are intact.",
+            "Move the large files into a qube, or back them up as volumes of their own.",
+        )
+    }
+
+    /// Some of dom0's files are not in the session, or were not restored.
+    pub(crate) fn of_incomplete_dom0(left_out: &[LeftOut]) -> Option<Self> {
+        /// Number of names in the text; all are in the list.
+        const NAMED_MAX: usize = 10;
+        let failed = || left_out.iter().filter(|left| left.why.is_failure());
+        let named: Vec<String> = failed()
+            .take(NAMED_MAX)
+            .map(|left| format!("{} ({})", left.path, left.why.phrase()))
+            .collect();
+        let more = match failed().count().saturating_sub(NAMED_MAX) {
+            0 => String::new(),
+            more => format!(", and {more} more"),
+        };
+        let message = Self::new(
+            "admin-files-incomplete",
+            ExitStatus::Partial,
+            format!(
+                "of dom0's files these are missing: {}{more}",
+                named.join(", ")
+            ),
+            "All others of dom0's files are there.",
+            "Run the command with sudo if rights are missing; otherwise look at each.",
+        );
+        (!named.is_empty()).then_some(message)
+    }
+
+    /// The volume of dom0's files is not as Wyng writes it; `why` completes a sentence about it.
+    pub(crate) fn of_foreign_dom0(why: &str) -> Self {
+        Self::new(
+            "admin-files-foreign",
+            ExitStatus::Failed,
+            format!("the volume dom0:files is not as Wyng writes it: {why}"),
+            "Nothing was written.",
+            "Look at it in a disposable: `wyng-ctl restore ARCHIVE dom0:files --to FILE` restores the tar itself.",
+        )
+    }
+
+    /// dom0's files of an archive that nothing proves.
+    pub(crate) fn of_unproven_dom0() -> Self {
+        Self::new(
+            "admin-files-unproven",
+            ExitStatus::Failed,
+            "dom0's files are not restored, because nothing proves who wrote this archive"
+                .to_owned(),
+            "Nothing was written.",
+            "Run `wyng-ctl archive open ARCHIVE --expect CODE` with the code of the recovery sheet. Without a sheet, --unproven restores them all the same.",
         )
     }
 

@@ -8,6 +8,7 @@ use wyng_config::{Config, Profile, STATE_FREE_BYTES, Warn};
 use wyng_control::{ArchiveAges, ToClient};
 
 use crate::clock::Clock;
+use crate::dom0;
 use crate::message::{Message, Success, Verified};
 
 /// The ending of the volumes that hold settings of qubes.
@@ -160,7 +161,8 @@ impl Watch {
         clock: &Clock,
     ) -> Vec<Overdue> {
         let mut found = Vec::new();
-        for volume in &profile.volumes {
+        let of_dom0 = profile.dom0.then(|| dom0::VOLUME.to_owned());
+        for volume in profile.volumes.iter().chain(&of_dom0) {
             let limit_secs = profile.backup_overdue_secs;
             let newest = self.newest.get(&(archive.to_owned(), volume.clone()));
             match newest.copied() {

@@ -13,6 +13,7 @@ use wyng_control::{BackupSource, BaseLabel, BaseOf, FoundSource, NoSource};
 use wyng_origin::Machine;
 use wyng_snapshot::Folder;
 
+use crate::dom0;
 use crate::message::Message;
 
 /// A source on the command line.
@@ -29,6 +30,16 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The volume of dom0's files, which has no path.
+    pub(crate) fn of_dom0() -> Self {
+        Self {
+            volume: dom0::VOLUME.to_owned(),
+            path: PathBuf::from(dom0::PATH),
+            named: true,
+            configured: false,
+        }
+    }
+
     /// The source as the command names it to the daemon.
     pub(crate) fn for_daemon(&self) -> BackupSource {
         BackupSource {
@@ -109,6 +120,12 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
         return Err(Message::usage(
             format!("{source:?} is neither PATH nor NAME=PATH"),
             give_name,
+        ));
+    }
+    if volume.starts_with(dom0::OF_DOM0) {
+        return Err(Message::usage(
+            format!("{volume:?} is a volume of dom0's own files, and no path"),
+            "Give the volume another name, NAME=PATH; or back up dom0's files with --dom0.",
         ));
     }
     Ok(Source {
@@ -236,6 +253,8 @@ mod tests {
         assert!(parse(&["/a/x", "y=/b/x"]).is_ok());
         assert!(parse(&["/"]).is_err());
         assert!(parse(&["=x"]).is_err());
+        assert!(parse(&["dom0:files=/x"]).is_err());
+        assert!(parse(&["./dom0:settings"]).is_err());
         assert!(parse(&["x", "./x"]).is_err());
         let [configured, file] = parse(&["x", "y=./x"]).unwrap().try_into().unwrap();
         assert!(configured.configured && configured.path == Path::new("/configured"));

@@ -27,6 +27,10 @@ pub struct Profile {
     pub volumes: Vec<String>,
     /// The qubes, whose volumes and settings are backed up too.
     pub qubes: QubeChoice,
+    /// Whether dom0's own files are backed up too.
+    pub dom0: bool,
+    /// What dom0's files are besides the fixed ones: absolute paths.
+    pub dom0_paths: Vec<PathBuf>,
     /// Whether the volumes are in use: their sessions are marked as crash-consistent.
     pub live: bool,
     /// Whether an unchanged volume gets no session.
@@ -59,6 +63,10 @@ pub(crate) struct WrittenProfile {
     qubes: Vec<Spanned<String>>,
     #[serde(default)]
     exclude: Vec<Spanned<String>>,
+    #[serde(default)]
+    dom0: bool,
+    #[serde(default)]
+    dom0_paths: Vec<Spanned<String>>,
     #[serde(default)]
     live: bool,
     #[serde(default)]
@@ -175,6 +183,31 @@ fn check_qubes(
     }
 }
 
+/// The paths of dom0's files: absolute, without `..`, and of use only with `dom0`.
+fn check_dom0_paths(dom0: bool, paths: Vec<Spanned<String>>, found: &mut Found) -> Vec<PathBuf> {
+    if let (false, Some(path)) = (dom0, paths.first()) {
+        found.note(
+            path,
+            "dom0_paths names files, and dom0 is not backed up".to_owned(),
+            "Add dom0 = true, or remove dom0_paths.",
+        );
+    }
+    for path in &paths {
+        let names = path.as_ref().split('/');
+        if !path.as_ref().starts_with('/') || names.clone().any(|name| matches!(name, "." | "..")) {
+            found.note(
+                path,
+                "a path of dom0_paths is not absolute, or has \"..\" in it".to_owned(),
+                "Begin it with a slash, for instance \"/usr/local/bin\".",
+            );
+        }
+    }
+    paths
+        .into_iter()
+        .map(|path| PathBuf::from(path.into_inner()))
+        .collect()
+}
+
 impl WrittenProfile {
     pub(crate) fn check(
         self,
@@ -206,7 +239,8 @@ impl WrittenProfile {
             }
         };
         let qubes = check_qubes(self.qubes, self.exclude, found);
-        if volumes.is_empty() && qubes.is_empty() {
+        let dom0_paths = check_dom0_paths(self.dom0, self.dom0_paths, found);
+        if volumes.is_empty() && qubes.is_empty() && !self.dom0 {
             found.note(
                 name,
                 format!("profile {:?} has no volume", name.as_ref()),
@@ -238,6 +272,8 @@ impl WrittenProfile {
             archives,
             volumes,
             qubes,
+            dom0: self.dom0,
+            dom0_paths,
             live: self.live,
             skip_unchanged: self.skip_unchanged,
             verify: self.verify,

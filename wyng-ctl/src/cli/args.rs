@@ -15,7 +15,7 @@ use super::parse::{
     parse_with,
 };
 use super::qubes::QubeArgs;
-use super::qubes_back::QubesBackArgs;
+use super::qubes_back::{GIVEN, NEVER_WITH_DOM0, QubesBackArgs};
 use crate::credentials::StoreCredentials;
 use crate::quantity::parse_small_bytes;
 
@@ -493,6 +493,16 @@ pub(crate) struct BackupArgs {
     pub(super) all: bool,
     #[command(flatten)]
     pub(super) qubes: QubeArgs,
+    /// Back up dom0's own files: policies, RPC services, salt, the list of packages, the homes of
+    /// its people, and what profiles name as dom0_paths
+    #[arg(long)]
+    pub(crate) dom0: bool,
+    /// What dom0's files are besides the fixed ones.
+    #[arg(skip)]
+    pub(crate) dom0_paths: Vec<PathBuf>,
+    /// Root folder of dom0's files
+    #[arg(long, value_name = "DIR", hide = true, default_value = "/")]
+    pub(crate) dom0_root: PathBuf,
     /// Take archive, volumes, qubes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
@@ -530,6 +540,13 @@ pub(crate) struct BackupArgs {
     /// Folder in which the kernel reports power supplies
     #[arg(long, value_name = "DIR", hide = true, default_value = POWER_SUPPLIES)]
     pub(crate) power_supplies: PathBuf,
+}
+
+impl BackupArgs {
+    /// Whether anything but dom0's files is backed up.
+    pub(crate) fn has_others(&self) -> bool {
+        !self.sources.is_empty() || !self.qubes.choice().is_empty()
+    }
 }
 
 /// Which sessions of a volume are kept.
@@ -744,6 +761,12 @@ pub(crate) struct RestoreArgs {
     /// is 5
     #[arg(long)]
     pub(crate) around_damage: bool,
+    /// Restore dom0's own files into the new folder that --to names; none is put where it came from
+    #[arg(long, group = GIVEN, requires = "to", conflicts_with_all = NEVER_WITH_DOM0)]
+    pub(crate) dom0: bool,
+    /// Root folder of the present dom0's files
+    #[arg(long, value_name = "DIR", hide = true, default_value = "/")]
+    pub(crate) dom0_root: PathBuf,
     #[command(flatten)]
     pub(crate) qubes: QubesBackArgs,
 }

@@ -9,10 +9,10 @@ use wyng_control::{QubeParts, QubesWish};
 pub(crate) struct QubesBackArgs {
     /// In dom0: make this qube again, with volumes and settings, after its plan is confirmed; may
     /// be given several times
-    #[arg(long, value_name = "QUBE", group = NAMED, conflicts_with_all = NEVER_BESIDE)]
+    #[arg(long, value_name = "QUBE", groups = [NAMED, GIVEN], conflicts_with_all = NEVER_BESIDE)]
     qube: Vec<String>,
     /// Make every qube of the archive again that is not here
-    #[arg(long, group = NAMED, conflicts_with_all = NEVER_BESIDE)]
+    #[arg(long, groups = [NAMED, GIVEN], conflicts_with_all = NEVER_BESIDE)]
     all_qubes: bool,
     /// Make the qube under this name
     #[arg(long = "as", value_name = "NAME", requires = "qube")]
@@ -30,14 +30,26 @@ pub(crate) struct QubesBackArgs {
     /// must confirm the plan
     #[arg(long, requires = NAMED)]
     trust_settings: bool,
-    /// Also restore templates, StandaloneVMs and net qubes of an archive that was opened without
-    /// the code of its recovery sheet
-    #[arg(long, requires = NAMED)]
-    unproven: bool,
+    /// Also restore templates, StandaloneVMs and net qubes, or dom0's files, of an archive that was
+    /// opened without the code of its recovery sheet
+    #[arg(long, requires = GIVEN)]
+    pub(crate) unproven: bool,
 }
 
 /// The group of options of which one names the qubes.
 const NAMED: &str = "of_qubes";
+/// The group of options of which one names qubes or dom0.
+pub(super) const GIVEN: &str = "qubes_or_dom0";
+/// What a restore of volumes or qubes has, and one of dom0's files has not.
+pub(super) const NEVER_WITH_DOM0: [&str; 7] = [
+    "volumes",
+    "all",
+    "overwrite",
+    "in_place",
+    "quick",
+    "around_damage",
+    NAMED,
+];
 /// What a restore of volumes has, and one of qubes has not.
 const NEVER_BESIDE: [&str; 5] = ["volumes", "all", "to", "overwrite", "around_damage"];
 

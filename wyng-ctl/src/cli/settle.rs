@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Gaps of the command line, filled from its other words and from the configuration.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use super::args::{
 };
 use super::parse::parse_far_end;
 use crate::credentials::StoreCredentials;
+use crate::dom0;
 use crate::message::Message;
 
 impl Cli {
@@ -28,6 +30,7 @@ impl Cli {
         match &mut self.verb {
             // Sources may stand beside them; one word alone is the archive.
             Verb::Backup(BackupArgs { qubes, .. }) if qubes.are_named() => qubes.take_named(),
+            Verb::Backup(BackupArgs { dom0: true, .. }) => {}
             Verb::Backup(BackupArgs {
                 all: false,
                 profile: None,
@@ -53,6 +56,11 @@ impl Cli {
                     false => Ok(()),
                 };
             }
+            Verb::Restore(RestoreArgs {
+                dom0: true,
+                volumes,
+                ..
+            }) => volumes.push(dom0::VOLUME.to_owned()),
             Verb::Restore(RestoreArgs {
                 all: false,
                 archive,
@@ -163,6 +171,9 @@ impl Cli {
                 }
             }
             _ => {}
+        }
+        if let Verb::Backup(backup) = &mut self.verb {
+            backup.dom0_paths = dom0_paths(backup, config);
         }
         match &self.verb {
             Verb::Backup(backup) if backup.qubes.exclude_in_vain() => Err(Message::usage(
@@ -280,6 +291,7 @@ fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Messag
     backup.sources = profile.volumes.iter().map(OsString::from).collect();
     backup.qubes.take_profile(profile);
     backup.live |= profile.live;
+    backup.dom0 |= profile.dom0;
     backup.skip_unchanged |= profile.skip_unchanged;
     backup.verify |= profile.verify && !backup.dry_run;
     backup.max_new_bytes = backup.max_new_bytes.or(profile.max_new_bytes);
@@ -288,6 +300,24 @@ fn fill_in_backup(backup: &mut BackupArgs, config: &Config) -> Result<(), Messag
         .then(|| config.prune_rules(&archive, Some(profile)));
     backup.archive = Some(archive);
     Ok(())
+}
+
+/// What dom0's files are besides the fixed ones: what the profile says, or all profiles of the
+/// archive, so that a run by hand takes what the timer takes.
+fn dom0_paths(backup: &BackupArgs, config: &Config) -> Vec<PathBuf> {
+    let is_of = |name: &str, profile: &Profile| match &backup.profile {
+        Some(own) => name == own,
+        None => backup
+            .archive
+            .as_ref()
+            .is_none_or(|archive| profile.archives.contains(archive)),
+    };
+    let profiles = config.profiles.iter();
+    let paths: BTreeSet<PathBuf> = profiles
+        .filter(|(name, profile)| profile.dom0 && is_of(name, profile))
+        .flat_map(|(_, profile)| profile.dom0_paths.iter().cloned())
+        .collect();
+    paths.into_iter().collect()
 }
 
 /// Fills gaps of a prune from its profile, and gives it the rules of the configuration.

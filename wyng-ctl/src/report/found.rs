@@ -8,6 +8,7 @@ use wyng_config::Config;
 use wyng_control::{ArchiveSummary, DayLine, ToClient};
 use zeroize::Zeroizing;
 
+use super::dom0::Dom0Row;
 use super::pools::Pools;
 use super::pruned::Pruned;
 use super::restored::Restore;
@@ -154,6 +155,15 @@ impl Found {
         | Self::Status(Status { snapshots, .. }) = self
         {
             snapshots.extend(lines);
+        }
+    }
+
+    /// Takes dom0's files.
+    pub(super) fn take_dom0(&mut self, row: Dom0Row) {
+        match self {
+            Self::Backup(Backup { dom0, .. }) => *dom0 = Some(row),
+            Self::Restore(restore) => restore.dom0 = Some(row),
+            _ => {}
         }
     }
 
@@ -423,6 +433,9 @@ pub(super) struct Backup {
     read_back: Option<Verify>,
     #[serde(skip_serializing_if = "Option::is_none")]
     peak_rss_bytes: Option<u64>,
+    /// dom0's own files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dom0: Option<Dom0Row>,
     /// Of the prune after the backup.
     #[serde(skip_serializing_if = "Pruned::is_empty")]
     pub(super) pruned: Pruned,

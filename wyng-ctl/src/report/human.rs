@@ -13,6 +13,7 @@ use wyng_control::{
 };
 
 use super::advice::Advice;
+use super::dom0::Dom0Row;
 use super::found::Found;
 use super::pools;
 use super::pruned::{row, summary};
@@ -319,6 +320,14 @@ impl Human {
             .iter()
             .filter(|_| shown)
             .for_each(|line| output.line(line));
+    }
+
+    /// Shows what was collected or written back of dom0's files.
+    pub(super) fn dom0(&mut self, row: &Dom0Row, output: &mut Output) {
+        self.flush(output);
+        for line in row.lines() {
+            self.say(&line, output);
+        }
     }
 
     /// Shows the use of thin pools, and why they are missing from a list.

@@ -2,6 +2,7 @@
 //! The report of a command: for users as results arrive, or as one JSON object at the end.
 
 mod advice;
+mod dom0;
 mod found;
 mod human;
 mod json;
@@ -30,6 +31,7 @@ use crate::cli::{self, Cli, Kind, Verb};
 use crate::client;
 use crate::clock::now;
 use crate::credentials::NoCredentials;
+use crate::dom0::{Packed, Unpacked};
 use crate::history::write_picture;
 use crate::message::Message;
 use crate::output::Output;
@@ -40,6 +42,7 @@ use crate::quantity::session_name;
 use crate::replace::replace;
 use crate::thin::Thin;
 use advice::Advice;
+use dom0::Dom0Row;
 use found::Found;
 use human::Human;
 pub(crate) use pruned::question as removal_question;
@@ -218,6 +221,30 @@ impl Report {
         self.found.take_pools(thin);
         for warning in pools::warnings(thin) {
             self.warn(warning);
+        }
+    }
+
+    /// Takes what was collected of dom0's files.
+    pub(crate) fn take_dom0(&mut self, packed: &Packed) {
+        let row = Dom0Row::of_backup(packed);
+        if !self.json {
+            self.human.dom0(&row, &mut self.output);
+        }
+        self.found.take_dom0(row);
+        if let Some(message) = Message::of_incomplete_dom0(&packed.left_out) {
+            self.fail(message);
+        }
+    }
+
+    /// Takes what was restored of dom0's files into a folder.
+    pub(crate) fn take_dom0_back(&mut self, folder: &Path, unpacked: &Unpacked) {
+        let row = Dom0Row::of_restore(folder, unpacked);
+        if !self.json {
+            self.human.dom0(&row, &mut self.output);
+        }
+        self.found.take_dom0(row);
+        if let Some(message) = Message::of_incomplete_dom0(&unpacked.left_out) {
+            self.fail(message);
         }
     }
 
@@ -474,6 +501,7 @@ mod tests {
     use crate::client::ClientError;
     use crate::clock::Clock;
     use crate::confirm::Answer;
+    use crate::dom0::{LeftOut, Why};
     use crate::message::{Success, Verified};
 
     const HEAD: &str = "\
@@ -623,6 +651,16 @@ What a person must know although the command did what it was asked to. With `--j
             Message::of_missing_policy("/path"),
             Message::of_snapshots_left(path, Errno::ACCESS),
             Message::of_thin_left("GROUP/VOLUME", ThinRemoval::Failed),
+            Message::of_dom0_needs_root(),
+            Message::of_unreadable_dom0(path, &error),
+            Message::of_large_dom0(5 << 30, "home/user", 4 << 30, 4 << 30),
+            Message::of_incomplete_dom0(&[LeftOut {
+                path: "etc/qubes".into(),
+                why: Why::TooDeep,
+            }])
+            .unwrap(),
+            Message::of_foreign_dom0("why"),
+            Message::of_unproven_dom0(),
             Message::of_lost_target(path),
             Message::of_deferred(50, "why"),
             Message::of_output(&error),

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use wyng_control::{RestoreReport, ToClient};
 
+use super::dom0::Dom0Row;
 use super::rows::{ProblemRow, QubeRow, Range, RestoredFields};
 
 /// `restore`.
@@ -22,6 +23,9 @@ pub(super) struct Restore {
     /// What became of each qube.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     qubes: Vec<QubeRow>,
+    /// dom0's own files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dom0: Option<Dom0Row>,
     /// Lost ranges of volumes whose report has not come yet.
     #[serde(skip)]
     lost: BTreeMap<String, Vec<Range>>,
@@ -43,6 +47,7 @@ impl Restore {
             problems: Vec::new(),
             plan: Vec::new(),
             qubes: Vec::new(),
+            dom0: None,
             lost: BTreeMap::new(),
         }
     }

@@ -47,6 +47,8 @@ pub(crate) enum Destination {
     Folder(PathBuf),
     /// A file in this folder that never gets a name, and is gone with this process.
     Scratch(PathBuf),
+    /// The same, and this process reads it once it is complete.
+    Kept(PathBuf),
     /// A new volume of a thin pool, which the daemon makes.
     Thin(ThinPlace),
     /// The volumes are changed in place.
@@ -120,6 +122,8 @@ pub(crate) struct Targets {
     looked: HashSet<(u64, u64)>,
     open: HashMap<u32, Target>,
     in_place: Vec<InPlace>,
+    /// The file of [`Destination::Kept`].
+    kept: Option<OwnedFd>,
     /// The base snapshots that were sent to the daemon, with their folders.
     bases: HashMap<u32, (Folder, BaseOf)>,
 }
@@ -144,6 +148,7 @@ impl Targets {
             looked: HashSet::new(),
             open: HashMap::new(),
             in_place: Vec::new(),
+            kept: None,
             bases: HashMap::new(),
         }
     }
@@ -165,7 +170,9 @@ impl Targets {
     pub(crate) fn spot(&self, volume: &str, origin: Option<&[u8]>) -> Result<Spot, TargetFault> {
         Ok(match &self.destination {
             Destination::Stdout => Spot::named(None),
-            Destination::File(path) | Destination::Scratch(path) => Spot::named(Some(path.clone())),
+            Destination::File(path) | Destination::Scratch(path) | Destination::Kept(path) => {
+                Spot::named(Some(path.clone()))
+            }
             Destination::Thin(place) => Spot::named(Some(device_of(place))),
             Destination::Folder(folder) => Spot::named(Some(folder.join(look::file_name(volume)?))),
             Destination::InPlace(Places {
@@ -195,7 +202,13 @@ impl Targets {
         self.looked.clear();
         self.open.clear();
         self.in_place.clear();
+        self.kept = None;
         self.bases.clear();
+    }
+
+    /// The file that this process reads, once it is complete.
+    pub(crate) fn take_kept(&mut self) -> Option<OwnedFd> {
+        self.kept.take()
     }
 
     /// Looks at the place of a volume's target. Nothing is created or changed.
@@ -237,7 +250,9 @@ impl Targets {
                 Ok(_) => Err(TargetFault::Exists),
                 Err(_) => Ok(anywhere),
             },
-            Destination::Scratch(folder) => look::at_scratch(folder, size_bytes, base_of),
+            Destination::Scratch(folder) | Destination::Kept(folder) => {
+                look::at_scratch(folder, size_bytes, base_of)
+            }
             // The folder is tried with another new file.
             Destination::Folder(folder)
                 if rustix::fs::stat(folder).is_err_and(|errno| errno == Errno::NOENT) =>
@@ -281,8 +296,12 @@ impl Targets {
                 ..self.made_in_place(item, target, discards_bytes, base_of)
             });
         }
-        if let Destination::Scratch(folder) = &self.destination {
-            return make_scratch(folder);
+        if let Destination::Scratch(folder) | Destination::Kept(folder) = &self.destination {
+            let made = make_scratch(folder)?;
+            if matches!(self.destination, Destination::Kept(_)) {
+                self.kept = made.files.first().map(duplicate).transpose()?;
+            }
+            return Ok(made);
         }
         self.make_folder()?;
         let NewFile { folder, name, old } = look::new_file(path, self.existing)?;
@@ -378,7 +397,10 @@ impl Targets {
     /// Gives a complete target its name, durably.
     /// Scratch has served its purpose.
     pub(crate) fn place(&mut self, item: u32) -> Result<(), Errno> {
-        if matches!(self.destination, Destination::Scratch(_)) {
+        if matches!(
+            self.destination,
+            Destination::Scratch(_) | Destination::Kept(_)
+        ) {
             return Ok(());
         }
         let mut target = self.open.remove(&item).ok_or(Errno::BADF)?;

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use wyng_control::{ExitStatus, Failure, RestoreReport, ToClient};
+use wyng_control::{ExitStatus, Failure, RestoreReport, ToClient, Warning};
 use wyng_wire::Service;
 
 use super::around;
@@ -19,6 +19,9 @@ use crate::pool::Pool;
 use crate::store::{keys_of, packs_of};
 use crate::world::{Client, Parts, Store, World};
 
+/// The beginning of the names of dom0's own volumes.
+const OF_DOM0: &str = "dom0:";
+
 /// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every
 /// target is looked at before the passphrase is asked for.
 pub fn restore<P: Parts>(
@@ -27,6 +30,10 @@ pub fn restore<P: Parts>(
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     let mut request = request.clone();
+    let is_of_dom0 = |volume: &String| volume.starts_with(OF_DOM0);
+    if archive.toml.unproven && request.volumes.iter().any(is_of_dom0) {
+        world.client.tell(ToClient::Warned(Warning::Unproven))?;
+    }
     request.origins.follow(&archive.volumes(&mut world.files)?);
     let request = &request;
     let Chosen { sessions, failed } =
