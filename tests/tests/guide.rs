@@ -65,7 +65,7 @@ fn the_first_verified_backup_takes_six_commands() {
     assert!(
         commands
             .iter()
-            .any(|command| command == "sudo wyng-ctl backup home --all"),
+            .any(|command| command == "sudo wyng-ctl backup home --all --dom0"),
         "it is of all qubes"
     );
     assert!(

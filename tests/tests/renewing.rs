@@ -345,6 +345,32 @@ fn noted(world: &mut MemoryWorld) -> Locks {
 }
 
 #[test]
+fn damage_that_was_accepted_once_and_is_mended_keeps_no_lock_short() {
+    let mut machine = Machine::new();
+    machine.back_up();
+    let mut world = machine.world();
+    let mut archive = world.open_archive("home").unwrap();
+    archive.ledger.acknowledged.add_slot(0);
+    archive.ledger.acknowledged.add_commit(1);
+    let folder = archive.folder.clone();
+    archive.ledger.write(&mut world.files, &folder).unwrap();
+    let (slot, commit) = (slot_name(0).0, archive.credential.commit_name(1).0);
+    machine.leave(&world);
+    machine.pass(16 * DAY);
+    let (asked, _) = machine.back_up_with(150_000, |_| {});
+    assert!(asked.contains(&slot) && asked.contains(&commit));
+    // What is missing now is not asked for: it is pushed again, and locked then.
+    let mut world = machine.world();
+    let mut archive = world.open_archive("home").unwrap();
+    archive.ledger.notes.slots.insert(0);
+    archive.ledger.write(&mut world.files, &folder).unwrap();
+    machine.leave(&world);
+    machine.pass(16 * DAY);
+    let (asked, _) = machine.back_up_with(150_000, |_| {});
+    assert!(!asked.contains(&slot) && asked.contains(&commit));
+}
+
+#[test]
 fn a_warning_comes_when_less_than_a_quarter_is_left_by_either_clock() {
     let mut machine = Machine::new();
     machine.back_up();

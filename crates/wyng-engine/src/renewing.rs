@@ -258,9 +258,11 @@ fn needed(files: &mut impl Files, archive: &mut Archive) -> Result<Needed, Failu
             needed.insert(Lockable::Pack(number), pack.name);
         }
     }
-    let acknowledged = &archive.ledger.acknowledged;
+    // What is damaged now is pushed again, and locked then. That somebody accepted its damage once
+    // says nothing of what it is today.
+    let notes = &archive.ledger.notes;
     for slot in &archive.head.slots {
-        if acknowledged.has_slot(slot.number) {
+        if notes.slots.contains(&slot.number) {
             continue;
         }
         needed.insert(Lockable::Slot(slot.number.into()), slot_name(slot.number));
@@ -268,10 +270,7 @@ fn needed(files: &mut impl Files, archive: &mut Archive) -> Result<Needed, Failu
     let head = archive.head.generation;
     let kept = archive.ledger.known_commits().map(|known| known.generation);
     for generation in kept.chain(probed(head)) {
-        // What is damaged is pushed again, and locked then.
-        if archive.ledger.notes.commits.contains_key(&generation)
-            || acknowledged.has_commit(generation)
-        {
+        if notes.commits.contains_key(&generation) {
             continue;
         }
         let copy = match generation == head {

@@ -507,6 +507,8 @@ mod tests {
         let nightly = Profile {
             archives: vec!["home".into()],
             volumes: vec!["a".into(), "b".into()],
+            dom0: false,
+            dom0_paths: Vec::new(),
             live: false,
             qubes: QubeChoice::default(),
             skip_unchanged: false,

@@ -131,10 +131,16 @@ pub(super) fn decide(
     machine: &Machine,
 ) -> Result<Vec<QubePlan>, PlanError> {
     check(archived, wish, machine)?;
-    let records: Vec<&QubeRecord> = wanted(archived, wish, machine)
+    let wanted: Vec<&Archived> = wanted(archived, wish, machine)
         .into_iter()
         .filter_map(|name| archived.get(name))
-        .map(|archived| &archived.record)
+        .collect();
+    let records: Vec<&QubeRecord> = wanted.iter().map(|archived| &archived.record).collect();
+    // Of all qubes, those that are here are not made a second time.
+    let are_here: BTreeSet<&str> = wanted
+        .iter()
+        .filter(|archived| wish.asked == Asked::All && archived.is_here)
+        .map(|archived| archived.record.name.as_str())
         .collect();
     if let Some(new_name) = &wish.new_name
         && records
@@ -147,7 +153,10 @@ pub(super) fn decide(
     taken.extend(records.iter().map(|record| record.name.clone()));
     let mut decided: Vec<QubePlan> = Vec::new();
     for record in creation_order(&records) {
-        let fate = fate_of(record, wish, machine, &mut taken);
+        let fate = match are_here.contains(record.name.as_str()) {
+            true => Fate::AlreadyHere,
+            false => fate_of(record, wish, machine, &mut taken),
+        };
         let fate = match fate {
             Fate::Made | Fate::MadeAs(_) | Fate::Renamed(_) => {
                 lacks_template(record, wish, machine, (archived, &decided))

@@ -68,4 +68,6 @@ pub struct Archived {
     pub volumes: BTreeMap<String, u64>,
     /// The uuid that this machine's state notes for it.
     pub uuid: Option<QubeUuid>,
+    /// A qube with that uuid is here, under whatever name.
+    pub is_here: bool,
 }

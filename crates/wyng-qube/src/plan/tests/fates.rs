@@ -121,6 +121,30 @@ fn nothing_that_is_here_is_overwritten() {
 }
 
 #[test]
+fn of_all_qubes_none_is_made_a_second_time() {
+    let mut machine = machine();
+    let mut archive = archived(vec![app("work", ""), app("vault", "")]);
+    archive.get_mut("work").unwrap().is_here = true;
+    // It may have another name by now.
+    for name in ["work", "office"] {
+        let here = PresentQube {
+            class: Class::App,
+            provides_network: false,
+            template_for_dispvms: false,
+            is_restorer: false,
+        };
+        machine.qubes.insert(name.into(), here);
+        let all = plan(&archive, &wish(&[]), &machine).unwrap();
+        assert_eq!(fate(&all, "work"), Fate::AlreadyHere, "{name}");
+        assert_eq!(fate(&all, "vault"), Fate::Made);
+        machine.qubes.remove(name);
+    }
+    // A person who names it wants it beside.
+    let named = plan(&archive, &wish(&["work"]), &machine).unwrap();
+    assert_eq!(fate(&named, "work"), Fate::Made);
+}
+
+#[test]
 fn a_new_name_is_for_one_qube_and_must_be_free() {
     let records = || {
         archived(vec![

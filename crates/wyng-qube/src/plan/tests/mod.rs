@@ -112,6 +112,7 @@ fn archived(records: Vec<QubeRecord>) -> BTreeMap<String, Archived> {
                 record,
                 volumes,
                 uuid,
+                is_here: false,
             },
         )
     };

@@ -177,6 +177,7 @@ impl Restores {
             label: label.to_owned(),
             is_asked,
             archived: Archived {
+                is_here: false,
                 record,
                 volumes: volumes
                     .iter()
@@ -243,7 +244,12 @@ impl Restores {
         let archived: BTreeMap<String, Archived> = self
             .added
             .iter()
-            .map(|(name, added)| (name.clone(), added.archived.clone()))
+            .map(|(name, added)| {
+                let mut archived = added.archived.clone();
+                let uuid = archived.uuid.as_ref().map(QubeUuid::as_str);
+                archived.is_here = uuid.is_some_and(|uuid| uuids.contains(uuid));
+                (name.clone(), archived)
+            })
             .collect();
         let planned =
             plan(&archived, &of_records, &machine).map_err(|error| Failure::QubesNotPlanned {
@@ -276,9 +282,12 @@ impl Restores {
             let is_gone = |uuid: &QubeUuid| !uuids.contains(uuid.as_str());
             // Beside the qube that has the history, a new one begins its own.
             // Nor does one whose volumes are new and empty: they would become the newest sessions.
+            // On a machine that knows nothing of the history, a qube whose name a stranger has
+            // continues it under another name.
+            let is_it = matches!(qube.fate, Fate::Made | Fate::Renamed(_));
             let continues = wish.parts != QubeParts::SettingsOnly
                 && added.archived.uuid.as_ref().is_none_or(is_gone)
-                && (added.archived.uuid.is_some() || qube.fate == Fate::Made);
+                && (added.archived.uuid.is_some() || is_it);
             let is_named = added.is_asked && !wish.qubes.is_empty();
             let why = match &qube.fate {
                 Fate::NotRestored(why) if added.is_asked => Some(why.to_string()),
