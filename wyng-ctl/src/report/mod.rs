@@ -547,6 +547,10 @@ What a person must know although the command did what it was asked to. With `--j
                 pool: "vg/pool".into(),
                 percent: 94,
             },
+            Warning::PoolBasesDropped {
+                pool: "vg/pool".into(),
+                count: 2,
+            },
             Warning::PoolMetadataLeft {
                 pool: "vg/pool".into(),
             },
@@ -567,6 +571,7 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::LockEndsSoon { .. }
                 | Warning::PoolFilling { .. }
                 | Warning::PoolFull { .. }
+                | Warning::PoolBasesDropped { .. }
                 | Warning::PoolMetadataLeft { .. }
                 | Warning::Unproven
                 | Warning::TooSoon { .. } => {}
@@ -1042,6 +1047,7 @@ What a person must know although the command did what it was asked to. With `--j
             folder: "/srv/.wyng".into(),
             logical_volume: None,
             mapped_bytes: None,
+            exclusive_bytes: None,
             left_over: Some("its source is gone"),
             removed: false,
         };
@@ -1051,6 +1057,7 @@ What a person must know although the command did what it was asked to. With `--j
                 pool: LogicalName::new("vg", "pool").unwrap(),
                 used_percent: Some((91, 4)),
                 metadata_left: true,
+                bases_dropped: 0,
             }],
             volumes: Vec::new(),
             unlisted: None,
