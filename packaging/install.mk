@@ -48,6 +48,7 @@ install-dom0: $(PROGRAMS)/wyngd $(PROGRAMS)/wyng-ctl $(HELPER)
 	install -D -m 0644 systemd/user/85-wyng.preset $(SYSTEMD)/user-preset/85-wyng.preset
 	install -D -m 0644 systemd/wyng.sysusers $(DESTDIR)/usr/lib/sysusers.d/wyng.conf
 	install -D -m 0644 systemd/12-wyng-ignore-lvm-devices.rules $(DESTDIR)/usr/lib/udev/rules.d/12-wyng-ignore-lvm-devices.rules
+	install -D -m 0644 systemd/12-wyng-ignore-zvols.rules $(DESTDIR)/usr/lib/udev/rules.d/12-wyng-ignore-zvols.rules
 	install -D -m 0644 systemd/wyng.tmpfiles $(DESTDIR)/usr/lib/tmpfiles.d/wyng.conf
 	install -D -m 0644 systemd/wyng.dracut.conf $(DESTDIR)/usr/lib/dracut/dracut.conf.d/90-wyng.conf
 	install -d -m 0755 $(SHARE)/man/man1 $(SHARE)/man/man5 $(SHARE)/man/man8 $(SHARE)/bash-completion/completions $(SHARE)/zsh/site-functions $(SHARE)/fish/vendor_completions.d

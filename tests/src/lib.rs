@@ -7,6 +7,7 @@ pub mod booted;
 pub mod disk;
 pub mod engine;
 pub mod fake_qubes;
+pub mod fake_zfs;
 pub mod foreign;
 pub mod house;
 pub mod memory_world;

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
+use crate::fake_zfs::FakeZfs;
 use crate::programs::{sftp_server, static_helper};
 use crate::stores::Kind;
 
@@ -48,6 +49,8 @@ pub enum Component {
     Boot,
     /// The build's folder is on a disk, not in memory.
     Disk,
+    /// Root, a mount namespace, and loop devices in it.
+    LoopDevices,
     /// `fincore`, which counts the pages of a file in the page cache.
     Fincore,
     /// `ionice`, which shows a process's I/O priority.
@@ -154,6 +157,7 @@ impl Component {
                     && booted::probe()
             }
             Self::Disk => true, // only a probe can tell
+            Self::LoopDevices => Self::Root.is_there() && FakeZfs::works(),
             Self::Fincore => runs("fincore", &["--version"]),
             Self::Ionice => runs("ionice", &["--version"]),
             Self::ThinTools => {

@@ -15,9 +15,9 @@ use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use wyng_control::{
     BackupSource, BaseLabel, BaseOf, CONTROL_VERSION, Command, CompareWith, Compression, FileKind,
-    FoundSource, Given, HoldOff, LogicalName, NoSource, Origin, PATH_MAX_BYTES, QubeChoice,
-    QubesWish, Remembered, SessionChoice, TargetFault, TargetForm, TargetFound, TargetLook,
-    ThinPlace, ThinWaste, ToClient, ToDaemon, Unattended, Via, Wanted,
+    FoundSource, Given, HoldOff, LogicalName, NoSource, Origin, OwnName, PATH_MAX_BYTES,
+    QubeChoice, QubesWish, Remembered, SessionChoice, TargetFault, TargetForm, TargetFound,
+    TargetLook, ThinPlace, ThinWaste, ToClient, ToDaemon, Unattended, Via, Wanted,
 };
 use wyng_tests::raw_client::RawClient;
 use wyng_tests::sandbox::{PASSPHRASE, Sandbox, noise};
@@ -310,7 +310,10 @@ fn command(chance: &mut Chance, sandbox: &Sandbox) -> Command {
             archives: vec![[7; 16]; chance.below(300)],
         },
         19 => Command::ThinRemove {
-            waste: vec![ThinWaste::Volume(chance.logical_name()); chance.below(3)],
+            waste: vec![
+                ThinWaste::Volume(OwnName::Logical(chance.logical_name()));
+                chance.below(3)
+            ],
         },
         1 => Command::ArchiveShow { archive },
         2 => Command::List {

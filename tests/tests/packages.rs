@@ -45,6 +45,7 @@ const DOM0: [(&str, u32); 42] = [
         "usr/lib/udev/rules.d/12-wyng-ignore-lvm-devices.rules",
         0o644,
     ),
+    ("usr/lib/udev/rules.d/12-wyng-ignore-zvols.rules", 0o644),
     ("usr/libexec/wyng/wyng-transport-vm", 0o755),
     ("usr/libexec/wyng/wyngd", 0o755),
     ("usr/share/applications/wyng.desktop", 0o644),

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use proptest::prelude::*;
 use wyng_archive::crypto::DataKey;
 use wyng_control::{
     CompareWith, DiffReport, ExitStatus, Failure, RestoreReport, SessionChoice, TargetFault,
@@ -35,6 +36,14 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
+        let first = noise(300_000, 1);
+        let mut now = first.clone();
+        now[CHANGED..CHANGED + 500].fill(7);
+        Self::of(first, now)
+    }
+
+    /// With sessions of these two states.
+    fn of(first: Vec<u8>, now: Vec<u8>) -> Self {
         let settings = admin::CreateSettings {
             chunk_size_bytes: 4096,
             pack_size_bytes: 64 << 10,
@@ -56,9 +65,6 @@ impl Scene {
             settings,
         };
         admin::create(&mut world, &request).unwrap();
-        let first = noise(300_000, 1);
-        let mut now = first.clone();
-        now[CHANGED..CHANGED + 500].fill(7);
         let mut durable = world.end();
         for (seed, state) in [(2, &first), (3, &now)] {
             let mut world = MemoryWorld::new(durable, seed);
@@ -381,6 +387,50 @@ fn a_device_that_is_larger_has_zeros_behind_the_session() {
         "{:?}",
         world.client.told
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 60,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn old_bytes_of_a_pool_that_does_not_zero_its_blocks_do_not_stay_beside_what_is_written(
+        chunks in prop::collection::vec(0..4_u8, 100),
+        block in prop::sample::select(vec![512_usize, 4096, 3 * 4096, 5 * 2048, 65_536, 200_000]),
+        quick in any::<bool>(),
+    ) {
+        static SCENE: LazyLock<Scene> = LazyLock::new(|| {
+            let mut now = noise(300_000, 1);
+            // Holes of one chunk and of many, one of them at the end.
+            for (begin, end) in [(0, 1), (5, 6), (9, 30), (31, 33), (60, 73)] {
+                now[begin * CHUNK..end * CHUNK].fill(0);
+            }
+            now[290_000..].fill(0);
+            Scene::of(noise(300_000, 2), now)
+        });
+        let scene = &*SCENE;
+        let mut there = scene.now.clone();
+        there.resize(100 * CHUNK, 0);
+        for (chunk, what) in there.chunks_mut(CHUNK).zip(&chunks) {
+            match what {
+                0 => chunk.fill(0),
+                1 => chunk.fill(9),
+                _ => {}
+            }
+        }
+        let mut world = scene.world(&there);
+        world.volumes.is_device = true;
+        world.volumes.clones = false;
+        world.volumes.old_bytes_in = Some(block);
+        let request = restore::RestoreRequest { quick, ..newest(true) };
+        prop_assert_eq!(restore::restore(&mut world, &request), Ok(ExitStatus::Done));
+        let device = &world.volumes.placed[&0];
+        prop_assert!(device[..300_000] == scene.now);
+        prop_assert!(device[300_000..].iter().all(|byte| *byte == 0));
+    }
 }
 
 #[test]

@@ -10,6 +10,7 @@ use wyng_control::ThinPlace;
 use crate::cli::{Options, RehearseArgs, RestoreArgs};
 use crate::client;
 use crate::message::Message;
+use crate::pool;
 use crate::target::{Destination, Existing, Places, Targets, stdout_is_terminal};
 
 /// The beginning of a place in a thin pool, as `--to` has it.
@@ -32,7 +33,7 @@ pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targe
             ));
         }
         named if restore.in_place => Destination::InPlace(Places {
-            named: named.clone(),
+            named: named.as_deref().map(pool::path_of).transpose()?,
             configured: config.volumes.clone(),
         }),
         None => {
@@ -43,6 +44,12 @@ pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targe
         }
         Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
             Destination::Thin(thin_place(path, several || restore.overwrite)?)
+        }
+        Some(path) if path.as_os_str().as_bytes().starts_with(b"zfs:") => {
+            return Err(Message::usage(
+                "a ZFS volume is not made by a restore, but changed in place",
+                "Make it with `zfs create -V`, and add --in-place.",
+            ));
         }
         Some(path) if path.as_os_str() == "-" && several => {
             return Err(Message::usage(

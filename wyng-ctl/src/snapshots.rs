@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use wyng_config::Config;
 use wyng_control::{
-    BaseLabel, ThinPool, ThinRemoval, ThinVolume, ThinWaste, ToClient, VolumePlace,
+    BaseLabel, OwnName, ThinPool, ThinRemoval, ThinVolume, ThinWaste, ToClient, VolumePlace, ZVOLS,
 };
 use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Kept};
@@ -225,7 +225,7 @@ impl Snapshots {
         self.archives.iter().map(|archive| archive.id).collect()
     }
 
-    /// Reports the base snapshots in thin pools.
+    /// Reports the base snapshots in pools of LVM and ZFS.
     pub(crate) fn show_thin(
         &self,
         about: About<'_>,
@@ -265,11 +265,11 @@ impl Snapshots {
                 return;
             }
         };
-        let removal = |name| removals.get(name).copied().unwrap_or(ThinRemoval::Failed);
+        let removal = |name: String| removals.get(&name).copied().unwrap_or(ThinRemoval::Failed);
         let mut lines = Vec::new();
         for volume in volumes {
             let line = self.thin_line(volume, thin);
-            match removal(&volume.volume) {
+            match removal(volume.volume.to_string()) {
                 ThinRemoval::Removed => lines.push(SnapshotLine {
                     removed: true,
                     ..line
@@ -281,7 +281,7 @@ impl Snapshots {
             }
         }
         for pool in left {
-            match removal(&pool.pool) {
+            match removal(pool.pool.to_string()) {
                 ThinRemoval::Removed => {}
                 kept => {
                     let what = format!("the metadata snapshot of {}", pool.pool);
@@ -354,9 +354,13 @@ impl Snapshots {
             archive_id: label.map(|label| label.of.archive),
             volume: place.map(|place| place.volume.clone()),
             session: label.map(|label| label.session),
-            folder: Path::new("/dev").join(&volume.volume.group),
+            folder: match &volume.volume {
+                OwnName::Logical(name) => Path::new("/dev").join(&name.group),
+                OwnName::Zfs(_) => PathBuf::from(ZVOLS),
+            },
             logical_volume: Some(volume.volume.to_string()),
             mapped_bytes: volume.mapped_bytes,
+            exclusive_bytes: volume.exclusive_bytes,
             left_over: self.thin_left_over(volume, thin),
             removed: false,
         }
@@ -421,6 +425,7 @@ impl Snapshots {
             folder: found.place.path.clone(),
             logical_volume: None,
             mapped_bytes: None,
+            exclusive_bytes: None,
             left_over: self.left_over(found, places),
             removed: false,
         }
@@ -446,6 +451,7 @@ impl Snapshots {
             folder: folder.to_owned(),
             logical_volume: None,
             mapped_bytes: None,
+            exclusive_bytes: None,
             left_over: None,
             removed: false,
         })

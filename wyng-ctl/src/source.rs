@@ -51,7 +51,7 @@ impl Source {
 }
 
 /// Parses `PATH`, `NAME=PATH` or the name of a configured volume. The volume of a path has the name
-/// of its last component. A path that contains `=`, or equals the name of a configured volume, must
+/// of its last component. `zfs:POOL/DATASET` stands for the path of a ZFS volume. A path that contains `=`, or equals the name of a configured volume, must
 /// begin with `./` or `/`.
 pub(crate) fn parse(
     sources: &[OsString],
@@ -110,6 +110,7 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
         None => (None, Path::new(source)),
     };
     let named = name.is_some();
+    let path = crate::pool::path_of(path)?;
     let name = name
         .or_else(|| path.file_name())
         .ok_or_else(|| Message::usage(format!("{source:?} does not name a file"), give_name))?;
@@ -130,7 +131,7 @@ fn parse_one(source: &OsStr) -> Result<Source, Message> {
     }
     Ok(Source {
         volume: volume.to_owned(),
-        path: path.to_owned(),
+        path,
         named,
         configured: false,
     })
@@ -238,6 +239,9 @@ mod tests {
         );
         assert_eq!(one("home=/dev/x/y"), ("home".into(), "/dev/x/y".into()));
         assert_eq!(one("./a=b"), ("a=b".into(), "./a=b".into()));
+        let zvol = "/dev/zvol/tank/a/b";
+        assert_eq!(one("zfs:tank/a/b"), ("b".into(), zvol.into()));
+        assert_eq!(one("home=zfs:tank/a/b"), ("home".into(), zvol.into()));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the daemon has in thin pools, as the daemon reports it: only root may ask LVM. Each question
-//! is a command of its own, after the command that it belongs to.
+//! What the daemon has in pools of LVM and ZFS, as the daemon reports it: only root may ask them.
+//! Each question is a command of its own, after the command that it belongs to.
 
 use std::collections::BTreeMap;
 
 use wyng_control::{
-    Command, ExitStatus, LogicalName, THIN_VOLUMES_MAX, ThinPool, ThinRemoval, ThinUnlisted,
-    ThinVolume, ThinWaste, ToClient,
+    Command, ExitStatus, THIN_VOLUMES_MAX, ThinPool, ThinRemoval, ThinUnlisted, ThinVolume,
+    ThinWaste, ToClient,
 };
 
 use crate::cli::Options;
@@ -21,16 +21,16 @@ pub(crate) struct Thin {
     pub(crate) pools: Vec<ThinPool>,
     /// Bases, and unfinished snapshots.
     pub(crate) volumes: Vec<ThinVolume>,
-    /// Why nothing is known. `None`: all is known, or this machine has no thin pool.
+    /// Why nothing is known. `None`: all is known, or this machine has no such pool.
     pub(crate) unlisted: Option<ThinUnlisted>,
 }
 
 impl Thin {
-    /// Asks the daemon, unless this machine has no active thin pool. A member of the group is told
+    /// Asks the daemon, unless this machine has no active thin pool and no ZFS volume. A member of the group is told
     /// of these archives' volumes alone.
     pub(crate) fn of(options: &Options, archives: Vec<[u8; 16]>) -> Result<Self, Message> {
         let mut thin = Self::default();
-        if !wyng_origin::has_thin_pool() {
+        if !wyng_origin::has_thin_pool() && !wyng_origin::has_zvols() {
             return Ok(thin);
         }
         if options.standalone && !rustix::process::geteuid().is_root() {
@@ -57,22 +57,22 @@ impl Thin {
     }
 }
 
-/// Has the daemon remove volumes and metadata snapshots; returns what became of each.
+/// Has the daemon remove volumes and metadata snapshots; returns what became of each, by its name.
 pub(crate) fn remove(
     options: &Options,
     waste: &[ThinWaste],
-) -> Result<BTreeMap<LogicalName, ThinRemoval>, Message> {
+) -> Result<BTreeMap<String, ThinRemoval>, Message> {
     let mut removals = BTreeMap::new();
     for part in waste.chunks(THIN_VOLUMES_MAX) {
         let command = Command::ThinRemove {
             waste: part.to_vec(),
         };
         run(options, command, |event| {
-            if let ToClient::ThinRemoved {
-                waste: ThinWaste::Volume(name) | ThinWaste::MetadataOf(name),
-                removal,
-            } = event
-            {
+            if let ToClient::ThinRemoved { waste, removal } = event {
+                let name = match waste {
+                    ThinWaste::Volume(name) => name.to_string(),
+                    ThinWaste::MetadataOf(pool) => pool.to_string(),
+                };
                 removals.insert(name, removal);
             }
         })?;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The role of LVM thin pools. It makes snapshots for volumes, says which of their ranges changed,
-//! and removes them. It starts lvm and dmsetup, and nothing else; it reads a pool's metadata, and
-//! no byte of a volume. Where it runs not, thin volumes are read whole.
+//! The role of LVM thin pools and of ZFS volumes. It makes snapshots for volumes, says which of their
+//! ranges changed, and removes them. It starts lvm, dmsetup and zfs, and nothing else; it reads a
+//! thin pool's metadata, and no byte of a volume. Where it runs not, these volumes are read whole.
 //!
 //! It is never killed: the supervisor waits until it has put everything in order. If the supervisor
 //! is killed, the role notices that volumes is gone, and ends as well.
@@ -10,6 +10,7 @@ mod journal;
 mod kernel;
 mod label;
 mod listed;
+mod made;
 mod names;
 mod pools;
 mod programs;
@@ -20,6 +21,7 @@ mod trouble;
 mod udev;
 mod walk;
 mod waste;
+mod zfs;
 
 use std::os::fd::AsFd;
 
@@ -86,6 +88,7 @@ fn serve(
                         size_bytes: made.size_bytes,
                         base: made.base,
                         whole: made.whole,
+                        method: made.method,
                     },
                     &[made.device.as_fd()],
                 )?,
@@ -131,7 +134,7 @@ fn serve(
 fn no_snapshot(trouble: &Trouble) -> PoolToVolumes {
     let why = trouble.cause();
     if why.is_some() {
-        tracing::warn!(%trouble, "a thin volume is read whole, and while it changes");
+        tracing::warn!(%trouble, "a volume is read whole, and while it changes");
     }
     PoolToVolumes::NoSnapshot { why }
 }

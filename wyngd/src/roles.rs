@@ -9,9 +9,9 @@
 //! - **volumes** holds what the caller opened, or the configuration names, until it is handed on;
 //!   clones of sources, until they are committed; in dom0 a call to qubesd, and while it makes qubes
 //!   their records and one volume that is open for writing. Never keys, remote bytes.
-//! - **pool** holds snapshots of thin volumes, new volumes of a restore until they have their names,
-//!   and a pool's metadata while it looks for changes. It alone starts lvm and dmsetup. Never keys,
-//!   remote bytes, a client's descriptor, a volume's bytes.
+//! - **pool** holds snapshots of thin and ZFS volumes, new volumes of a restore until they have their
+//!   names, and a pool's metadata while it looks for changes. It alone starts lvm, dmsetup and zfs.
+//!   Never keys, remote bytes, a client's descriptor, a volume's bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
 //! - **reader** holds credentials while it looks; the state directory, for reading. Never
@@ -31,7 +31,7 @@ pub enum Role {
     Control,
     /// Opens, inspects and clones sources and targets.
     Volumes,
-    /// Snapshots volumes of LVM thin pools.
+    /// Snapshots volumes of LVM thin pools and of ZFS.
     Pool,
     /// Holds keys.
     Keyholder,
@@ -96,7 +96,7 @@ pub const WIRES: [(Role, Role); 8] = [
     (Role::Volumes, Role::Keyholder),   // sources and targets
     (Role::Keyholder, Role::Transport), // blobs, as memory files
     (Role::Spawner, Role::Transport),   // the far end's pipes
-    (Role::Volumes, Role::Pool),        // snapshots of thin volumes, what is left of them
+    (Role::Volumes, Role::Pool),        // snapshots of thin and ZFS volumes, what is left of them
 ];
 
 /// The group whose members may connect to the service.
@@ -132,8 +132,8 @@ impl Role {
         ROLES.into_iter().find(|role| role.name() == name)
     }
 
-    /// Whether a daemon has this role. Only root may use LVM. Without the role, thin volumes are
-    /// read whole, and what lies in pools is not listed.
+    /// Whether a daemon has this role. Only root may use LVM and ZFS. Without the role, their volumes
+    /// are read whole, and what lies in pools is not listed.
     pub fn is_needed(self, is_root: bool) -> bool {
         self != Self::Pool || is_root
     }
@@ -188,8 +188,8 @@ impl Role {
             // Volumes belong to many users, and btrfs lists compressed extents only for a process
             // with `CAP_SYS_ADMIN`. The filter leaves no other use of that capability.
             (Self::Volumes, _) => CapabilitySet::DAC_READ_SEARCH.union(CapabilitySet::SYS_ADMIN),
-            // lvm and dmsetup inherit the capabilities: ioctls of device-mapper, and devices that
-            // belong to a group. While volumes are suspended, lvm must neither be swapped out,
+            // lvm, dmsetup and zfs inherit the capabilities: ioctls of device-mapper and of ZFS, and
+            // devices that belong to a group. While volumes are suspended, lvm must neither be swapped out,
             // maybe to one of them, nor wait for the processor.
             (Self::Pool, _) => CapabilitySet::SYS_ADMIN
                 .union(CapabilitySet::DAC_OVERRIDE)

@@ -328,7 +328,7 @@ fn check_count(count: usize, what: &str) -> Result<(), Failure> {
     }
 }
 
-/// Names of logical volumes as LVM allows them.
+/// Names of logical volumes as LVM allows them, and of snapshots that the daemon made in ZFS.
 fn check_waste(waste: &[ThinWaste]) -> Result<(), Failure> {
     if waste.len() > THIN_VOLUMES_MAX {
         return Err(out_of_bounds(
@@ -337,14 +337,15 @@ fn check_waste(waste: &[ThinWaste]) -> Result<(), Failure> {
         ));
     }
     let is_named = |waste: &ThinWaste| match waste {
-        ThinWaste::Volume(name) | ThinWaste::MetadataOf(name) => name.is_checked(),
+        ThinWaste::Volume(name) => name.is_checked(),
+        ThinWaste::MetadataOf(pool) => pool.is_checked(),
     };
     if waste.iter().all(is_named) {
         Ok(())
     } else {
         Err(out_of_bounds(
-            "the name of a logical volume",
-            "GROUP/VOLUME in the characters of LVM",
+            "the name of a logical volume or of a ZFS snapshot",
+            "GROUP/VOLUME in the characters of LVM, or POOL/DATASET@wyng-…",
         ))
     }
 }

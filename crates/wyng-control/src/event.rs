@@ -612,6 +612,8 @@ pub enum Method {
     BtrfsSearch,
     /// The metadata of a thin pool was compared.
     ThinDelta,
+    /// ZFS counted no byte that was written between two snapshots.
+    ZfsWritten,
 }
 
 /// The result of a backup for one volume.

@@ -31,6 +31,7 @@ mod to_daemon;
 mod trial;
 mod via;
 mod warning;
+mod zvol;
 
 pub use base::{BaseLabel, BaseOf};
 pub use bounds::{
@@ -65,14 +66,15 @@ pub use restoring::{PLAN_PAGE_MAX_BYTES, QubeParts, QubesWish, RestoredQube};
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use thin::{
-    LogicalName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, PoolRefusal, THIN_VOLUMES_MAX, ThinPage,
-    ThinPlace, ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
+    LogicalName, OwnName, POOL_FILLING_PERCENT, POOL_FULL_PERCENT, PoolRefusal, THIN_VOLUMES_MAX,
+    ThinPage, ThinPlace, ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause,
 };
 pub use to_daemon::{Given, ToDaemon};
 pub use trial::{Abilities, CreateOnly, Durability, StoreChecked, Trial, TrialResult};
 pub use via::{NoFarEnd, VIA_ALLOWED, Via, is_qube};
 pub use warning::Warning;
+pub use zvol::{OwnZfsName, ZVOLS, ZvolName};
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 12;
+pub const CONTROL_VERSION: u32 = 13;

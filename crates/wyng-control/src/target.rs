@@ -93,6 +93,8 @@ pub enum TargetFault {
     Exists,
     /// It cannot hold a volume.
     Unfit(Unfit),
+    /// A volume of this name is in the pool already.
+    VolumeExists,
     /// It is a block device, which can only be changed in place.
     IsDevice,
     /// It is smaller than the session.
@@ -141,6 +143,7 @@ impl TargetFault {
                 errno,
             },
             Self::Exists => Failure::TargetExists { volume, path },
+            Self::VolumeExists => Failure::TargetVolumeExists { volume, path },
             Self::Unfit(kind) => Failure::TargetKind { volume, path, kind },
             Self::IsDevice => Failure::TargetIsDevice { volume, path },
             Self::TooSmall { has_bytes } => Failure::TargetTooSmall {

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What the daemon reports of thin pools: their use, its volumes in them, and why a volume of one
-//! was read whole. Only the daemon may ask LVM, and only root's daemon does.
+//! What the daemon reports of pools of volumes, those of LVM and of ZFS: their use, what it made in
+//! them, and why a volume was read whole. Only the daemon may ask LVM, and only root's daemon does.
 
 use bincode::{Decode, Encode};
 
 use crate::base::BaseLabel;
+use crate::zvol::OwnZfsName;
 
 /// Maximum number of volumes in one message or command. Each takes less than 500 bytes.
 pub const THIN_VOLUMES_MAX: usize = 100;
@@ -55,23 +56,57 @@ impl std::fmt::Display for LogicalName {
     }
 }
 
-/// A volume that the daemon made in a thin pool.
+/// The name of something that the daemon made in a pool of volumes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum OwnName {
+    /// A volume in a thin pool of LVM's.
+    Logical(LogicalName),
+    /// A snapshot or a volume in a pool of ZFS.
+    Zfs(OwnZfsName),
+}
+
+impl OwnName {
+    /// Whether its characters may become an argument of a program.
+    pub fn is_checked(&self) -> bool {
+        match self {
+            Self::Logical(name) => name.is_checked(),
+            Self::Zfs(name) => name.is_checked(),
+        }
+    }
+}
+
+impl std::fmt::Display for OwnName {
+    /// `GROUP/VOLUME`, `POOL/DATASET@SNAPSHOT` or `POOL/DATASET`.
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Logical(name) => name.fmt(to),
+            Self::Zfs(name) => name.fmt(to),
+        }
+    }
+}
+
+/// A volume that the daemon made in a thin pool, or a snapshot or volume that it made in a pool of
+/// ZFS.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ThinVolume {
-    /// Its group and name.
-    pub volume: LogicalName,
-    /// Name of its pool, in the same group.
+    /// Its name.
+    pub volume: OwnName,
+    /// Name of its pool; a thin pool is in the same group.
     pub pool: String,
     /// Its size, bytes.
     pub size_bytes: u64,
     /// Bytes that the pool holds for it, shared ones included; `None` while it is not active,
     /// because LVM does not say it then.
     pub mapped_bytes: Option<u64>,
+    /// Bytes that the pool gets back when it is removed; `None` where the tools do not say it: LVM
+    /// never does.
+    pub exclusive_bytes: Option<u64>,
     /// The session of which it is the state. `None`: it is unfinished.
     pub label: Option<BaseLabel>,
 }
 
-/// A thin pool with at least one such volume, or with a metadata snapshot that may be the daemon's.
+/// A thin pool with at least one such volume, with a metadata snapshot that may be the daemon's, or
+/// from which bases were removed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct ThinPool {
     /// Its group and name.
@@ -81,6 +116,8 @@ pub struct ThinPool {
     pub used_percent: Option<(u8, u8)>,
     /// It holds a metadata snapshot, and it is not certain whether a killed run took it.
     pub metadata_left: bool,
+    /// Number of bases that were removed because it was nearly full, since one was made in it.
+    pub bases_dropped: u32,
 }
 
 impl ThinPool {
@@ -107,15 +144,15 @@ pub struct ThinPage {
 pub enum ThinUnlisted {
     /// Root did not start the daemon.
     NotRoot,
-    /// LVM failed, or was not understood. The daemon's log has the reason.
+    /// LVM or ZFS failed, or was not understood. The daemon's log has the reason.
     Failed,
 }
 
 /// What a person wants to have removed.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum ThinWaste {
-    /// A volume that the daemon made.
-    Volume(LogicalName),
+    /// A volume or snapshot that the daemon made.
+    Volume(OwnName),
     /// The metadata snapshot of a pool, of which it is not certain whether a killed run took it.
     MetadataOf(LogicalName),
 }
@@ -127,7 +164,7 @@ pub enum ThinRemoval {
     Removed,
     /// A run uses it.
     InUse,
-    /// LVM refused. The daemon's log has the reason.
+    /// LVM or ZFS refused. The daemon's log has the reason.
     Failed,
 }
 
@@ -206,7 +243,7 @@ impl PoolRefusal {
     }
 }
 
-/// Why a volume of a thin pool was read whole, or without a snapshot. Each has one thing to do.
+/// Why a volume of a pool was read whole, or without a snapshot. Each has one thing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum WholeCause {
     /// The volume has no base snapshot for this archive, or one that its label does not fit.
@@ -231,11 +268,15 @@ pub enum WholeCause {
     Renamed,
     /// lvm or dmsetup failed, or was not understood.
     LvmFailed,
+    /// A ZFS volume changed since its base, and ZFS does not say where.
+    RangesUntold,
+    /// zfs failed, was not understood, or a device did not appear.
+    ZfsFailed,
 }
 
 impl WholeCause {
     /// Every cause.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::NoBase,
         Self::BaseDropped,
         Self::PoolFilling,
@@ -247,6 +288,8 @@ impl WholeCause {
         Self::DaemonTidies,
         Self::Renamed,
         Self::LvmFailed,
+        Self::RangesUntold,
+        Self::ZfsFailed,
     ];
 
     /// A short word for scripts, stable over versions.
@@ -263,6 +306,8 @@ impl WholeCause {
             Self::DaemonTidies => "daemon-tidies",
             Self::Renamed => "volume-renamed",
             Self::LvmFailed => "lvm-failed",
+            Self::RangesUntold => "ranges-untold",
+            Self::ZfsFailed => "zfs-failed",
         }
     }
 
@@ -286,6 +331,8 @@ impl WholeCause {
             Self::DaemonTidies => "another daemon was removing what killed runs left",
             Self::Renamed => "another program renamed it again and again",
             Self::LvmFailed => "lvm or dmsetup failed",
+            Self::RangesUntold => "it changed since its base snapshot, and ZFS does not say where",
+            Self::ZfsFailed => "zfs failed, or a device of it did not appear",
         }
     }
 
@@ -294,7 +341,8 @@ impl WholeCause {
         match self {
             Self::NoBase => "Nothing: this backup made one, and the next reads only what changes.",
             Self::BaseDropped | Self::PoolFilling => {
-                "Extend the pool with `lvextend`, its metadata with `lvextend --poolmetadatasize`."
+                "Extend the pool: with `lvextend`, its metadata with `lvextend --poolmetadatasize`, \
+                 a pool of ZFS with `zpool add`."
             }
             Self::MetadataHeld => {
                 "End that program, or let it finish: `dmsetup status` of the pool shows what is held."
@@ -307,10 +355,14 @@ impl WholeCause {
             }
             Self::PoolUnsound => "See lvmthin(7) on repair. Nothing in the pool was changed.",
             Self::Probed => {
-                "Install 12-wyng-ignore-lvm-devices.rules, and set devices/scan_lvs to 0 in lvm.conf."
+                "Install 12-wyng-ignore-lvm-devices.rules and 12-wyng-ignore-zvols.rules, and set \
+                 devices/scan_lvs to 0 in lvm.conf."
             }
             Self::DaemonTidies | Self::Renamed => "Run the same command again.",
-            Self::LvmFailed => "The daemon's log has the program's own words.",
+            Self::LvmFailed | Self::ZfsFailed => "The daemon's log has the program's own words.",
+            Self::RangesUntold => {
+                "Nothing: what was read and is in the archive is not stored again."
+            }
         }
     }
 }

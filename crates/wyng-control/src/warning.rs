@@ -86,6 +86,13 @@ pub enum Warning {
         /// The larger share of its data or metadata that is used, per cent.
         percent: u8,
     },
+    /// Base snapshots were removed from a thin pool, because it was nearly full.
+    PoolBasesDropped {
+        /// `GROUP/POOL`.
+        pool: String,
+        /// Number of base snapshots, since one was made there.
+        count: u32,
+    },
     /// A thin pool holds a metadata snapshot, and it is not certain whether a killed run took it.
     PoolMetadataLeft {
         /// `GROUP/POOL`.
@@ -124,6 +131,7 @@ impl Warning {
             Self::LockEndsSoon { .. } => "lock-ends-soon",
             Self::PoolFilling { .. } => "pool-filling",
             Self::PoolFull { .. } => "pool-full",
+            Self::PoolBasesDropped { .. } => "pool-bases-dropped",
             Self::PoolMetadataLeft { .. } => "pool-metadata-left",
             Self::Unproven => "unproven",
             Self::HistoryNotContinued { .. } => "history-not-continued",
@@ -169,6 +177,9 @@ impl Warning {
             }
             Self::PoolFull { .. } => {
                 "Extend the pool at once with `lvextend`, its metadata with `lvextend --poolmetadatasize`. Base snapshots are removed from it, oldest first, and the next backup reads their volumes whole."
+            }
+            Self::PoolBasesDropped { .. } => {
+                "Extend the pool with `lvextend`, its metadata with `lvextend --poolmetadatasize`. The next backup of each of these volumes reads it whole; once its pool has room, it makes a new base snapshot."
             }
             Self::PoolMetadataLeft { .. } => {
                 "If no other program uses it, run `wyng-ctl snapshots clean --metadata` as root. Until then volumes of the pool are read whole."
@@ -260,6 +271,10 @@ impl fmt::Display for Warning {
             Self::PoolFilling { pool, percent } | Self::PoolFull { pool, percent } => {
                 write!(to, "{percent} % of the thin pool {pool} are used")
             }
+            Self::PoolBasesDropped { pool, count } => write!(
+                to,
+                "base snapshots were removed from the thin pool {pool}, because more than 90 % of it was used: {count}"
+            ),
             Self::PoolMetadataLeft { pool } => write!(
                 to,
                 "the thin pool {pool} holds a metadata snapshot, and it is not certain whether a killed run took it"

@@ -58,6 +58,7 @@ pub fn is_of_one_target(failure: &Failure) -> bool {
     matches!(
         failure,
         Failure::TargetExists { .. }
+            | Failure::TargetVolumeExists { .. }
             | Failure::TargetUnavailable { .. }
             | Failure::TargetOfRunningQube { .. }
             | Failure::TargetOfQube { .. }

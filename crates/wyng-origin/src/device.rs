@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Dev, Stat, major, makedev, minor};
 use wyng_control::path_text;
 
+use crate::zvol::zvol;
+
 /// The folder in which the kernel describes devices.
 pub const SYSFS: &str = "/sys";
 /// Maximum depth of stacked devices. A file system in a volume in a crypt mapping in a partition
@@ -31,7 +33,7 @@ pub(crate) fn folder_of(root: &Path, device: Dev) -> PathBuf {
 /// The marks of a device, which stay the same whatever number the kernel gives it: for a
 /// device-mapper device its name, because an LVM volume that was restored or replaced by its
 /// snapshot keeps its name and gets another UUID; for a loop device its backing file; for a
-/// partition its UUID; for a disk the names that it reports.
+/// partition its UUID; for a volume of ZFS its name; for a disk the names that it reports.
 pub(crate) fn marks(root: &Path, device: Dev) -> Vec<String> {
     let folder = folder_of(root, device);
     if let Some(name) = line(&folder.join("dm/name")) {
@@ -41,7 +43,11 @@ pub(crate) fn marks(root: &Path, device: Dev) -> Vec<String> {
         return vec![format!("loop:{}", path_text(&file))];
     }
     let Some(number) = line(&folder.join("partition")) else {
-        return of_disk(root, &folder, device);
+        // A volume of ZFS reports no name, and gets another number at each start.
+        return zvol(root, device).map_or_else(
+            || of_disk(root, &folder, device),
+            |name| vec![format!("zvol:{}", name.as_str())],
+        );
     };
     if let Some(uuid) = partition_uuid(root, &folder, device) {
         return vec![format!("partuuid:{}", path_text(&uuid))];

@@ -14,6 +14,7 @@
 mod device;
 mod logical;
 mod mounts;
+mod zvol;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -23,10 +24,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use wyng_control::{FileKind, FoundSource, NoSource, Origin};
+use wyng_control::{FileKind, FoundSource, NoSource, Origin, ZvolName};
 
 pub use device::SYSFS;
 pub use logical::{LogicalVolume, has_thin_pool};
+pub use zvol::has_zvols;
 
 /// This machine's information about its devices.
 #[derive(Debug)]
@@ -89,6 +91,12 @@ impl Machine {
     pub fn logical_volume(&self, source: BorrowedFd<'_>) -> Option<LogicalVolume> {
         let found = rustix::fs::fstat(source).ok().filter(is_device)?;
         logical::logical_volume(&self.root, found.st_rdev)
+    }
+
+    /// The ZFS volume that an opened device is.
+    pub fn zvol(&self, source: BorrowedFd<'_>) -> Option<ZvolName> {
+        let found = rustix::fs::fstat(source).ok().filter(is_device)?;
+        zvol::zvol(&self.root, found.st_rdev)
     }
 
     /// The mount points of file systems of these types.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Sources, targets and base snapshots in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wyng_control::{
     BaseLabel, BaseOf, Failure, FoundSource, Method, TargetFault, TargetFound, TargetKind,
@@ -36,6 +36,11 @@ pub struct MemoryVolumes {
     pub there: Option<Vec<u8>>,
     /// It is a block device.
     pub is_device: bool,
+    /// It is a volume of a pool that does not zero its blocks, which have this length, bytes: a
+    /// write to a block that has only zeros gives the rest of the block old bytes.
+    pub old_bytes_in: Option<usize>,
+    /// The blocks that were written to.
+    taken: BTreeSet<usize>,
     /// What is read of what is there from this offset to the other is an error, until it is
     /// overwritten.
     pub unreadable: Option<(u64, u64)>,
@@ -70,6 +75,8 @@ impl MemoryVolumes {
             changes: BTreeMap::new(),
             there: None,
             is_device: false,
+            old_bytes_in: None,
+            taken: BTreeSet::new(),
             unreadable: None,
             rotten_byte: None,
             room_for_writes: None,
@@ -278,6 +285,8 @@ impl Volumes for MemoryVolumes {
         if !self.is_device {
             target.resize(target.len().max(begin + bytes.len()), 0);
         }
+        let block = self.old_bytes_in;
+        take_blocks(target, &mut self.taken, block, begin..begin + bytes.len());
         target[begin..begin + bytes.len()].copy_from_slice(bytes);
         self.unreadable = self
             .unreadable
@@ -290,7 +299,12 @@ impl Volumes for MemoryVolumes {
         let target = self.targets.get_mut(&item).unwrap();
         let [begin, end] = [offset, offset + length]
             .map(|place| usize::try_from(place).unwrap().min(target.len()));
+        take_blocks(target, &mut self.taken, self.old_bytes_in, begin..end);
         target[begin..end].fill(0);
+        // Whole blocks are given back.
+        let block = self.old_bytes_in.unwrap_or(1);
+        let whole = begin.div_ceil(block)..end / block;
+        self.taken.retain(|number| !whole.contains(number));
         Ok(())
     }
 
@@ -323,6 +337,26 @@ impl Volumes for MemoryVolumes {
 
     // What it is now is still looked at.
     fn close_target(&mut self, _: u32) {}
+}
+
+/// Takes the blocks of a range. One that has nothing but zeros, and was not written to, gets old
+/// bytes where it lies outside of the range.
+fn take_blocks(
+    target: &mut [u8],
+    taken: &mut BTreeSet<usize>,
+    block: Option<usize>,
+    range: std::ops::Range<usize>,
+) {
+    let Some(block) = block else { return };
+    for number in range.start / block..range.end.div_ceil(block) {
+        let begin = number * block;
+        let end = (begin + block).min(target.len());
+        let is_whole = range.start <= begin && end <= range.end;
+        let is_new = taken.insert(number) && target[begin..end].iter().all(|byte| *byte == 0);
+        if is_new && !is_whole {
+            target[begin..end].fill(0xee);
+        }
+    }
 }
 
 /// How many bytes were copied.

@@ -410,6 +410,11 @@ fn a_pool_that_is_nearly_full_gets_no_snapshot_and_a_fuller_one_loses_bases() {
     let outcome = thin.sandbox.wyng(&["monitor", "home", &source]);
     assert_eq!(whole(&outcome), "base-dropped");
     assert_eq!(thin.ours(), [""; 0], "94 % were used");
+    let status = thin.sandbox.wyng(&["status"]);
+    let warnings = status.json["warnings"].as_array().unwrap();
+    let says = |code| warnings.iter().any(|warning| warning["code"] == code);
+    assert!(says("pool-bases-dropped"), "{warnings:?}");
+    assert_eq!(status.json["pools"][0]["bases_dropped"], 1);
     let (method, snapshot, _) = thin.backs_up();
     assert_eq!((method.as_str(), snapshot), ("full-scan", false));
     thin.assert_restores();

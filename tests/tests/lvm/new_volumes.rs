@@ -46,11 +46,14 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
     assert_eq!(found.len(), 12 << 20, "whole extents");
     assert!(found[..image.len()] == image[..]);
     assert!(found[image.len()..].iter().all(|byte| *byte == 0));
-    assert_eq!(restore(&thin, "image", &[]).codes(), ["target-exists"]);
+    assert_eq!(
+        restore(&thin, "image", &[]).codes(),
+        ["target-volume-exists"]
+    );
     run("lvchange -q -an vg/new");
     assert_eq!(
         restore(&thin, "image", &[]).codes(),
-        ["target-exists"],
+        ["target-volume-exists"],
         "although it has no device"
     );
     run("lvremove -q -f vg/new");

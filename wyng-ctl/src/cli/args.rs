@@ -485,7 +485,8 @@ pub(crate) struct NewPassphrase {
 pub(crate) struct BackupArgs {
     /// Name of the archive; a profile names it too
     pub(super) archive: Option<String>,
-    /// PATH or NAME=PATH of a disk image or block device, or a volume of the configuration
+    /// PATH or NAME=PATH of a disk image or block device, or a volume of the configuration.
+    /// `zfs:POOL/DATASET` stands for the path of a ZFS volume
     #[arg(value_name = "SOURCE", value_hint = ValueHint::AnyPath)]
     pub(crate) sources: Vec<OsString>,
     /// Back up all volumes of the configuration; in dom0, also all qubes that are to be in backups
@@ -739,7 +740,8 @@ pub(crate) struct RestoreArgs {
     #[arg(long, value_name = "SESSION", default_value = "latest", value_parser = parse_session)]
     pub(super) session: SessionChoice,
     /// Write to this new file, or with `-` to standard output; for several volumes, to a folder
-    /// with one file a volume. `thin:GROUP/POOL/NAME` is a new volume in a thin pool of LVM's
+    /// with one file a volume. `thin:GROUP/POOL/NAME` is a new volume in a thin pool of LVM's;
+    /// with --in-place, `zfs:POOL/DATASET` is a ZFS volume
     #[arg(long, value_name = "PATH", value_hint = ValueHint::AnyPath, required_unless_present_any = ["in_place", "of_qubes"])]
     pub(crate) to: Option<PathBuf>,
     /// Replace an existing file once the new one is complete; content that both share is not

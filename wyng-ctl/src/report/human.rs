@@ -674,9 +674,11 @@ impl Human {
         }
     }
 
-    /// Why a volume was read whole. That the first backup has no base is no news.
+    /// Why a volume was read whole. That the first backup has no base is no news, nor that ZFS does
+    /// not say where a volume changed.
     fn hint_of_cause(&self, cause: WholeCause) -> Option<String> {
-        let is_news = self.verbose || cause != WholeCause::NoBase;
+        let usual = [WholeCause::NoBase, WholeCause::RangesUntold];
+        let is_news = self.verbose || !usual.contains(&cause);
         is_news.then(|| {
             format!(
                 "  it was read whole, because {}.\n  next: {}",
@@ -1034,9 +1036,13 @@ fn archive_of(line: &SnapshotLine) -> String {
     }
 }
 
-/// The logical volume with what the pool holds for it, or else the folder.
+/// The logical volume with what the pool holds for it, or that of ZFS with what only it holds, or
+/// else the folder.
 fn place_of(line: &SnapshotLine) -> String {
-    match (&line.logical_volume, line.mapped_bytes) {
+    match (
+        &line.logical_volume,
+        line.mapped_bytes.or(line.exclusive_bytes),
+    ) {
         (Some(volume), Some(bytes)) => format!("{} ({})", plain(volume), show_bytes(bytes)),
         (Some(volume), None) => plain(volume),
         (None, _) => plain(&line.folder.display().to_string()),

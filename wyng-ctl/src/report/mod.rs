@@ -576,6 +576,10 @@ What a person must know although the command did what it was asked to. With `--j
                 pool: "vg/pool".into(),
                 percent: 94,
             },
+            Warning::PoolBasesDropped {
+                pool: "vg/pool".into(),
+                count: 2,
+            },
             Warning::PoolMetadataLeft {
                 pool: "vg/pool".into(),
             },
@@ -600,6 +604,7 @@ What a person must know although the command did what it was asked to. With `--j
                 | Warning::LockEndsSoon { .. }
                 | Warning::PoolFilling { .. }
                 | Warning::PoolFull { .. }
+                | Warning::PoolBasesDropped { .. }
                 | Warning::PoolMetadataLeft { .. }
                 | Warning::Unproven
                 | Warning::HistoryNotContinued { .. }
@@ -1086,6 +1091,7 @@ What a person must know although the command did what it was asked to. With `--j
             folder: "/srv/.wyng".into(),
             logical_volume: None,
             mapped_bytes: None,
+            exclusive_bytes: None,
             left_over: Some("its source is gone"),
             removed: false,
         };
@@ -1095,6 +1101,7 @@ What a person must know although the command did what it was asked to. With `--j
                 pool: LogicalName::new("vg", "pool").unwrap(),
                 used_percent: Some((91, 4)),
                 metadata_left: true,
+                bases_dropped: 0,
             }],
             volumes: Vec::new(),
             unlisted: None,

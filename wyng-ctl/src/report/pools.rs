@@ -23,6 +23,7 @@ struct PoolRow {
     /// The same.
     metadata_percent: Option<u8>,
     metadata_left: bool,
+    bases_dropped: u32,
 }
 
 impl Pools {
@@ -33,6 +34,7 @@ impl Pools {
             data_percent: pool.used_percent.map(|(data, _)| data),
             metadata_percent: pool.used_percent.map(|(_, metadata)| metadata),
             metadata_left: pool.metadata_left,
+            bases_dropped: pool.bases_dropped,
         }));
         self.thin_unlisted = thin.unlisted.map(|why| match why {
             ThinUnlisted::NotRoot => "not-root",
@@ -57,10 +59,10 @@ pub(super) fn lines(thin: &Thin) -> Vec<String> {
 pub(super) fn hint(why: ThinUnlisted) -> &'static str {
     match why {
         ThinUnlisted::NotRoot => {
-            "base snapshots in thin pools are not listed: only root's daemon may ask LVM"
+            "base snapshots in pools are not listed: only root's daemon may ask LVM and ZFS"
         }
         ThinUnlisted::Failed => {
-            "base snapshots in thin pools are not listed: LVM failed, and the daemon's log says why"
+            "base snapshots in pools are not listed: LVM or ZFS failed, and the daemon's log says why"
         }
     }
 }
@@ -84,7 +86,11 @@ pub(super) fn warnings(thin: &Thin) -> Vec<Warning> {
         let left = pool
             .metadata_left
             .then(|| Warning::PoolMetadataLeft { pool: name() });
-        [filling, left].into_iter().flatten()
+        let dropped = (pool.bases_dropped > 0).then(|| Warning::PoolBasesDropped {
+            pool: name(),
+            count: pool.bases_dropped,
+        });
+        [filling, dropped, left].into_iter().flatten()
     };
     thin.pools.iter().flat_map(of_pool).collect()
 }

@@ -446,10 +446,12 @@ pub(crate) struct SnapshotLine {
     /// The folder that holds it.
     #[serde(serialize_with = "path")]
     pub(crate) folder: PathBuf,
-    /// `GROUP/VOLUME`, if it is a logical volume.
+    /// `GROUP/VOLUME`, if it is a logical volume; `POOL/DATASET@SNAPSHOT`, if it is one of ZFS.
     pub(crate) logical_volume: Option<String>,
     /// Bytes that its pool holds for it, shared ones included, if LVM says so.
     pub(crate) mapped_bytes: Option<u64>,
+    /// Bytes that its pool gets back when it is removed, if ZFS says so.
+    pub(crate) exclusive_bytes: Option<u64>,
     /// Why it is unused; `None` if it is in use.
     pub(crate) left_over: Option<&'static str>,
     /// It was removed.
@@ -536,6 +538,7 @@ pub(super) fn method_name(method: Method) -> &'static str {
         Method::Fiemap => "fiemap",
         Method::BtrfsSearch => "btrfs-search",
         Method::ThinDelta => "thin-delta",
+        Method::ZfsWritten => "zfs-written",
     }
 }
 

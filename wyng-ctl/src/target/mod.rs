@@ -247,7 +247,7 @@ impl Targets {
         match &self.destination {
             // Whether the pool has room is for the daemon to say.
             Destination::Thin(_) => match rustix::fs::lstat(path) {
-                Ok(_) => Err(TargetFault::Exists),
+                Ok(_) => Err(TargetFault::VolumeExists),
                 Err(_) => Ok(anywhere),
             },
             Destination::Scratch(folder) | Destination::Kept(folder) => {

@@ -4,7 +4,9 @@
 
 use std::collections::BTreeSet;
 
-use wyng_control::{Command, ExitStatus, Failure, ThinPage, ThinRemoval, ThinUnlisted, ToClient};
+use wyng_control::{
+    Command, ExitStatus, Failure, OwnName, ThinPage, ThinRemoval, ThinUnlisted, ToClient,
+};
 
 use super::client::Phase;
 use super::hub::Control;
@@ -151,8 +153,11 @@ fn told(page: ThinPage, only: Option<&BTreeSet<[u8; 16]>>) -> Vec<ToClient> {
                 .is_some_and(|label| only.contains(&label.of.archive))
         });
         pools.retain(|pool| {
-            volumes.iter().any(|volume| {
-                volume.volume.group == pool.pool.group && volume.pool == pool.pool.name
+            volumes.iter().any(|volume| match &volume.volume {
+                OwnName::Logical(name) => {
+                    name.group == pool.pool.group && volume.pool == pool.pool.name
+                }
+                OwnName::Zfs(_) => false,
             })
         });
     }
@@ -170,10 +175,11 @@ mod tests {
 
     fn volume(pool: &str, archive: Option<u8>) -> ThinVolume {
         ThinVolume {
-            volume: LogicalName::new("vg", "wyng-00000000000000ab").unwrap(),
+            volume: OwnName::Logical(LogicalName::new("vg", "wyng-00000000000000ab").unwrap()),
             pool: pool.into(),
             size_bytes: 1,
             mapped_bytes: None,
+            exclusive_bytes: None,
             label: archive.map(|archive| BaseLabel {
                 of: BaseOf {
                     archive: [archive; 16],
@@ -192,6 +198,7 @@ mod tests {
             pool: LogicalName::new("vg", name).unwrap(),
             used_percent: Some((1, 1)),
             metadata_left: true,
+            bases_dropped: 0,
         };
         let page = ThinPage {
             pools: vec![pool("one"), pool("other")],

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The wire between volumes and pool: snapshots of thin volumes, and what they hold. A descriptor
+//! The wire between volumes and pool: snapshots of volumes of LVM and ZFS, and what they hold. A descriptor
 //! travels beside a message only where its line says so. Volumes asks, and waits for the answer.
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause,
+    BaseLabel, BaseOf, Method, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause,
 };
 
 use super::jail::NotEnforced;
@@ -86,10 +86,12 @@ pub enum PoolToVolumes {
         base: Option<(BaseLabel, u64)>,
         /// Why there is no base; `None` if there is one.
         whole: Option<WholeCause>,
+        /// How its changes are found.
+        method: Method,
     },
     /// There is no snapshot.
     NoSnapshot {
-        /// Why not; `None` if the device is no thin volume.
+        /// Why not; `None` if the device is a volume of neither LVM nor ZFS.
         why: Option<WholeCause>,
     },
     /// Ranges of bytes, ascending and apart, at most [`CHANGES_MAX`](super::CHANGES_MAX). An empty
@@ -112,7 +114,7 @@ pub enum PoolToVolumes {
     },
     /// There is no new volume.
     NotMade(TargetFault),
-    /// Our volumes; `None` if LVM failed.
+    /// Our volumes; `None` if LVM or ZFS failed.
     Listed(Option<ThinPage>),
     /// What became of what was to be removed.
     Removed(ThinRemoval),

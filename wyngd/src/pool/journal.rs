@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What this machine's daemons hold of its pools, beyond their own lives: one small file a pool
-//! that says that its metadata snapshot is ours, and two locks.
+//! that says that its metadata snapshot is ours, one that says that bases were removed because it
+//! was nearly full, and two locks.
 //!
 //! A pool has one metadata snapshot, and anybody may take it. To release somebody else's would
 //! spoil what they read, and to leave ours would cost the pool space for good. So the intent is on
@@ -20,6 +21,8 @@ use super::names::is_uuid;
 const FOLDER: &str = "/var/lib/wyng-pool";
 /// Ending of a reservation's file, behind the pool's UUID.
 const ENDING: &str = ".reservation";
+/// Ending of the file that counts removed bases.
+const DROPPED_ENDING: &str = ".dropped";
 /// First line of a reservation's file.
 const FORM: &str = "wyng-reservation 1";
 
@@ -129,6 +132,36 @@ impl Journal {
         }
     }
 
+    /// Notes that one more base was removed from a pool that is nearly full.
+    pub(super) fn note_dropped(&self, pool: &str) -> io::Result<()> {
+        let count = self.dropped(pool)?.unwrap_or(0).saturating_add(1);
+        let path = self.path_of(pool, DROPPED_ENDING)?;
+        let fresh = path.with_extension("counted");
+        let mut file = self.open(&fresh)?;
+        file.set_len(0)?;
+        file.write_all(format!("{count}\n").as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&fresh, &path)
+    }
+
+    /// The number of bases that were removed from a pool since one was made there; `None`: none. A
+    /// file that is not understood counts one.
+    pub(super) fn dropped(&self, pool: &str) -> io::Result<Option<u32>> {
+        match std::fs::read_to_string(self.path_of(pool, DROPPED_ENDING)?) {
+            Ok(text) => Ok(Some(text.trim_end().parse().unwrap_or(1))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Forgets which bases were removed from a pool: one was made there again.
+    pub(super) fn forget_dropped(&self, pool: &str) -> io::Result<()> {
+        match std::fs::remove_file(self.path_of(pool, DROPPED_ENDING)?) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn open(&self, name: &Path) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
@@ -136,8 +169,12 @@ impl Journal {
     }
 
     fn path(&self, pool: &str) -> io::Result<PathBuf> {
+        self.path_of(pool, ENDING)
+    }
+
+    fn path_of(&self, pool: &str, ending: &str) -> io::Result<PathBuf> {
         if is_uuid(pool) {
-            Ok(self.0.join(format!("{pool}{ENDING}")))
+            Ok(self.0.join(format!("{pool}{ending}")))
         } else {
             Err(io::ErrorKind::InvalidInput.into())
         }
@@ -229,6 +266,23 @@ mod tests {
             assert!(journal.read(POOL).unwrap().is_some());
         }
         assert!(journal.read("../../etc/passwd").is_err());
+    }
+
+    #[test]
+    fn removed_bases_are_counted_until_one_is_made_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::at(folder.path()).unwrap();
+        assert_eq!(journal.dropped(POOL).unwrap(), None);
+        journal.forget_dropped(POOL).unwrap();
+        for count in 1..3 {
+            journal.note_dropped(POOL).unwrap();
+            let again = Journal::at(folder.path()).unwrap();
+            assert_eq!(again.dropped(POOL).unwrap(), Some(count));
+        }
+        assert_eq!(journal.read(POOL).unwrap(), None, "that is another note");
+        journal.forget_dropped(POOL).unwrap();
+        assert_eq!(journal.dropped(POOL).unwrap(), None);
+        assert!(journal.note_dropped("../x").is_err());
     }
 
     #[test]

@@ -4,32 +4,30 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::OFlags;
 use wyng_control::{
-    BaseLabel, BaseOf, LogicalName, PoolRefusal, TargetFault, ThinPlace, ThinRemoval, ThinWaste,
-    WholeCause,
+    BaseLabel, BaseOf, LogicalName, Method, OwnName, PoolRefusal, TargetFault, ThinPlace,
+    ThinRemoval, ThinWaste, WholeCause,
 };
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus, ThinTable};
 use super::label::{Identity, Label};
 use super::listed::{Listed, Listing};
+use super::made::{BASES_MAX_PERCENT, Made, SNAPSHOT_MAX_PERCENT};
 use super::names::{DmUuid, OwnVolume};
-use super::programs::Call;
+use super::programs::{Call, LVM};
 use super::reservation::Patience;
 use super::targets::{self, NewVolume};
 use super::trouble::Trouble;
 use super::udev;
 use super::walk::{Found, Wanted, walk};
 use super::waste;
+use super::zfs::{self, Zvols};
 use crate::ipc::{CHANGES_MAX, DeviceNumber, RangeKind};
 
-/// No snapshot is made while more than this share of the pool's data or metadata is used, per cent.
-const SNAPSHOT_MAX_PERCENT: u64 = 80;
-/// Bases are removed while more than this is used, per cent.
-const BASES_MAX_PERCENT: u64 = 90;
 /// How often LVM and the kernel are compared before they count as apart: another program may change
 /// the pool between the two looks.
 const LOOKS_MAX: usize = 3;
@@ -45,6 +43,8 @@ pub(super) struct Pools {
     snapshots: HashMap<u32, Snapshot>,
     /// New volumes that are not complete.
     targets: HashMap<u32, NewVolume>,
+    /// Snapshots of ZFS volumes. Their numbers are of the same row.
+    zvols: Zvols,
     last_number: u32,
     /// As long as it is held, no other daemon takes our snapshots for leftovers.
     lock: Option<File>,
@@ -82,16 +82,6 @@ struct Pool {
     device: DmUuid,
 }
 
-/// A snapshot as it is handed over.
-pub(super) struct Made {
-    pub(super) number: u32,
-    pub(super) size_bytes: u64,
-    pub(super) base: Option<(BaseLabel, u64)>,
-    /// Why there is no base.
-    pub(super) whole: Option<WholeCause>,
-    pub(super) device: OwnedFd,
-}
-
 impl Pools {
     /// Starts no program yet.
     pub(super) fn new() -> Result<Self, Trouble> {
@@ -101,6 +91,7 @@ impl Pools {
             checked: BTreeSet::new(),
             snapshots: HashMap::new(),
             targets: HashMap::new(),
+            zvols: Zvols::default(),
             last_number: 0,
             lock: None,
         })
@@ -108,7 +99,9 @@ impl Pools {
 
     /// Snapshots the volume behind a device, and activates the snapshot.
     pub(super) fn snapshot(&mut self, device: DeviceNumber, of: BaseOf) -> Result<Made, Trouble> {
-        let (group_uuid, uuid) = kernel::volume_of(device).ok_or(Trouble::NotThin)?;
+        let Some((group_uuid, uuid)) = kernel::volume_of(device) else {
+            return self.snapshot_zvol(device, of);
+        };
         let listing = Listing::take()?;
         let source = listing
             .thin(&uuid)
@@ -121,7 +114,7 @@ impl Pools {
         let listing = agreeing(listing, &pool)?;
         self.lock_snapshots()?;
         self.check_udev(&listing, &pool)?;
-        let dropped = make_room(&listing, &pool)?;
+        let dropped = make_room(&listing, &pool, &self.journal)?;
         let (volume, listing) = make(&uuid, &listing)?;
         match self.activate(&volume, &listing, pool, of) {
             Ok(made) => Ok(Made {
@@ -139,6 +132,19 @@ impl Pools {
         }
     }
 
+    /// Snapshots the ZFS volume behind a device, and clones the snapshot.
+    fn snapshot_zvol(&mut self, device: DeviceNumber, of: BaseOf) -> Result<Made, Trouble> {
+        if !zfs::is_there() {
+            return Err(Trouble::NotThin);
+        }
+        let volume = Zvols::find(device)?.ok_or(Trouble::NotThin)?;
+        self.lock_snapshots()?;
+        self.last_number = self.last_number.wrapping_add(1);
+        let made = self.zvols.snapshot(self.last_number, &volume, of);
+        self.unlock();
+        made
+    }
+
     /// Removes what killed runs left, if no other daemon has snapshots; and keeps others from
     /// removing ours.
     fn lock_snapshots(&mut self) -> Result<(), Trouble> {
@@ -146,10 +152,12 @@ impl Pools {
             return Ok(());
         }
         if let Some(_alone) = self.journal.lock_leftovers()? {
-            // Only from here on does no other daemon label any.
-            for volume in Listing::take()?.unfinished() {
-                tracing::info!(volume = volume.path(), "removes an unfinished snapshot");
-                remove(&volume);
+            // Only from here on does no other daemon label any. What one kind of pool refuses does
+            // not keep the other from being used.
+            for swept in [sweep_lvm(), sweep_zfs()] {
+                if let Err(trouble) = swept {
+                    tracing::warn!(%trouble, "what killed runs left stays until a later run");
+                }
             }
         }
         self.lock = self.journal.lock_snapshots()?;
@@ -211,6 +219,7 @@ impl Pools {
                 .as_ref()
                 .map(|(_, label)| (label.base, label.identity.size_bytes)),
             whole: None,
+            method: Method::ThinDelta,
             device,
         };
         let snapshot = Snapshot {
@@ -234,6 +243,9 @@ impl Pools {
         number: u32,
         kind: RangeKind,
     ) -> Result<Vec<(u64, u64)>, WholeCause> {
+        if self.zvols.has(number) {
+            return self.zvols.next_ranges(number, kind);
+        }
         let snapshot = self
             .snapshots
             .get_mut(&number)
@@ -256,10 +268,16 @@ impl Pools {
 
     /// Makes a snapshot the base, and removes the base before it.
     pub(super) fn keep(&mut self, number: u32, base: BaseLabel) -> Result<(), Trouble> {
+        if self.zvols.has(number) {
+            let kept = self.zvols.keep(number, base);
+            self.unlock();
+            return kept;
+        }
         let snapshot = self.snapshots.remove(&number).ok_or(UNLISTED)?;
         let kept = snapshot.keep(base);
-        if kept.is_err() {
-            remove(&snapshot.volume);
+        match &kept {
+            Ok(()) => self.journal.forget_dropped(&snapshot.pool.uuid)?,
+            Err(_) => remove(&snapshot.volume),
         }
         self.unlock();
         kept
@@ -267,6 +285,9 @@ impl Pools {
 
     /// Removes the bases of a snapshot's volume, or that of a new volume.
     pub(super) fn drop_base(&mut self, number: u32) -> Result<(), Trouble> {
+        if self.zvols.has(number) {
+            return self.zvols.drop_base(number);
+        }
         if let Some(base) = self.targets.get(&number).and_then(NewVolume::base) {
             return Call::Remove(base).run().map(drop);
         }
@@ -286,6 +307,7 @@ impl Pools {
         if let Some(target) = self.targets.remove(&number) {
             remove(&target.volume);
         }
+        self.zvols.release(number);
         self.unlock();
     }
 
@@ -302,7 +324,7 @@ impl Pools {
             .find(|pool| pool.group == place.pool.group && pool.name == place.pool.name)
             .ok_or(TargetFault::Pool(PoolRefusal::NoPool))?;
         if listing.has(&place.pool.group, &place.name) {
-            return Err(TargetFault::Exists);
+            return Err(TargetFault::VolumeExists);
         }
         let device = DmUuid::of_pool(&listed.group_uuid, &listed.uuid)
             .filter(|device| kernel::active(device).is_some())
@@ -353,7 +375,8 @@ impl Pools {
     /// Removes what a person wants to have removed. What a run uses stays.
     pub(super) fn discard(&mut self, waste: &ThinWaste) -> ThinRemoval {
         let removed = match waste {
-            ThinWaste::Volume(name) => self.discard_volume(name),
+            ThinWaste::Volume(OwnName::Logical(name)) => self.discard_volume(name),
+            ThinWaste::Volume(OwnName::Zfs(name)) => self.zvols.discard(&self.journal, name),
             ThinWaste::MetadataOf(pool) => waste::release_metadata(&self.journal, pool),
         };
         removed.unwrap_or_else(|trouble| {
@@ -387,11 +410,12 @@ impl Pools {
         for (_, target) in self.targets.drain() {
             remove(&target.volume);
         }
+        self.zvols.release_all();
         self.unlock();
     }
 
     fn unlock(&mut self) {
-        if self.snapshots.is_empty() && self.targets.is_empty() {
+        if self.snapshots.is_empty() && self.targets.is_empty() && self.zvols.is_empty() {
             self.lock = None;
         }
     }
@@ -504,6 +528,27 @@ fn make(uuid: &str, listing: &Listing) -> Result<(OwnVolume, Listing), Trouble> 
     ))
 }
 
+/// Removes unfinished volumes from thin pools.
+fn sweep_lvm() -> Result<(), Trouble> {
+    if !Path::new(LVM).exists() {
+        return Ok(());
+    }
+    for volume in Listing::take()?.unfinished() {
+        tracing::info!(volume = volume.path(), "removes an unfinished snapshot");
+        remove(&volume);
+    }
+    Ok(())
+}
+
+/// Removes unfinished snapshots from pools of ZFS.
+fn sweep_zfs() -> Result<(), Trouble> {
+    if zfs::is_there() {
+        zfs::sweep()
+    } else {
+        Ok(())
+    }
+}
+
 /// Deactivates and removes one of our volumes. What stays is removed by a later run.
 fn remove(volume: &OwnVolume) {
     if let Err(trouble) = Call::Remove(volume).run() {
@@ -549,7 +594,7 @@ fn check_pool(listing: &Listing, pool: &Pool) -> Result<(), Trouble> {
 /// Removes bases from a pool that is nearly full, and refuses a new snapshot in a fuller one than a
 /// snapshot may be made in. Returns whether any was removed. Old bases hold most of what is theirs
 /// alone.
-fn make_room(listing: &Listing, pool: &Pool) -> Result<bool, Trouble> {
+fn make_room(listing: &Listing, pool: &Pool, journal: &Journal) -> Result<bool, Trouble> {
     let mut status = PoolStatus::of(&pool.device)?;
     let mut bases: Vec<_> = listing
         .ours(&pool.uuid)
@@ -566,6 +611,8 @@ fn make_room(listing: &Listing, pool: &Pool) -> Result<bool, Trouble> {
             "the pool is nearly full: a base is removed"
         );
         Call::Remove(&volume).run()?;
+        // `status` says so until a base is made again.
+        journal.note_dropped(&pool.uuid)?;
         dropped = true;
         status = PoolStatus::of(&pool.device)?;
     }

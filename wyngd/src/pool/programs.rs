@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! The only programs that this role starts, lvm and dmsetup, and every argument vector that they
-//! are started with. The variable parts are names and UUIDs of checked characters, and tags that
-//! this program wrote.
+//! How this role starts programs, and every argument vector of lvm and dmsetup; those of zfs are in
+//! `zfs/call.rs`. The variable parts are names and UUIDs of checked characters, and tags that this
+//! program wrote.
 //!
 //! No program is ever killed: lvm that ends between two of its steps leaves a pool that needs
 //! repair. So a program runs to its end however long it takes, and its output is read to its end.
@@ -185,37 +185,42 @@ impl Call<'_> {
     /// Runs the program to its end, and returns what it printed.
     pub(super) fn run(&self) -> Result<String, Trouble> {
         let (program, arguments) = self.vector();
-        let what = || format!("{program} {}", arguments.join(" "));
-        let mut command = Command::new(program);
-        command
-            .args(&arguments)
-            .env_clear()
-            .env("LC_ALL", "C")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        let mut child = wyng_jail::start_unkillable(command)?;
-        let reason = child.stderr.take().map(read_reason);
-        let mut printed = Vec::new();
-        let mut is_whole = true;
-        if let Some(mut output) = child.stdout.take() {
-            is_whole = read_to_end(&mut output, &mut printed, OUTPUT_MAX_BYTES)?;
-        }
-        let status = child.wait()?;
-        let reason = reason
-            .and_then(|reason| reason.join().ok())
-            .unwrap_or_default();
-        if !status.success() {
-            return Err(Trouble::Program {
-                what: what(),
-                reason,
-            });
-        }
-        if !is_whole {
-            return Err(Trouble::Answer("a program printed too much"));
-        }
-        String::from_utf8(printed).map_err(|_| Trouble::Answer("a program printed no text"))
+        run(program, &arguments)
     }
+}
+
+/// Runs a program to its end, and returns what it printed. The arguments are checked.
+pub(super) fn run(program: &str, arguments: &[String]) -> Result<String, Trouble> {
+    let what = || format!("{program} {}", arguments.join(" "));
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = wyng_jail::start_unkillable(command)?;
+    let reason = child.stderr.take().map(read_reason);
+    let mut printed = Vec::new();
+    let mut is_whole = true;
+    if let Some(mut output) = child.stdout.take() {
+        is_whole = read_to_end(&mut output, &mut printed, OUTPUT_MAX_BYTES)?;
+    }
+    let status = child.wait()?;
+    let reason = reason
+        .and_then(|reason| reason.join().ok())
+        .unwrap_or_default();
+    if !status.success() {
+        return Err(Trouble::Program {
+            what: what(),
+            reason,
+        });
+    }
+    if !is_whole {
+        return Err(Trouble::Answer("a program printed too much"));
+    }
+    String::from_utf8(printed).map_err(|_| Trouble::Answer("a program printed no text"))
 }
 
 /// Reads to the end, and keeps at most `most` bytes; returns whether that is all of it.

@@ -32,7 +32,7 @@ pub(super) fn check(
                 .into(),
         ));
     }
-    if !std::path::Path::new(UDEV).exists() {
+    if !runs() {
         return Ok(());
     }
     Call::MakeEmpty { pool, empty }.run()?;
@@ -44,7 +44,13 @@ pub(super) fn check(
     checked
 }
 
-fn leaves_alone(device: DeviceNumber) -> Result<(), Trouble> {
+/// Whether udev runs on this machine.
+pub(super) fn runs() -> bool {
+    std::path::Path::new(UDEV).exists()
+}
+
+/// Checks that udev did not look into a device, which it knows by now.
+pub(super) fn leaves_alone(device: DeviceNumber) -> Result<(), Trouble> {
     let DeviceNumber { major, minor } = device;
     let entry = std::fs::read_to_string(format!("/run/udev/data/b{major}:{minor}"))?;
     if obeys(&entry) {
@@ -52,8 +58,8 @@ fn leaves_alone(device: DeviceNumber) -> Result<(), Trouble> {
     }
     Err(Trouble::Unfit(
         WholeCause::Probed,
-        "udev would probe snapshots: install 12-wyng-ignore-lvm-devices.rules in \
-         /usr/lib/udev/rules.d, and run \"udevadm control --reload\""
+        "udev would probe snapshots: install 12-wyng-ignore-lvm-devices.rules and \
+         12-wyng-ignore-zvols.rules in /usr/lib/udev/rules.d, and run \"udevadm control --reload\""
             .into(),
     ))
 }

@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
-use wyng_control::{LogicalName, THIN_VOLUMES_MAX, ThinPage, ThinPool, ThinRemoval, ThinVolume};
+use wyng_control::{
+    LogicalName, OwnName, THIN_VOLUMES_MAX, ThinPage, ThinPool, ThinRemoval, ThinVolume,
+};
 
 use super::journal::Journal;
 use super::kernel::{self, PoolStatus};
@@ -12,37 +14,50 @@ use super::listed::{Listed, Listing, Own};
 use super::names::{DmUuid, OwnVolume};
 use super::programs::{Call, LVM};
 use super::trouble::Trouble;
+use super::zfs;
 
 /// A part of our volumes, from this number on, and with the first part the pools that they lie in.
-/// Nothing is changed. `None` if LVM failed.
+/// Those in pools of ZFS follow those of LVM. Nothing is changed. `None` if LVM or ZFS failed.
 pub(super) fn listed(from: u32) -> Option<ThinPage> {
-    if !Path::new(LVM).exists() {
-        return Some(ThinPage::default());
-    }
-    match Listing::take() {
-        Ok(listing) => Some(page(&listing, &Journal::unmade(), from)),
+    let thin = if Path::new(LVM).exists() {
+        Listing::take()
+    } else {
+        Ok(Listing::default())
+    };
+    let of_zfs = if zfs::is_there() {
+        zfs::shown()
+    } else {
+        Ok(Vec::new())
+    };
+    match thin.and_then(|listing| Ok((listing, of_zfs?))) {
+        Ok((listing, of_zfs)) => Some(page(&listing, of_zfs, &Journal::unmade(), from)),
         Err(trouble) => {
-            tracing::warn!(%trouble, "thin pools are not listed");
+            tracing::warn!(%trouble, "pools are not listed");
             None
         }
     }
 }
 
-fn page(listing: &Listing, journal: &Journal, from: u32) -> ThinPage {
+fn page(listing: &Listing, of_zfs: Vec<ThinVolume>, journal: &Journal, from: u32) -> ThinPage {
     let ours = listing.all_ours();
     let from = usize::try_from(from).unwrap_or(usize::MAX);
-    let volumes = ours.iter().skip(from).take(THIN_VOLUMES_MAX);
-    let volumes = volumes.filter_map(|(own, listed)| line(own, listed, listing));
+    let count = ours.len().saturating_add(of_zfs.len());
+    // A line of LVM's costs a program, so that only those of this part are made.
+    let of_lvm = ours.iter().skip(from).take(THIN_VOLUMES_MAX);
+    let of_lvm = of_lvm.filter_map(|(own, listed)| line(own, listed, listing));
+    let room = THIN_VOLUMES_MAX.saturating_sub(ours.len().saturating_sub(from));
+    let behind = from.saturating_sub(ours.len());
+    let volumes = of_lvm.chain(of_zfs.into_iter().skip(behind).take(room));
     let pools = listing.pools().filter(|_| from == 0).filter_map(|pool| {
         let holds_ours = ours.iter().any(|(_, found)| found.pool_uuid == pool.uuid);
         let shown = shown(pool, journal)?;
-        (holds_ours || shown.metadata_left).then_some(shown)
+        (holds_ours || shown.metadata_left || shown.bases_dropped > 0).then_some(shown)
     });
     ThinPage {
         // A machine with more pools of ours than fit into a message has none.
         pools: pools.take(THIN_VOLUMES_MAX).collect(),
         volumes: volumes.collect(),
-        more: ours.len() > from.saturating_add(THIN_VOLUMES_MAX),
+        more: count > from.saturating_add(THIN_VOLUMES_MAX),
     }
 }
 
@@ -50,12 +65,13 @@ fn line(own: &Own, listed: &Listed, listing: &Listing) -> Option<ThinVolume> {
     let device = listed.device_uuid()?;
     let is_active = kernel::active(&device).is_some();
     Some(ThinVolume {
-        volume: LogicalName::new(&listed.group, own.volume.name())?,
+        volume: OwnName::Logical(LogicalName::new(&listed.group, own.volume.name())?),
         pool: listing
             .pool(&listed.pool_uuid)
             .map_or_else(String::new, |pool| pool.name.clone()),
         size_bytes: listed.size_bytes,
         mapped_bytes: is_active.then(|| kernel::mapped_bytes(&device)).flatten(),
+        exclusive_bytes: None,
         label: own.label.as_ref().map(|label| label.base),
     })
 }
@@ -66,6 +82,7 @@ fn shown(pool: &Listed, journal: &Journal) -> Option<ThinPool> {
     Some(ThinPool {
         pool: LogicalName::new(&pool.group, &pool.name)?,
         used_percent: status.as_ref().map(PoolStatus::used_percent),
+        bases_dropped: journal.dropped(&pool.uuid).ok().flatten().unwrap_or(0),
         metadata_left: status.is_some_and(|status| {
             status.held.is_some() && is_uncertain(journal, &pool.uuid).unwrap_or(false)
         }),

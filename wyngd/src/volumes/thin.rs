@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Snapshots of volumes in an LVM thin pool. The pool role makes them, and compares them with the
-//! base by the pool's metadata; here they are only numbers.
+//! Snapshots of volumes in an LVM thin pool or of ZFS. The pool role makes them, and compares them
+//! with the base; here they are only numbers.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -38,6 +38,7 @@ pub(super) struct Thin {
     base: Option<(BaseLabel, u64)>,
     /// Why there is no base, or no ranges.
     whole: Option<WholeCause>,
+    method: Method,
 }
 
 impl ThinPools {
@@ -67,6 +68,7 @@ impl ThinPools {
                 size_bytes,
                 base,
                 whole,
+                method,
             } => {
                 let thin = Thin {
                     pools: Rc::clone(&self.0),
@@ -74,6 +76,7 @@ impl ThinPools {
                     size_bytes: *size_bytes,
                     base: *base,
                     whole: *whole,
+                    method: *method,
                 };
                 Ok(Tried::Snapshot(thin, received.descriptor()?))
             }
@@ -84,7 +87,7 @@ impl ThinPools {
 }
 
 impl ThinPools {
-    /// Our volumes in thin pools, from this number on; `None` if LVM failed.
+    /// Our volumes in pools, from this number on; `None` if LVM or ZFS failed.
     pub(super) fn list(&self, from: u32) -> Result<Option<ThinPage>, Fatal> {
         match ask(&self.0, &VolumesToPool::List { from })?.message {
             PoolToVolumes::Listed(page) => Ok(page),
@@ -134,7 +137,7 @@ impl Snapshot for Thin {
     }
 
     fn next_changes(&mut self) -> io::Result<(Method, Vec<(u64, u64)>)> {
-        Ok((Method::ThinDelta, self.next_ranges(RangeKind::Changes)?))
+        Ok((self.method, self.next_ranges(RangeKind::Changes)?))
     }
 
     fn next_holes(&mut self) -> io::Result<Vec<(u64, u64)>> {

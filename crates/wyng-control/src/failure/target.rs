@@ -13,6 +13,15 @@ macro_rules! target_failures {
                complete.",
     }
 
+    /// The volume that a restore would make in a thin pool exists. It is never replaced.
+    TargetVolumeExists { volume: String, path: String } = {
+        code: "target-volume-exists", exit: Failed,
+        what: ("{path} already exists, and a new volume in a pool replaces nothing"),
+        safe: NOTHING_CHANGED,
+        next: "Choose another name; or write to the volume that is there, with --to PATH \
+               --in-place and the path of its device.",
+    }
+
     /// The target cannot be created or given its name.
     TargetUnavailable { volume: String, path: String, errno: i32 } = {
         code: "target-unavailable", exit: Failed,

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! What is special about a volume that was made in a thin pool for a restore: the room that it may
-//! take there, and that nothing of it is right before it was read. It writes nothing.
+//! What is special about volumes of a thin pool: the room that a new one may take there, and that
+//! blocks that were just taken may have old bytes. It writes nothing.
 
-use wyng_control::Failure;
+use std::ops::Range;
+
+use wyng_control::{Failure, TargetKind};
 
 use super::behind::piece_behind;
 use super::changes::Changes;
 use super::target::{Context, Replacement};
-use super::walk::data_bytes;
+use super::walk::{data_bytes, for_each_chunk};
 use crate::bits::Bits;
 use crate::world::Parts;
 
@@ -57,4 +59,49 @@ pub(super) fn read_all_back(target: &Replacement<'_>, changes: &mut Changes) {
         next = piece.end;
         changes.cleared.push((piece.start, piece.end));
     }
+}
+
+/// Whether a write to one place may change another: a device that is changed in place may be a
+/// volume of a pool that does not zero its blocks. What it never had reads as zeros until a write
+/// takes the block, and then as whatever the block held before.
+pub(super) fn may_get_old_bytes(target: &Replacement<'_>) -> bool {
+    let in_place = target.there.is_some_and(|there| there.in_place);
+    in_place && target.kind == TargetKind::Device
+}
+
+/// The chunks that a write to others may have changed: holes, and chunks that share a block with
+/// a hole or with what was written. A block is only taken for a write if nothing was in it, so that
+/// all chunks that lie whole in it are holes.
+pub(super) fn beside_changes<P: Parts>(
+    target: &Replacement<'_>,
+    parts: &mut Context<'_, P>,
+    changes: &Changes,
+) -> Result<Bits, Failure> {
+    let count = target.session.chunk_count();
+    let mut data = Bits::none(count);
+    for_each_chunk(
+        &mut parts.world.files,
+        &mut parts.world.client,
+        parts.archive,
+        target.session,
+        |index, _| {
+            data.insert(index..index.saturating_add(1));
+            Ok(())
+        },
+    )?;
+    let mut beside = Bits::none(count);
+    let mut add = |run: &Range<u64>| {
+        beside.insert(run.start.saturating_sub(1)..run.end.saturating_add(1).min(count));
+    };
+    let mut next = 0;
+    while let Some(hole) = data.next_gap(next).filter(|hole| !hole.is_empty()) {
+        add(&hole);
+        next = hole.end;
+    }
+    next = 0;
+    while let Some(run) = changes.written.next_run(next) {
+        add(&run);
+        next = run.end;
+    }
+    Ok(beside)
 }

@@ -10,7 +10,7 @@ use wyng_control::{Failure, Phase};
 use super::behind::clear_behind;
 use super::changes::Changes;
 use super::differences::{Batch, Compared, Comparison, Found, samples_hold};
-use super::fresh::{check_room, read_all_back};
+use super::fresh::{beside_changes, check_room, may_get_old_bytes, read_all_back};
 use super::read_back::read_back;
 use super::reading::Reading;
 use super::target::{Context, Replacement, stop_if_cancelled};
@@ -51,13 +51,23 @@ pub(super) fn write<P: Parts>(
     changes.cut = target
         .there
         .is_some_and(|there| there.size_bytes > target.session.size_bytes);
+    finish(target, parts)?;
+    if may_get_old_bytes(target) && !(changes.written.is_empty() && changes.cleared.is_empty()) {
+        let beside = beside_changes(target, parts, changes)?;
+        compare_and_fetch(target, parts, &comparison, Which::In(&beside), changes)?;
+        clear_behind(target, parts, changes)?;
+        finish(target, parts)?;
+    }
+    read_all_back(target, changes);
+    read_back(target, parts, changes)
+}
+
+fn finish<P: Parts>(target: &Replacement<'_>, parts: &mut Context<'_, P>) -> Result<(), Failure> {
     parts
         .world
         .volumes
         .finish_target(target.item, target.session.size_bytes)
-        .map_err(|errno| target.not_written(errno))?;
-    read_all_back(target, changes);
-    read_back(target, parts, changes)
+        .map_err(|errno| target.not_written(errno))
 }
 
 /// Which chunks are compared in one pass.
