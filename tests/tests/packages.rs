@@ -13,7 +13,7 @@ use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Sandbox, create_home, noise};
 
 /// The package of the admin domain: each file except for manual pages and documents, with its mode.
-const DOM0: [(&str, u32); 42] = [
+const DOM0: [(&str, u32); 43] = [
     ("etc/qubes/policy.d/60-wyng.policy", 0o664),
     ("usr/bin/wyng-ctl", 0o755),
     ("usr/lib/dracut/dracut.conf.d/90-wyng.conf", 0o644),
