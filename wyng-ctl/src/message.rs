@@ -263,7 +263,7 @@ impl Message {
                 "archive-backup-overdue",
                 "had a new session",
                 "All listed sessions.",
-                "Run `wyng-ctl backup ARCHIVE SOURCE`, and look why the timer did not.",
+                "Run `wyng-ctl backup ARCHIVE SOURCE`, and find out why the timer did not run it.",
             ),
             Success::Verify => (
                 "archive-verify-overdue",
@@ -281,7 +281,7 @@ impl Message {
                 "prune-overdue",
                 "was pruned by the rules of all its volumes",
                 "All sessions; without a prune the archive only grows.",
-                "Run `wyng-ctl prune ARCHIVE`, and look why the timer did not.",
+                "Run `wyng-ctl prune ARCHIVE`, and find out why the timer did not run it.",
             ),
             Success::Rehearsal => (
                 "rehearsal-overdue",

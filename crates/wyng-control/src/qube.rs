@@ -184,6 +184,21 @@ pub enum WhyLeftOut {
 }
 
 impl WhyLeftOut {
+    /// Whether the qube is taken all the same, and only something about it is to be known.
+    pub fn is_taken(&self) -> bool {
+        match self {
+            Self::Elsewhere | Self::MenuItems { .. } | Self::NotPaused | Self::NotOneMoment => true,
+            Self::FarEnd
+            | Self::FarEndsTemplate
+            | Self::HoldsStore
+            | Self::Excluded(_)
+            | Self::NotIncluded
+            | Self::CalledSettings
+            | Self::MatchesNothing
+            | Self::Unfinished => false,
+        }
+    }
+
     /// A short word for scripts, stable over versions.
     pub fn code(&self) -> &'static str {
         match self {
@@ -204,7 +219,7 @@ impl WhyLeftOut {
 }
 
 impl fmt::Display for WhyLeftOut {
-    /// The end of the sentence "WHAT is left out: …".
+    /// The end of the sentence "WHAT is left out: …", or "WHAT: …" of what is taken all the same.
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::FarEnd => to.write_str("a far end runs in it"),
@@ -213,18 +228,18 @@ impl fmt::Display for WhyLeftOut {
             Self::Excluded(word) => write!(to, "{word} is excluded"),
             Self::NotIncluded => to.write_str("its include_in_backups is off"),
             Self::Elsewhere => {
-                to.write_str("its volumes are on another machine; its settings are taken")
+                to.write_str("only its settings are taken; its volumes are on another machine")
             }
             Self::CalledSettings => to.write_str("its name is the one of the settings record"),
             Self::MatchesNothing => to.write_str("no qube is like that"),
             Self::MenuItems { count } => {
-                write!(to, "{count} entries of its menu are no names of files")
+                write!(to, "{count} entries of its menu are left out: they are no names of files")
             }
             Self::NotPaused => to.write_str(
-                "its pause: a far end needs it, so its volumes are of slightly different times",
+                "it is not paused, because a far end needs it: its volumes are of slightly different times",
             ),
             Self::NotOneMoment => to.write_str(
-                "its pause: its pools do not clone, so its volumes are of slightly different times",
+                "it is not paused, because its pools do not clone: its volumes are of slightly different times",
             ),
             Self::Unfinished => to.write_str(
                 "a restore was interrupted before it was complete; `restore --dry-run` says what to do",

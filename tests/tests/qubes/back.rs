@@ -251,7 +251,10 @@ fn a_system_of_qubes_comes_back_on_a_new_machine() {
     let (old, new) = Machine::two(&disk, fill, &chosen);
     let (outcome, seen) = new.restore_attended(&["--all-qubes", "--trust-settings"], "y");
     outcome.success();
-    assert!(seen.contains("fedora-42: is made, a TemplateVM"), "{seen}");
+    assert!(
+        seen.contains("fedora-42: is created (TemplateVM)"),
+        "{seen}"
+    );
     for name in names {
         assert!(new.qubes.world.exists(name), "{name}");
         assert!(new.is_let_go(name), "{name}");
@@ -279,7 +282,7 @@ fn without_trust_only_what_gives_no_power_is_applied_and_the_next_backup_continu
     let dry = new.restore(&["--qube", "work", "--dry-run"]);
     dry.success();
     assert!(!new.qubes.world.exists("work"));
-    says(&dry, "work: is made, a AppVM over debian-13");
+    says(&dry, "work: is created (AppVM, template debian-13)");
     says(&dry, "work: property autostart is left out");
     let outcome = new.restore(&["--qube", "work"]);
     assert_eq!(plan(outcome.success()), plan(&dry));

@@ -103,7 +103,7 @@ pub(crate) enum Verb {
     /// Back up volumes
     #[command(alias = "send")]
     Backup(BackupArgs),
-    /// Record changes and renew base snapshots, without reading or sending anything
+    /// Record what changed and move base snapshots on, without reading or sending anything
     Monitor(MonitorArgs),
     /// List volumes and sessions
     List(ListArgs),
@@ -112,7 +112,7 @@ pub(crate) enum Verb {
         /// Name of the archive
         archive: Option<String>,
     },
-    /// Show what the archive grew by, how many sessions it kept, and its health over time
+    /// Show how the archive grew, how many sessions it kept, and its health over time
     History {
         /// Name of the archive
         archive: Option<String>,
@@ -327,7 +327,7 @@ pub(crate) struct StoreCheckArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ArchiveVerb {
-    /// Create an archive in an empty folder
+    /// Create an archive in an empty store
     Create(CreateArgs),
     /// Adopt an existing archive, or catch up with it: rebuilds the local state
     Open(OpenArgs),
@@ -507,7 +507,8 @@ pub(crate) struct BackupArgs {
     /// Take archive, volumes, qubes and options from this profile
     #[arg(long, value_name = "PROFILE", conflicts_with_all = ["sources", "all"])]
     pub(crate) profile: Option<String>,
-    /// Mark the sessions as backed up while the volumes were in use
+    /// Mark all sessions as backed up while in use; back up running qubes as they are now, each
+    /// paused for at most 10 seconds where its volumes can be cloned
     #[arg(long)]
     pub(super) live: bool,
     /// Read and count, but send nothing
@@ -524,7 +525,7 @@ pub(crate) struct BackupArgs {
     #[arg(long, conflicts_with = "dry_run")]
     pub(super) verify: bool,
     /// Let each volume send at most this much new data in a day; one that has more gets no session,
-    /// and goes on there the next day
+    /// and continues there the next day
     #[arg(long, value_name = "SIZE", value_parser = parse_budget)]
     pub(super) max_new_bytes: Option<u64>,
     /// The rules of the prune that follows the backup.

@@ -11,7 +11,8 @@ pub(crate) struct QubesBackArgs {
     /// be given several times
     #[arg(long, value_name = "QUBE", groups = [NAMED, GIVEN], conflicts_with_all = NEVER_BESIDE)]
     qube: Vec<String>,
-    /// Make every qube of the archive again that is not here
+    /// Make every qube of the archive again that is not here. One whose name another qube has gets a
+    /// number behind its name; templates, net qubes and disposable templates of that name are used
     #[arg(long, groups = [NAMED, GIVEN], conflicts_with_all = NEVER_BESIDE)]
     all_qubes: bool,
     /// Make the qube under this name
@@ -30,8 +31,8 @@ pub(crate) struct QubesBackArgs {
     /// must confirm the plan
     #[arg(long, requires = NAMED)]
     trust_settings: bool,
-    /// Also restore templates, StandaloneVMs and net qubes, or dom0's files, of an archive that was
-    /// opened without the code of its recovery sheet
+    /// Also restore templates, StandaloneVMs, net qubes and disposable templates, or dom0's files, of
+    /// an archive that was opened without the code of its recovery sheet
     #[arg(long, requires = GIVEN)]
     pub(crate) unproven: bool,
 }

@@ -897,11 +897,15 @@ impl Human {
                     .chain(unset.map(|unset| format!("{name}  not set: {}", plain(unset))))
                     .collect()
             }
-            ToClient::LeftOut(left_out) => vec![format!(
-                "{} is left out: {}",
-                plain(&left_out.what),
-                plain(&left_out.why.to_string())
-            )],
+            ToClient::LeftOut(left_out) => {
+                let left = if left_out.why.is_taken() {
+                    ""
+                } else {
+                    " is left out"
+                };
+                let why = left_out.why.to_string();
+                vec![format!("{}{left}: {}", plain(&left_out.what), plain(&why))]
+            }
             ToClient::Rehearsing { volume, session } => vec![format!(
                 "{}  {}  is being restored to scratch",
                 plain(volume),

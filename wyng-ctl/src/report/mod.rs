@@ -507,15 +507,15 @@ mod tests {
     const HEAD: &str = "\
 # Errors
 
-Every error that the programs tell. With `--json` each stands in `errors[]`: `code`, `text`, `safe`, `next` and `volume`. The text says what
-happened, with names and numbers; what is safe and what to do next stand here. The exit status of a command is that of the first error that
+Every error that the programs report. With `--json`, each is an object in `errors[]`: `code`, `text`, `safe`, `next` and `volume`. The text
+says what happened, with names and numbers; what is safe and what to do next are listed here. The exit status of a command is that of the first error that
 ended it, or 3 when it was done for some volumes only.
 
 Between back quotes a command is shown with the names and options that lead to the same archive.
 
 ## What is safe when a command stops halfway
 
-An error below that says what was sent and what goes on says what holds for a backup. Of other commands it says
+Some errors below describe what is safe for a backup: what was sent, and that the command continues. For other commands they say instead:
 
 | command | what is safe |
 |---|---|

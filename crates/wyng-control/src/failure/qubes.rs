@@ -204,7 +204,8 @@ macro_rules! qubes_failures {
         code: "qubes-not-confirmed", exit: Interrupted,
         what: ("the plan was not confirmed"),
         safe: NOTHING_CHANGED,
-        next: "Run the same command again, and answer yes; without a terminal, add --yes.",
+        next: "Run the same command again, and answer yes; without a terminal, add --yes \
+               and leave out --trust-settings.",
     }
 
     /// This machine's qubes, pools or policy are others than when the plan was made.

@@ -33,7 +33,7 @@ macro_rules! volume_failures {
             "What was sent of this volume stays in the store and is not sent again. It has no new \
              session; its other sessions are intact.",
         ),
-        next: "The next backup goes on there, from the next day on. If so much is new for a good \
+        next: "The next backup continues there from the next day on. If so much is new for a good \
                reason, raise max_new_bytes in the profile, or leave out --max-new-bytes once.",
     }
 

@@ -106,7 +106,7 @@ pub enum PlanError {
 impl fmt::Display for WhyNot {
     fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Class(class) => write!(to, "a {class} cannot be made"),
+            Self::Class(class) => write!(to, "a qube of class {class} cannot be created"),
             Self::Unproven => to.write_str("nothing proves who wrote it; see --unproven"),
             Self::InstallFirst => to.write_str("install its package, then restore"),
             Self::NoTemplate(name) => {

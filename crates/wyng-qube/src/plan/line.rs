@@ -176,7 +176,7 @@ impl fmt::Display for Line {
                 class,
                 template: None,
             } => {
-                write!(to, "{}: is made, a {class}", shown(qube))
+                write!(to, "{}: is created ({class})", shown(qube))
             }
             Self::Made {
                 qube,
@@ -184,14 +184,17 @@ impl fmt::Display for Line {
                 template: Some(template),
             } => {
                 let (qube, template) = (shown(qube), shown(template));
-                write!(to, "{qube}: is made, a {class} over {template}")
+                write!(to, "{qube}: is created ({class}, template {template})")
             }
             Self::MadeAs { qube, name } => {
-                write!(to, "{}: is made as {}", shown(qube), shown(name))
+                write!(to, "{}: is created as {}", shown(qube), shown(name))
             }
             Self::Renamed { qube, name } => {
                 let (qube, name) = (shown(qube), shown(name));
-                write!(to, "{qube}: is here already, and is made as {name}")
+                write!(
+                    to,
+                    "{qube}: its name is taken here, and it is created as {name}"
+                )
             }
             Self::AlreadyHere { qube } => {
                 write!(to, "{}: is here already, and is used as it is", shown(qube))

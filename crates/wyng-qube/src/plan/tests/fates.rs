@@ -117,7 +117,7 @@ fn nothing_that_is_here_is_overwritten() {
     assert_eq!(fate(&plan, "work"), Fate::Renamed("work-2".into()));
     let touched: BTreeSet<&str> = plan.steps.iter().filter_map(Step::qube).collect();
     assert_eq!(touched, BTreeSet::from(["work-1", "work-2"]));
-    assert!(text(&plan).contains("work: is here already, and is made as work-2\n"));
+    assert!(text(&plan).contains("work: its name is taken here, and it is created as work-2\n"));
 }
 
 #[test]
