@@ -257,13 +257,7 @@ impl fmt::Display for Line {
                     "{qube}: the policy speaks of {word} in {file}, line {line}"
                 )
             }
-            Self::PolicyNotRead { path, why } => {
-                let (path, why) = (shown(path), shown(why));
-                write!(
-                    to,
-                    "policy: {path} is not read, and may speak of any of these qubes: {why}"
-                )
-            }
+            Self::PolicyNotRead { path, why } => fmt_unread(to, path, why),
             Self::GuardedByFeature { restorer } => {
                 let restorer = shown(restorer);
                 write!(
@@ -273,6 +267,14 @@ impl fmt::Display for Line {
             }
         }
     }
+}
+
+fn fmt_unread(to: &mut fmt::Formatter<'_>, path: &str, why: &str) -> fmt::Result {
+    let (path, why) = (Shown::of(path), Shown::of(why));
+    write!(
+        to,
+        "policy: {path} is not read, and may speak of any of these qubes: {why}"
+    )
 }
 
 impl fmt::Display for Need {
