@@ -143,6 +143,10 @@ fn without_properties<'a, 'b>(mut words: &'b [&'a str]) -> Result<&'b [&'a str],
     Ok(words)
 }
 
+#[expect(
+    clippy::zombie_processes,
+    reason = "this program ends first, as zfs does, and whoever adopts the other one waits for it"
+)]
 fn clone(table: &mut Table, words: &[&str], program: &Path) -> Result<String, Refusal> {
     let is_read_only = words.contains(&"readonly=on");
     let [of, name] = without_properties(words)? else {
