@@ -86,6 +86,23 @@ impl Places {
         }
     }
 
+    /// The same, and removes what killed helpers left there. Both are asked at once.
+    pub(super) fn make_and_sweep(&self) -> Result<(), Fault> {
+        let making = self.server.make_folder(&self.path(&[FOLDER]))?;
+        let opening = self.open_incoming();
+        match making.status() {
+            Err(fault) if !fault.may_be_taken() => return Err(fault),
+            _ => {}
+        }
+        self.sweep(opening);
+        Ok(())
+    }
+
+    /// Sends OPENDIR for the folder of blobs on their way in.
+    pub(super) fn open_incoming(&self) -> Result<Ticket, Fault> {
+        self.server.ask(packet::OPENDIR, &self.path(&[FOLDER]))
+    }
+
     /// Sends OPEN for the first temporary file of a name.
     pub(super) fn ask_for_temporary(&self, name: &BlobName) -> Result<Ticket, Fault> {
         self.open_new(&self.incoming_path(name, 0))
@@ -252,22 +269,22 @@ impl Places {
         }
     }
 
-    /// Removes what killed helpers left, as far as that is allowed. Such files do no harm.
-    pub(super) fn sweep(&self) {
-        if let Err(fault) = self.try_to_sweep() {
+    /// Removes what killed helpers left in the folder that was asked for, as far as that is
+    /// allowed. Such files do no harm.
+    pub(super) fn sweep(&self, opening: Result<Ticket, Fault>) {
+        if let Err(fault) = opening.and_then(|opening| self.try_to_sweep(opening)) {
             if !fault.is(Code::NoSuchFile) && !fault.is(Code::PermissionDenied) {
                 warn!("unfinished blobs cannot be looked for: {fault:?}");
             }
         }
     }
 
-    fn try_to_sweep(&self) -> Result<(), Fault> {
+    fn try_to_sweep(&self, opening: Ticket) -> Result<(), Fault> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let newest_secs = now.saturating_sub(LEFT_OVER).as_secs();
-        let folder = self.server.ask(packet::OPENDIR, &self.path(&[FOLDER]))?;
-        let folder = folder.handle()?;
+        let folder = opening.handle()?;
         let (mut old, mut seen) = (Vec::new(), 0_usize);
         while let Some(entries) = next_entries(&self.server, &folder)? {
             seen = seen.saturating_add(entries.len());

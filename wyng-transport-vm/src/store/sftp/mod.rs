@@ -32,7 +32,7 @@ use blocks::{OpenBlobs, Queue};
 pub(crate) use connection::Lost;
 use connection::{Connection, Fault};
 use incoming::Naming;
-use packet::{Code, Entry};
+use packet::{Code, Entry, Space};
 use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
 use server::{IfThere, Server};
 use uploads::Uploads;
@@ -134,8 +134,11 @@ impl Sftp {
         create: bool,
         root: &[u8],
     ) -> Result<Self, Opened> {
-        let shards = expect_folder(&server, root, create)?;
-        let space = server.space(&or_slash(root)).map_err(open_fault)?;
+        let Root {
+            shards,
+            space,
+            syncs_folders,
+        } = expect_folder(&server, root, create)?;
         let writes = service != Service::Fetch;
         if writes && space.is_some_and(|space| space.read_only) {
             return Err(Opened::of(OpenStatus::ReadOnly));
@@ -149,7 +152,6 @@ impl Sftp {
                 });
             }
         }
-        let syncs_folders = syncs_folders(&server, root).map_err(open_fault)?;
         if writes && !syncs_folders {
             warn!("the server does not sync folders: what it accepts may not outlive a power cut");
         }
@@ -171,11 +173,8 @@ impl Sftp {
             turns: Turns::default(),
         };
         match service {
-            Service::Push => {
-                store.places.prepare_incoming().map_err(open_fault)?;
-                store.places.sweep();
-            }
-            Service::Prune => store.places.sweep(),
+            Service::Push => store.places.make_and_sweep().map_err(open_fault)?,
+            Service::Prune => store.places.sweep(store.places.open_incoming()),
             Service::Fetch => {}
         }
         if create {
@@ -286,19 +285,45 @@ fn make_root(server: &Server, root: &[u8]) -> Result<bool, Opened> {
     Ok(true)
 }
 
-/// The shards in the store's folder; an error if it is not what was expected.
-fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<u8>, Opened> {
+/// The store's folder, as it is found.
+struct Root {
+    shards: BTreeSet<u8>,
+    /// Its free space; `None` if the server does not report it.
+    space: Option<Space>,
+    /// Whether the server makes the names in folders durable, tried with this one.
+    syncs_folders: bool,
+}
+
+/// The store's folder; an error if it is not what was expected. What does not depend on each other
+/// is asked at once.
+fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<Root, Opened> {
     let root = or_slash(root);
     // The owner chose this path, which may contain links.
-    let found = server.ask(packet::STAT, &root).map_err(open_fault)?;
-    let found = found.attributes().map_err(open_fault)?;
+    let looking = server.ask(packet::STAT, &root).map_err(open_fault)?;
+    let opening = server.ask(packet::OPENDIR, &root).map_err(open_fault)?;
+    let asking = server.extensions.statvfs;
+    let asking = asking.then(|| server.ask_for_space(&root)).transpose();
+    let asking = asking.map_err(open_fault)?;
+    let found = looking.attributes().map_err(open_fault)?;
     if found.is_folder() == Some(false) {
         return Err(Opened::of(OpenStatus::NotAFolder));
     }
-    let folder = server.ask(packet::OPENDIR, &root).map_err(open_fault)?;
-    let folder = folder.handle().map_err(open_fault)?;
+    let folder = opening.handle().map_err(open_fault)?;
+    let space = asking.map(|asking| server.space_of(asking)).transpose();
+    let space = space.map_err(open_fault)?.flatten();
+    // Not before the look at it: opening a pipe would not end.
+    let opening = server.extensions.fsync;
+    let opening = opening.then(|| server.open_for_reading(&root)).transpose();
+    let opening = opening.map_err(open_fault)?;
+    let mut next = next_entries(server, &folder).map_err(open_fault)?;
+    let syncing = opening
+        .map(|opening| -> Result<_, Fault> {
+            let root = opening.handle()?;
+            Ok((server.fsync(&root)?, root))
+        })
+        .transpose();
     let (mut shards, mut other_things, mut count) = (BTreeSet::new(), false, 0_usize);
-    while let Some(entries) = next_entries(server, &folder).map_err(open_fault)? {
+    while let Some(entries) = next {
         count = count.saturating_add(entries.len());
         for entry in &entries {
             match &entry.name[..] {
@@ -313,13 +338,27 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<BTreeSet<
         if count > ROOT_ENTRIES_MAX {
             break;
         }
+        next = next_entries(server, &folder).map_err(open_fault)?;
     }
+    let synced = syncing.and_then(|syncing| match syncing {
+        Some((ticket, _root)) => ticket.status().map(|()| true),
+        None => Ok(false),
+    });
+    let syncs_folders = match synced {
+        Ok(syncs) => syncs,
+        Err(Fault::Status(_)) => false,
+        Err(lost) => return Err(open_fault(lost)),
+    };
     match (create, shards.is_empty()) {
         (false, true) => Err(Opened::of(OpenStatus::Empty)),
         (true, _) if other_things || !are_empty(server, &root, &shards)? => {
             Err(Opened::of(OpenStatus::NotEmpty))
         }
-        _ => Ok(shards),
+        _ => Ok(Root {
+            shards,
+            space,
+            syncs_folders,
+        }),
     }
 }
 
@@ -349,11 +388,6 @@ fn shard_in(entry: &Entry) -> Option<u8> {
     is_shard
         .then(|| u8::from_str_radix(name, 16).ok())
         .flatten()
-}
-
-/// Whether the server makes the names in folders durable, tried with the store's folder.
-fn syncs_folders(server: &Server, root: &[u8]) -> Result<bool, Fault> {
-    syncs(server, &or_slash(root))
 }
 
 /// Why the store is not open.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Storing a blob on the server if its name is free: write, make durable, name, make durable. Many
-//! blocks are on their way at the same time.
+//! blocks are on their way at the same time, and what does not depend on each other is asked at
+//! once: a blob takes four round trips.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use super::blocks::Blocks;
 use super::connection::{Fault, Handle, Ticket};
 use super::incoming::{Named, Naming, Temporary};
 use super::packet::{self, BLOCK_BYTES, Code, Status};
-use super::places::{Places, free_mib, known, or_slash, shard_of, syncs};
+use super::places::{Places, free_mib, known, or_slash, shard_of};
 use crate::store::{Placed, Reserve, StoreError};
 
 /// Maximum number of blocks on their way that are not confirmed.
@@ -33,6 +34,8 @@ pub(super) struct SftpUpload {
     temporary: Option<Temporary>,
     /// The folder that gets the name, open to be synced.
     shard: Option<Handle>,
+    /// The name of that folder, if it is new.
+    new_shard: Option<SyncingRoot>,
     unconfirmed: VecDeque<Ticket>,
     written_bytes: u64,
 }
@@ -61,15 +64,13 @@ impl Begin {
         } = self;
         let in_writing = |fault: Fault| fault.in_writing("ask for free space");
         let at_name = |step| move |fault: Fault| fault.at_name(step);
-        // What does not depend on each other is asked at once.
         let space = (reserve == Reserve::Kept && places.server.extensions.statvfs)
             .then(|| places.server.ask_for_space(&or_slash(&places.root)))
             .transpose()
             .map_err(in_writing)?;
-        places.make_shard(shard_of(&name))?;
-        let shard = places
-            .open_to_sync(shard_of(&name))
-            .map_err(at_name(OPENING))?;
+        let shard = shard_of(&name);
+        let making = places.ask_for_shard(shard).map_err(at_name(OPENING))?;
+        let folder = places.open_to_sync(shard).map_err(at_name(OPENING))?;
         let asked = places.ask_for_temporary(&name).map_err(at_name(MAKING))?;
         let asked = asked.handle();
         let temporary = match places.make_temporary(&name, asked) {
@@ -82,11 +83,24 @@ impl Begin {
             name,
             temporary: Some(temporary),
             shard: None,
+            new_shard: None,
             unconfirmed: VecDeque::new(),
             written_bytes: 0,
         };
-        if let Some(ticket) = shard {
-            upload.shard = Some(ticket.handle().map_err(at_name(OPENING))?);
+        let is_new = making.is_some();
+        if let Some(making) = making {
+            upload.new_shard = places.made_shard(shard, making)?;
+        }
+        if let Some(ticket) = folder {
+            let folder = match ticket.handle() {
+                // A server that did not wait for the folder to be made.
+                Err(fault) if is_new && fault.is(Code::NoSuchFile) => {
+                    let again = places.server.open_for_reading(&places.shard_path(shard));
+                    again.and_then(Ticket::handle)
+                }
+                opened => opened,
+            };
+            upload.shard = Some(folder.map_err(at_name(OPENING))?);
         }
         let space = space.map(|space| places.server.space_of(space)).transpose();
         if let Some(space) = space.map_err(in_writing)?.flatten() {
@@ -103,16 +117,42 @@ impl Begin {
     }
 }
 
+/// A shard that the server was asked to make.
+struct MakingShard {
+    made: Ticket,
+    /// The store's folder, to be opened for its sync.
+    root: Option<Ticket>,
+}
+
+/// The store's folder, which is being synced for the name of a new shard.
+struct SyncingRoot {
+    synced: Ticket,
+    _root: Handle,
+}
+
 impl Places {
-    /// Makes the folder of a blob, durably, unless it is known to be there.
-    fn make_shard(&self, shard: u8) -> Result<(), StoreError> {
-        let at_name = |fault: Fault| fault.at_name(OPENING);
+    /// Asks for the folder of a blob, unless it is known to be there.
+    fn ask_for_shard(&self, shard: u8) -> Result<Option<MakingShard>, Fault> {
         if known(&self.shards).contains(&shard) {
-            return Ok(());
+            return Ok(None);
         }
+        let made = self.server.make_folder(&self.shard_path(shard))?;
+        let root = self
+            .syncs_folders
+            .then(|| self.server.open_for_reading(&or_slash(&self.root)))
+            .transpose()?;
+        Ok(Some(MakingShard { made, root }))
+    }
+
+    /// Waits until the folder of a blob is there, and begins to make its name durable.
+    fn made_shard(
+        &self,
+        shard: u8,
+        making: MakingShard,
+    ) -> Result<Option<SyncingRoot>, StoreError> {
+        let at_name = |fault: Fault| fault.at_name(OPENING);
         let path = self.shard_path(shard);
-        let making = self.server.make_folder(&path).map_err(at_name)?;
-        match making.status() {
+        match making.made.status() {
             Ok(()) => {}
             Err(fault) => match self.server.look(&path).map_err(at_name)? {
                 Some(found) if found.is_folder() == Some(false) => {
@@ -123,11 +163,18 @@ impl Places {
             },
         }
         // Whoever made it may not have come to this.
-        if self.syncs_folders {
-            syncs(&self.server, &or_slash(&self.root)).map_err(at_name)?;
+        match making.root.map(Ticket::handle) {
+            Some(Ok(root)) => Ok(Some(SyncingRoot {
+                synced: self.server.fsync(&root).map_err(at_name)?,
+                _root: root,
+            })),
+            Some(Err(lost @ Fault::Lost(_))) => Err(at_name(lost)),
+            // The server does not sync it for this account.
+            Some(Err(Fault::Status(_))) | None => {
+                known(&self.shards).insert(shard);
+                Ok(None)
+            }
         }
-        known(&self.shards).insert(shard);
-        Ok(())
     }
 
     /// The error of a step that may have failed because the disk is full, which OpenSSH reports
@@ -162,16 +209,25 @@ impl SftpUpload {
 
     /// Gives the blob its name if the name is free, and returns when the outcome is durable.
     pub(super) fn finish(mut self) -> Result<Placed, StoreError> {
+        const SYNCING: &str = "make a blob durable";
+        // Before the name, because a power cut must not leave a name of half a blob. It need not
+        // wait for the answers to the writes: what concerns one file is done in the order in which
+        // it was asked.
+        let syncing = self
+            .ask_to_sync_file()
+            .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, SYNCING))?;
         while let Some(ticket) = self.unconfirmed.pop_front() {
             ticket
                 .status()
                 .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, WRITING))?;
         }
-        // Before the name, because a power cut must not leave a name of half a blob.
-        self.sync_file().map_err(|fault| {
-            self.places
-                .no_room_or(fault, BLOCK_BYTES, "make a blob durable")
-        })?;
+        if let Some(syncing) = syncing {
+            syncing
+                .status()
+                .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, SYNCING))?;
+        }
+        self.settle_shard()
+            .map_err(|fault| fault.at_name(OPENING))?;
         let path = self.places.blob_path(&self.name);
         let Some(temporary) = &mut self.temporary else {
             return Ok(Placed::Unknown);
@@ -248,13 +304,22 @@ impl SftpUpload {
         }
     }
 
-    fn sync_file(&self) -> Result<(), Fault> {
-        match self.open_file() {
-            Some(file) if self.places.server.extensions.fsync => {
-                self.places.server.fsync(file)?.status()
-            }
-            _ => Ok(()),
+    fn ask_to_sync_file(&self) -> Result<Option<Ticket>, Fault> {
+        let server = &self.places.server;
+        let file = self.open_file().filter(|_| server.extensions.fsync);
+        file.map(|file| server.fsync(file)).transpose()
+    }
+
+    /// Waits until the name of a new shard is durable.
+    fn settle_shard(&mut self) -> Result<(), Fault> {
+        let Some(SyncingRoot { synced, _root }) = self.new_shard.take() else {
+            return Ok(());
+        };
+        if let Err(lost @ Fault::Lost(_)) = synced.status() {
+            return Err(lost);
         }
+        known(&self.places.shards).insert(shard_of(&self.name));
+        Ok(())
     }
 
     fn sync_shard(&self) -> Result<(), Fault> {
