@@ -32,7 +32,7 @@ impl Dom0 {
             create_dir_all(root.join(folder)).unwrap();
         }
         let write = |path: &str, bytes: &[u8]| write(root.join(path), bytes).unwrap();
-        write("etc/passwd", b"user:x:1000:1000::/home/user:/bin/sh\n");
+        write("etc/passwd", b"user:x:1000:1000::/home/user/:/bin/sh\n");
         write("etc/qubes/policy.d/30-user.policy", b"old\nsame\n");
         write("etc/qubes-rpc/my.Service", b"#!/bin/sh\n");
         write("srv/salt/top.sls", b"base:\n");
@@ -79,7 +79,10 @@ fn dom0s_files_come_back_into_a_folder_with_the_difference_of_the_policy() {
     .unwrap();
     let (outcome, to) = dom0.restore("back", &[]);
     outcome.success();
-    assert_eq!(read_to_string(to.join("home/user/notes")).unwrap(), "notes\n");
+    assert_eq!(
+        read_to_string(to.join("home/user/notes")).unwrap(),
+        "notes\n"
+    );
     assert!(read(to.join("home/user/large3")).unwrap() == noise(5 * CHUNK, 3));
     assert!(!to.join("home/user/.cache").exists());
     if Path::new("/usr/bin/dpkg-query").exists() {
@@ -103,12 +106,21 @@ fn the_tar_itself_is_a_volume_for_any_tar() {
     let dom0 = Dom0::new();
     dom0.back_up().success();
     let tar = dom0.sandbox.path("x.tar");
-    let words = ["restore", "home", "dom0:files", "--to", tar.to_str().unwrap()];
+    let words = [
+        "restore",
+        "home",
+        "dom0:files",
+        "--to",
+        tar.to_str().unwrap(),
+    ];
     dom0.sandbox.wyng(&words).success();
     let output = Command::new("tar").arg("-tf").arg(&tar).output().unwrap();
     let listed = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success());
-    assert!(listed.lines().any(|line| line == "home/user/notes"), "{listed}");
+    assert!(
+        listed.lines().any(|line| line == "home/user/notes"),
+        "{listed}"
+    );
 }
 
 #[test]
@@ -133,7 +145,12 @@ fn nobody_names_a_path_as_a_volume_of_dom0() {
     let source = format!("dom0:files={}", image.display());
     let outcome = dom0.sandbox.wyng(&["backup", "home", &source]);
     outcome.expect(2);
-    assert!(outcome.json["errors"][0]["text"].as_str().unwrap().contains("dom0's own files"));
+    assert!(
+        outcome.json["errors"][0]["text"]
+            .as_str()
+            .unwrap()
+            .contains("dom0's own files")
+    );
 }
 
 #[test]
