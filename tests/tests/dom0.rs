@@ -32,7 +32,7 @@ impl Dom0 {
             create_dir_all(root.join(folder)).unwrap();
         }
         let write = |path: &str, bytes: &[u8]| write(root.join(path), bytes).unwrap();
-        write("etc/passwd", b"user:x:1000:1000::/home/user:/bin/sh\n");
+        write("etc/passwd", b"user:x:1000:1000::/home/user/:/bin/sh\n");
         write("etc/qubes/policy.d/30-user.policy", b"old\nsame\n");
         write("etc/qubes-rpc/my.Service", b"#!/bin/sh\n");
         write("srv/salt/top.sls", b"base:\n");

@@ -248,12 +248,12 @@ mod tests {
         let top = tempfile::tempdir().unwrap();
         let etc = top.path().join("etc");
         std::fs::create_dir(&etc).unwrap();
-        let users = "root:x:0:0::/root:/bin/sh\na:x:1000:1000::/home/a:/bin/sh\n\
-                     b:x:1001:1001::/home/b:/bin/sh\nbad\n";
+        let users = "root:x:0:0::/root:/bin/sh\na:x:1000:1000::/homes/a:/bin/sh\n\
+                     b:x:1001:1001::/homes/b:/bin/sh\nbad\n";
         std::fs::write(etc.join("passwd"), users).unwrap();
-        assert_eq!(homes(top.path()), [Path::new("/home/a")]);
+        assert_eq!(homes(top.path()), [Path::new("/homes/a")]);
         std::fs::write(etc.join("group"), "qubesx:x:9:a\nqubes:x:98:root,b\n").unwrap();
-        assert_eq!(homes(top.path()), [Path::new("/home/b")]);
+        assert_eq!(homes(top.path()), [Path::new("/homes/b")]);
     }
 
     #[test]

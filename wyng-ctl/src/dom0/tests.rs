@@ -23,7 +23,7 @@ fn system() -> TempDir {
     write(top.path().join("home/user/.cache/x"), "cached").unwrap();
     write(
         top.path().join("etc/passwd"),
-        "user:x:1000:1000::/home/user:/bin/sh\n",
+        "user:x:1000:1000::/home/user/:/bin/sh\n",
     )
     .unwrap();
     top
