@@ -12,7 +12,7 @@ use crate::command::{
     Unattended,
 };
 use crate::failure::Failure;
-use crate::qube::{QubeChoice, is_qube_exclusion, is_qube_selector};
+use crate::qube::{QubeChoice, is_qube_exclusion, is_qube_selector, is_system};
 use crate::store::{StoreMistake, check_store_address};
 use crate::thin::{THIN_VOLUMES_MAX, ThinWaste};
 
@@ -280,7 +280,8 @@ fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
 fn check_qubes(choice: &QubeChoice) -> Result<(), Failure> {
     check_count(choice.qubes.len(), "the number of qubes")?;
     check_count(choice.exclude.len(), "the number of excluded qubes")?;
-    let wrong = choice.qubes.iter().find(|word| !is_qube_selector(word));
+    let is_known = |word: &str| is_qube_selector(word) || is_system(word);
+    let wrong = choice.qubes.iter().find(|word| !is_known(word));
     let wrong = wrong.or_else(|| choice.exclude.iter().find(|word| !is_qube_exclusion(word)));
     match wrong {
         None => Ok(()),

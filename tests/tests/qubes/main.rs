@@ -9,3 +9,4 @@ mod disposables;
 mod fakes;
 mod lost;
 mod pools;
+mod system;
