@@ -11,6 +11,8 @@ use crate::clock::Clock;
 use crate::dom0;
 use crate::message::{Message, Success, Verified};
 
+/// What has settings and is no qube.
+const DOM0: &str = "dom0";
 /// The ending of the volumes that hold settings of qubes.
 const SETTINGS: &str = ":settings";
 
@@ -143,6 +145,8 @@ impl Watch {
                 };
                 let ages = self.newest.iter().filter_map(|((of, volume), (_, age))| {
                     let qube = volume.strip_suffix(SETTINGS)?;
+                    // The settings of the whole system are no qube's.
+                    let qube = Some(qube).filter(|qube| *qube != DOM0)?;
                     (of == archive && is_it(qube)).then_some(*age)?
                 });
                 let age = ages.min();

@@ -12,7 +12,7 @@ use crate::command::{
     Unattended,
 };
 use crate::failure::Failure;
-use crate::qube::{QubeChoice, is_qube_continued, is_qube_exclusion, is_qube_selector};
+use crate::qube::{QubeChoice, is_qube_continued, is_qube_exclusion, is_qube_selector, is_system};
 use crate::store::{StoreMistake, check_store_address};
 use crate::thin::{THIN_VOLUMES_MAX, ThinWaste};
 
@@ -281,7 +281,8 @@ fn check_qubes(choice: &QubeChoice) -> Result<(), Failure> {
     check_count(choice.qubes.len(), "the number of qubes")?;
     check_count(choice.exclude.len(), "the number of excluded qubes")?;
     check_count(choice.continues.len(), "the number of continued qubes")?;
-    let wrong = choice.qubes.iter().find(|word| !is_qube_selector(word));
+    let is_known = |word: &str| is_qube_selector(word) || is_system(word);
+    let wrong = choice.qubes.iter().find(|word| !is_known(word));
     let wrong = wrong.or_else(|| choice.exclude.iter().find(|word| !is_qube_exclusion(word)));
     let mut continued = choice.continues.iter();
     let wrong = wrong.or_else(|| continued.find(|word| !is_qube_continued(word)));

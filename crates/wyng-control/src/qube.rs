@@ -11,6 +11,8 @@ use crate::via::is_qube;
 
 /// The word for all qubes that are to be in backups.
 const ALL: &str = "@all";
+/// The word for the settings of the whole system. `--dom0` says it; no person does.
+const SYSTEM: &str = "@dom0";
 const TAG: &str = "@tag:";
 const TYPE: &str = "@type:";
 /// Maximum length of a tag or class in a selector, bytes.
@@ -55,11 +57,26 @@ impl QubeChoice {
         words.any(|word| word == ALL || word == qube)
     }
 
-    /// The words that are no `@all`.
+    /// The words that are neither `@all` nor the one for the whole system.
     pub fn selectors(&self) -> impl Iterator<Item = &str> {
         let words = self.qubes.iter().map(String::as_str);
-        words.filter(|word| *word != ALL)
+        words.filter(|word| *word != ALL && *word != SYSTEM)
     }
+
+    /// Also takes the settings of the whole system.
+    pub fn take_system(&mut self) {
+        self.qubes.push(SYSTEM.to_owned());
+    }
+
+    /// Whether it takes the settings of the whole system.
+    pub fn has_system(&self) -> bool {
+        self.qubes.iter().any(|word| is_system(word))
+    }
+}
+
+/// Whether a word stands for the settings of the whole system.
+pub(crate) fn is_system(word: &str) -> bool {
+    word == SYSTEM
 }
 
 /// Whether a word stands for qubes: a name, `@tag:TAG`, `@type:CLASS` or `@all`.

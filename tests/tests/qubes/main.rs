@@ -11,3 +11,4 @@ mod half_made;
 mod histories;
 mod lost;
 mod pools;
+mod system;

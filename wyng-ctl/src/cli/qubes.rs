@@ -65,6 +65,13 @@ impl QubeArgs {
         self.choose(qubes, exclude);
     }
 
+    /// Takes the settings of the whole system, too, where qubesd is.
+    pub(super) fn take_system(&mut self, config: &Config) {
+        if config.qubes.admin_domain() == Some(AdminDomain::Dom0) && !self.choice.has_system() {
+            self.choice.take_system();
+        }
+    }
+
     fn choose(&mut self, qubes: Vec<String>, mut exclude: Vec<String>) {
         exclude.extend(self.exclude.iter().cloned());
         self.choice = QubeChoice {

@@ -174,6 +174,11 @@ impl Cli {
         }
         if let Verb::Backup(backup) = &mut self.verb {
             backup.dom0_paths = dom0_paths(backup, config);
+            // The daemon reads them for root alone.
+            let is_own = self.options.standalone || rustix::process::geteuid().is_root();
+            if backup.dom0 && is_own {
+                backup.qubes.take_system(config);
+            }
         }
         match &self.verb {
             Verb::Backup(backup) if backup.qubes.exclude_in_vain() => Err(Message::usage(

@@ -79,6 +79,12 @@ pub enum KeyholderToVolumes {
         /// What is asked for.
         wish: QubesWish,
     },
+    /// The record of the whole system is complete: what differs here is to be shown, as
+    /// [`VolumesToKeyholder::PlanLines`].
+    ShowSystem {
+        /// The record's number.
+        record: u32,
+    },
     /// A plan is to be made of the qubes that were added.
     PlanQubes {
         /// What is asked for.

@@ -41,6 +41,9 @@ impl Volumes {
                     failure: added.err(),
                 }
             }
+            KeyholderToVolumes::ShowSystem { record } => VolumesToKeyholder::PlanLines {
+                lines: qubes.system_commands(record),
+            },
             KeyholderToVolumes::PlanQubes { wish, is_proven } => VolumesToKeyholder::Planned {
                 failure: qubes.plan(&wish, is_proven).err(),
             },

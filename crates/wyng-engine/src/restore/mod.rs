@@ -17,6 +17,7 @@ mod rehearse;
 mod replace;
 mod run;
 mod stream;
+mod system;
 mod target;
 mod undo;
 mod volume;

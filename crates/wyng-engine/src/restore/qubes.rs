@@ -15,6 +15,7 @@ use wyng_wire::Service;
 use super::older::hope_for_older_versions;
 use super::plan::Planned;
 use super::run::openers;
+use super::system::show_system;
 use super::volume::{Ended, Openers, restore_into};
 use crate::archive::{Archive, session_name};
 use crate::outcome::exit_of;
@@ -140,6 +141,10 @@ pub fn restore_qubes<P: Parts>(
             break;
         }
         world.client.tell(ToClient::QubePlan(lines))?;
+    }
+    if request.wish.qubes.is_empty() && (is_proven || request.wish.unproven) {
+        let parts = (&mut *world, &mut archive, &mut pool);
+        show_system(parts, &openers, &request.session)?;
     }
     if request.dry_run {
         world.store.finish_fetch()?;

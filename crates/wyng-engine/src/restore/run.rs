@@ -12,15 +12,13 @@ use super::around;
 use super::estimate::estimate;
 use super::older::hope_for_older_versions;
 use super::plan::{Chosen, RestoreRequest, choose, look};
+use super::system::{OF_DOM0, show_system};
 use super::volume::{Ended, Openers, restore_volume};
 use crate::archive::Archive;
 use crate::outcome::exit_of;
 use crate::pool::Pool;
 use crate::store::{keys_of, packs_of};
 use crate::world::{Client, Parts, Store, World};
-
-/// The beginning of the names of dom0's own volumes.
-const OF_DOM0: &str = "dom0:";
 
 /// Restores volumes. A volume that fails is reported and leaves no target; the others go on. Every
 /// target is looked at before the passphrase is asked for.
@@ -30,8 +28,9 @@ pub fn restore<P: Parts>(
 ) -> Result<ExitStatus, Failure> {
     let mut archive = Archive::open(&mut world.files, &mut world.secrets, &request.archive)?;
     let mut request = request.clone();
-    let is_of_dom0 = |volume: &String| volume.starts_with(OF_DOM0);
-    if archive.toml.unproven && request.volumes.iter().any(is_of_dom0) {
+    let mut named = request.volumes.iter();
+    let is_of_dom0 = named.any(|volume| volume.starts_with(OF_DOM0));
+    if archive.toml.unproven && is_of_dom0 {
         world.client.tell(ToClient::Warned(Warning::Unproven))?;
     }
     request.origins.follow(&archive.volumes(&mut world.files)?);
@@ -83,6 +82,10 @@ pub fn restore<P: Parts>(
             Ok(report) => tally.report(&mut world.client, report)?,
             Err(ended) => tally.go_on_after(&mut world.client, ended)?,
         }
+    }
+    if is_of_dom0 {
+        let parts = (&mut *world, &mut archive, &mut pool);
+        show_system(parts, &openers, &request.session)?;
     }
     world.store.finish_fetch()?;
     Ok(tally.exit())

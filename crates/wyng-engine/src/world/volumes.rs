@@ -180,6 +180,11 @@ pub trait Volumes {
     fn add_qube(&mut self, _qube: &ArchivedQube, _wish: &QubesWish) -> Result<(), Failure> {
         Err(Failure::NoQubesHere)
     }
+    /// The commands, for a person, that set what the restored record of the whole system has and
+    /// this system has not.
+    fn system_commands(&mut self, _record: u32) -> Result<Vec<String>, Failure> {
+        Err(Failure::NoQubesHere)
+    }
     /// Plans the restore of the qubes that were added.
     fn plan_qubes(&mut self, _wish: &QubesWish, _is_proven: bool) -> Result<(), Failure> {
         Err(Failure::NoQubesHere)

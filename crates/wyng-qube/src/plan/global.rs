@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Settings of the whole system. They are never applied: a person gets commands to copy.
 
+use crate::answer::Property;
 use crate::form::is_plain;
 use crate::record::GlobalRecord;
 use crate::shown::Shown;
@@ -10,13 +11,18 @@ const VALUE_MAX_BYTES: usize = 255;
 /// Characters of a value, beside letters and digits, that mean nothing to a shell.
 const PLAIN: &str = "._-+:/@,";
 
-/// A command for each property that has a value of its own, in the order of their names. A value
-/// that would mean something to a shell is shown in a comment, and not in a command.
-pub fn global_commands(record: &GlobalRecord) -> Vec<String> {
+/// A command for each property that has a value of its own and another one here, in the order of
+/// their names. A value that would mean something to a shell is shown in a comment, and not in a
+/// command.
+pub fn global_commands(record: &GlobalRecord, here: &[Property]) -> Vec<String> {
+    let is_here = |name: &str, value: &str| {
+        let same = |found: &Property| found.name == name && found.value == value;
+        here.iter().any(same)
+    };
     record
         .properties
         .iter()
-        .filter(|(_, found)| !found.default)
+        .filter(|(name, found)| !found.default && !is_here(name, &found.value))
         .map(|(name, found)| {
             let value = found.value.as_str();
             if value.is_empty() {
@@ -52,7 +58,8 @@ mod tests {
             drivers: &BTreeMap::new(),
             features: &[],
         });
-        let commands = global_commands(&record.unwrap());
+        let record = record.unwrap();
+        let commands = global_commands(&record, &[]);
         assert_eq!(
             commands,
             [
@@ -63,5 +70,12 @@ mod tests {
                 "qubes-prefs updatevm ''",
             ]
         );
+        let here = properties(
+            "clockvm default=False type=vm sys-net\n\
+            updatevm default=False type=vm sys-whonix\n",
+        );
+        let commands = global_commands(&record, &here.unwrap());
+        assert!(!commands.iter().any(|line| line.contains("clockvm")));
+        assert!(commands.contains(&"qubes-prefs updatevm ''".to_owned()));
     }
 }

@@ -393,6 +393,17 @@ impl Volumes for OpenVolumes {
         }
     }
 
+    fn system_commands(&mut self, record: u32) -> Result<Vec<String>, Failure> {
+        let shown = self.ask(&KeyholderToVolumes::ShowSystem { record })?;
+        match shown.message {
+            VolumesToKeyholder::PlanLines { lines } => Ok(lines),
+            VolumesToKeyholder::QubeAdded {
+                failure: Some(failure),
+            } => Err(failure),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
     fn plan_qubes(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
         let wish = wish.clone();
         match self

@@ -15,6 +15,7 @@ use wyng_qube::{
 
 use super::Qubes;
 use super::api::{Api, Found, of_command};
+use super::system;
 
 /// Maximum number of qubes in one run.
 const QUBES_MAX: u32 = 512;
@@ -62,6 +63,9 @@ impl Qubes {
                 Ok(taken) => chosen.qubes.push(taken),
                 Err(fault) => chosen.failed.push((qube.name, fault)),
             }
+        }
+        if choice.has_system() {
+            chosen.qubes.push(system::as_qube());
         }
         let fits = encode(&chosen).is_ok_and(|bytes| {
             bytes.len() <= MESSAGE_MAX_BYTES.saturating_sub(ROOM_BYTES)

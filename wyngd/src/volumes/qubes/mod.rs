@@ -11,6 +11,7 @@ mod pause;
 mod reach;
 mod record;
 mod restore;
+mod system;
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -120,6 +121,13 @@ impl Qubes {
         &mut self.restores
     }
 
+    /// The commands that set what a restored record of the whole system has and this system has
+    /// not; see [`system::commands`].
+    pub(super) fn system_commands(&mut self, item: u32) -> Vec<String> {
+        let bytes = self.restores.take_record(item);
+        system::commands(&self.api, &bytes.unwrap_or_default())
+    }
+
     /// Makes a plan of the qubes that were added.
     pub(super) fn plan(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
         self.restores.plan(&self.api, wish, is_proven)
@@ -142,6 +150,13 @@ impl Qubes {
 
     /// Opens a part of a qube. Its name and uuid must still belong together.
     pub(super) fn open(&mut self, wanted: Wanted<'_>, trusted: Trusted) -> Result<Part, NoSource> {
+        if system::is_system(wanted) {
+            let bytes = system::record(&self.api).map_err(NoSource::OfQube)?;
+            return Ok(Part::Settings {
+                file: record::sealed(&bytes)?,
+                left_out: Vec::new(),
+            });
+        }
         let found = self.find(wanted).map_err(NoSource::OfQube)?;
         let Some(volume) = wanted.volume else {
             let (bytes, mut left_out) =
@@ -247,6 +262,9 @@ impl Qubes {
     /// Notes in qubesd when a qube was backed up, which its own tools show. It is not noted at
     /// templates of disposables: any change of theirs makes their preloaded disposables anew.
     pub(super) fn note(&self, qube: &str, uuid: &str, time: i64) -> Result<(), QubeFault> {
+        if uuid == system::UUID {
+            return Ok(());
+        }
         let found = self.api.find(qube)?;
         let is_template = || {
             let property = self.api.property(qube, "template_for_dispvms");

@@ -80,7 +80,7 @@ pub(super) fn record(api: &Api, found: &Found) -> Result<(Vec<u8>, Vec<LeftOut>)
     Ok((bytes, left_out.collect()))
 }
 
-fn out_of_bounds(bad: &BadRecord) -> QubeFault {
+pub(super) fn out_of_bounds(bad: &BadRecord) -> QubeFault {
     QubeFault::Record {
         field: bad.to_string(),
     }

@@ -140,6 +140,12 @@ impl Restores {
         Ok(file)
     }
 
+    /// The bytes of a record that is complete, and of no qube.
+    pub(super) fn take_record(&mut self, item: u32) -> Result<Vec<u8>, Errno> {
+        let file = self.records.remove(&item).ok_or(Errno::BADF)?;
+        read_all(&file, RECORD_MAX_BYTES)
+    }
+
     /// Takes a record that is complete, and what lies beside it.
     pub(in crate::volumes) fn add(
         &mut self,
