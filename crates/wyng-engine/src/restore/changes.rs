@@ -38,6 +38,21 @@ impl Changes {
         }
     }
 
+    /// Adds what was changed later.
+    pub(super) fn add(&mut self, later: Self) {
+        let mut next = 0;
+        while let Some(run) = later.written.next_run(next) {
+            next = run.end;
+            self.written.insert(run);
+        }
+        self.cleared.extend(later.cleared);
+        self.cut |= later.cut;
+        self.written_bytes = self.written_bytes.saturating_add(later.written_bytes);
+        self.damaged_bytes = self.damaged_bytes.saturating_add(later.damaged_bytes);
+        self.unread_bytes = self.unread_bytes.saturating_add(later.unread_bytes);
+        self.base_is_wrong |= later.base_is_wrong;
+    }
+
     /// Whether the target is still what it was, except that it may be longer.
     pub(super) fn is_empty(&self) -> bool {
         self.written.is_empty() && self.cleared.is_empty() && !self.cut

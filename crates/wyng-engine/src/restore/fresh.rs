@@ -69,16 +69,12 @@ pub(super) fn may_get_old_bytes(target: &Replacement<'_>) -> bool {
     in_place && target.kind == TargetKind::Device
 }
 
-/// The chunks that a write to others may have changed: holes, and chunks that share a block with
-/// a hole or with what was written. A block is only taken for a write if nothing was in it, so that
-/// all chunks that lie whole in it are holes.
-pub(super) fn beside_changes<P: Parts>(
+/// The chunks of the session that are no holes.
+pub(super) fn data_chunks<P: Parts>(
     target: &Replacement<'_>,
     parts: &mut Context<'_, P>,
-    changes: &Changes,
 ) -> Result<Bits, Failure> {
-    let count = target.session.chunk_count();
-    let mut data = Bits::none(count);
+    let mut data = Bits::none(target.session.chunk_count());
     for_each_chunk(
         &mut parts.world.files,
         &mut parts.world.client,
@@ -89,19 +85,43 @@ pub(super) fn beside_changes<P: Parts>(
             Ok(())
         },
     )?;
+    Ok(data)
+}
+
+/// The chunks, of this number, that a write to others may have changed: holes, and chunks that may
+/// share a block with a hole or with what was written. A block is only taken for a write if nothing
+/// was in it, so that all chunks that lie whole in it are holes.
+pub(super) fn beside_changes(data: &Bits, count: u64, changes: &Changes) -> Bits {
     let mut beside = Bits::none(count);
     let mut add = |run: &Range<u64>| {
         beside.insert(run.start.saturating_sub(1)..run.end.saturating_add(1).min(count));
     };
+    holes_with(data, &Bits::all(count))
+        .iter()
+        .for_each(&mut add);
     let mut next = 0;
-    while let Some(hole) = data.next_gap(next).filter(|hole| !hole.is_empty()) {
-        add(&hole);
-        next = hole.end;
-    }
-    next = 0;
     while let Some(run) = changes.written.next_run(next) {
         add(&run);
         next = run.end;
     }
-    Ok(beside)
+    if !changes.cleared.is_empty() {
+        add(&(count..count));
+    }
+    beside
+}
+
+/// The holes, as ranges of chunks, that have any of these chunks.
+pub(super) fn holes_with(data: &Bits, chunks: &Bits) -> Vec<Range<u64>> {
+    let mut holes = Vec::new();
+    let mut next = 0;
+    while let Some(hole) = data.next_gap(next) {
+        next = hole.end;
+        if chunks
+            .next(hole.start)
+            .is_some_and(|chunk| chunk < hole.end)
+        {
+            holes.push(hole);
+        }
+    }
+    holes
 }

@@ -10,7 +10,9 @@ use wyng_control::{Failure, Phase};
 use super::behind::clear_behind;
 use super::changes::Changes;
 use super::differences::{Batch, Compared, Comparison, Found, samples_hold};
-use super::fresh::{beside_changes, check_room, may_get_old_bytes, read_all_back};
+use super::fresh::{
+    beside_changes, check_room, data_chunks, holes_with, may_get_old_bytes, read_all_back,
+};
 use super::read_back::read_back;
 use super::reading::Reading;
 use super::target::{Context, Replacement, stop_if_cancelled};
@@ -19,6 +21,9 @@ use crate::bits::Bits;
 use crate::outcome::report;
 use crate::store::Wanted;
 use crate::world::{Client, Parts, Volumes};
+
+/// How often what lies beside the writes is compared: each time fewer blocks can be new.
+const ROUNDS_MAX: usize = 8;
 
 /// Makes a target what the session is, durably, and reads it back. What was changed until then is
 /// in `changes`, also when this fails.
@@ -52,14 +57,51 @@ pub(super) fn write<P: Parts>(
         .there
         .is_some_and(|there| there.size_bytes > target.session.size_bytes);
     finish(target, parts)?;
-    if may_get_old_bytes(target) && !(changes.written.is_empty() && changes.cleared.is_empty()) {
-        let beside = beside_changes(target, parts, changes)?;
-        compare_and_fetch(target, parts, &comparison, Which::In(&beside), changes)?;
-        clear_behind(target, parts, changes)?;
-        finish(target, parts)?;
-    }
+    mend(target, parts, &comparison, changes)?;
     read_all_back(target, changes);
     read_back(target, parts, changes)
+}
+
+/// Compares again what the writes may have changed beside themselves, and writes it again, until it
+/// is right. Fails if it does not become right.
+fn mend<P: Parts>(
+    target: &Replacement<'_>,
+    parts: &mut Context<'_, P>,
+    comparison: &Comparison<'_>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
+    if !may_get_old_bytes(target) || (changes.written.is_empty() && changes.cleared.is_empty()) {
+        return Ok(());
+    }
+    let data = data_chunks(target, parts)?;
+    for _ in 0..ROUNDS_MAX {
+        let beside = beside_changes(&data, target.session.chunk_count(), changes);
+        let mut again = Changes::none(target.session);
+        let which = Which::In(&beside);
+        let compared = compare_and_fetch(target, parts, comparison, which, &mut again)
+            .and_then(|()| clear_behind(target, parts, &mut again));
+        let found_none = again.is_empty();
+        let holes = holes_with(&data, &again.written);
+        changes.add(again);
+        compared?;
+        if found_none {
+            return Ok(());
+        }
+        // A hole is made anew as one: only its ends lie in blocks that others share.
+        for hole in holes {
+            let size = u64::from(target.session.chunk_size_bytes);
+            let begin = hole.start.saturating_mul(size);
+            let end = hole.end.saturating_mul(size).min(target.session.size_bytes);
+            changes.written.insert(hole);
+            parts
+                .world
+                .volumes
+                .punch_target(target.item, begin, end.saturating_sub(begin))
+                .map_err(|errno| target.not_written(errno))?;
+        }
+        finish(target, parts)?;
+    }
+    Err(target.not_read_back(0, Found::Other))
 }
 
 fn finish<P: Parts>(target: &Replacement<'_>, parts: &mut Context<'_, P>) -> Result<(), Failure> {
