@@ -49,23 +49,23 @@ fn the_example_of_the_document_is_right() {
     let config = sandbox.text("wyng.toml", &example());
     let outcome = sandbox.wyng(&["config", "check", "--config", &config]);
     // Its volumes are not on this machine.
-    assert_eq!(outcome.expect(3).codes(), ["configured-volume-missing"; 3]);
+    assert_eq!(outcome.expect(3).codes(), ["configured-volume-missing"; 2]);
     assert_eq!(
         outcome.json["archives"][1],
         json!({"name": "office", "store": "dir:/srv/wyng/laptop", "via": "ssh:backup.example.org", "verify_via": "ssh:nas.example.org"})
     );
-    assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 3);
+    assert_eq!(outcome.json["volumes"].as_array().unwrap().len(), 2);
     let nightly = json!({
-        "name": "nightly", "archive": "home", "archives": ["home"], "volumes": ["work", "vault"],
-        "qubes": ["@all", "dev"], "exclude": ["@tag:scratch"], "live": true, "skip_unchanged": false,
+        "name": "nightly", "archive": "home", "archives": ["home"], "volumes": ["data"],
+        "qubes": ["@all", "dev"], "exclude": ["@tag:scratch"], "live": false, "skip_unchanged": false,
         "backup_overdue_secs": 259_200, "verify_overdue_secs": 2_592_000, "verify_budget_bytes": 20_u64 << 30,
         "max_new_bytes": 50_u64 << 30, "prune_after_backup": true,
-        "verify": false, "scratch": "/var/tmp",
+        "verify": false, "scratch": "/var/tmp", "dom0": true, "dom0_paths": ["/usr/local/bin"],
     });
     assert_eq!(outcome.json["profiles"][0], nightly);
     assert_eq!(
         outcome.json["profiles"][1]["volumes"],
-        json!(["dom0-root", "vault", "work"])
+        json!(["data", "dom0-root"])
     );
 }
 
