@@ -150,7 +150,7 @@ impl Qubes {
 
     /// Opens a part of a qube. Its name and uuid must still belong together.
     pub(super) fn open(&mut self, wanted: Wanted<'_>, trusted: Trusted) -> Result<Part, NoSource> {
-        if system::is_system(wanted) {
+        if wanted.volume.is_none() && system::is_system(wanted.qube, wanted.uuid) {
             let bytes = system::record(&self.api).map_err(NoSource::OfQube)?;
             return Ok(Part::Settings {
                 file: record::sealed(&bytes)?,

@@ -7,7 +7,6 @@ use wyng_qube::answer;
 use wyng_qube::plan::global_commands;
 use wyng_qube::record::{GlobalParts, GlobalRecord};
 
-use super::Wanted;
 use super::api::Api;
 use super::record::out_of_bounds;
 
@@ -25,9 +24,9 @@ pub(super) fn as_qube() -> ChosenQube {
     }
 }
 
-/// Whether the settings of the whole system are wanted.
-pub(super) fn is_system(wanted: Wanted<'_>) -> bool {
-    wanted.qube == DOM0 && wanted.uuid == UUID && wanted.volume.is_none()
+/// Whether this stands for the whole system.
+pub(super) fn is_system(qube: &str, uuid: &str) -> bool {
+    qube == DOM0 && uuid == UUID
 }
 
 /// The bytes of the record.
