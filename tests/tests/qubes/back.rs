@@ -232,6 +232,8 @@ fn a_system_of_qubes_comes_back_on_a_new_machine() {
         set("netvm", "build", "");
         qubes.make("AppVM", "dvm", "fedora-42");
         set("template_for_dispvms", "dvm", "True");
+        // A disposable is made with the size that its template's private volume has by then.
+        qubes.fill("dvm", "private", &noise(MIB / 2, 10));
         qubes.make("DispVM", "browse", "dvm");
         set("netvm", "browse", "sys-vpn");
         let images = [

@@ -279,7 +279,16 @@ fn a_qube_that_was_left_paused_goes_on_with_the_next_run() {
     let _ = child.kill();
     let _ = child.wait();
     qubes.set_qubesd_traps("");
-    system.back_up(&["--qube", "sys-net"]).success();
+    // The daemon ends a moment after its command.
+    let mut next = system.back_up(&["--qube", "sys-net"]);
+    until("the daemon has left the state folder", || {
+        let is_busy = next.codes() == ["busy"];
+        if is_busy {
+            next = system.back_up(&["--qube", "sys-net"]);
+        }
+        !is_busy
+    });
+    next.success();
     assert_eq!(qubes.world.state("legacy"), "Running");
     assert_eq!(
         qubes.world.state("work"),

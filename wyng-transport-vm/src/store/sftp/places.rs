@@ -60,10 +60,12 @@ impl Places {
         Ok(is_folder)
     }
 
-    /// Opens a shard's folder to sync it, if the server does that.
+    /// Opens a shard's folder to sync it, if the server does that. It may not have been looked at
+    /// yet: with the dot, what is no folder is an error, where opening a pipe would not end.
     pub(super) fn open_to_sync(&self, shard: u8) -> Result<Option<Ticket>, Fault> {
+        let folder = self.path(&[format!("{shard:02x}").as_bytes(), b"."]);
         self.syncs_folders
-            .then(|| self.server.open_for_reading(&self.shard_path(shard)))
+            .then(|| self.server.open_for_reading(&folder))
             .transpose()
     }
 
