@@ -12,7 +12,7 @@ cd "$(dirname "$0")/../.."
 here=tests/vm
 programs=${WYNG_PROGRAMS:-target/debug}
 # A test that hangs ends the VM.
-patience_secs=${WYNG_VM_PATIENCE:-1500}
+patience_secs=${WYNG_VM_PATIENCE:-3000}
 . "$here/base.sh"
 
 # A disk with Debian and the users of the roles. It is never written to.

@@ -751,10 +751,10 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         ToDaemon::decode(&receipt),
         Err(DecodeError::UnknownStatus(0))
     );
-    receipt[16] = 17;
+    receipt[16] = 18;
     assert_eq!(
         ToDaemon::decode(&receipt),
-        Err(DecodeError::UnknownStatus(17))
+        Err(DecodeError::UnknownStatus(18))
     );
     let mut renew = bytes_to_helper(ToHelper::Renew(Renew {
         number: 1,
