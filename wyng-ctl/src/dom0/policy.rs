@@ -2,7 +2,7 @@
 //! How a restored policy of qrexec differs from the one here. It is only shown: a policy is a
 //! grant, and whoever holds the archive's credential may have written the restored one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -12,12 +12,10 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use wyng_control::path_text;
 
-/// Where the policy is, relative to the root folder.
-const FOLDER: &str = "etc/qubes/policy.d";
-/// Maximum length of a file that is compared line by line, bytes; a longer one only differs.
+/// Where the policy is, relative to the root folder, and what its files include.
+const FOLDERS: [&str; 2] = ["etc/qubes/policy.d", "etc/qubes/policy.d/include"];
+/// Maximum length of a file that is compared, bytes; a longer one differs.
 const FILE_MAX_BYTES: u64 = 256 << 10;
-/// Maximum number of files in the folder that are compared.
-const FILES_MAX: usize = 1000;
 /// Maximum number of lines of a file that are compared.
 const LINES_MAX: usize = 1000;
 /// Maximum number of lines that are shown of a file.
@@ -48,7 +46,7 @@ impl State {
 /// A file of the policy that differs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Difference {
-    /// Its name, harmless to a terminal.
+    /// Its name in `policy.d`, harmless to a terminal.
     pub(crate) file: String,
     pub(crate) state: State,
     /// Lines that are here alone, after `-`, and in the archive alone, after `+`; harmless to a
@@ -58,54 +56,66 @@ pub(crate) struct Difference {
 
 /// Compares the restored policy with the one here. `restored` and `here` are root folders.
 pub(super) fn compare(restored: &Path, here: &Path) -> Vec<Difference> {
-    let (restored, here) = (files(&restored.join(FOLDER)), files(&here.join(FOLDER)));
-    let names: BTreeSet<&OsString> = restored.keys().chain(here.keys()).collect();
-    names
-        .into_iter()
-        .filter_map(|name| {
-            let (new, old) = (restored.get(name), here.get(name));
-            let state = match (new, old) {
-                (Some(new), Some(old)) if new == old => return None,
-                (Some(_), Some(_)) => State::Differs,
-                (Some(_), None) => State::New,
-                (None, _) => State::Missing,
-            };
-            let text = |content: Option<&Vec<u8>>| content.cloned().unwrap_or_default();
-            Some(Difference {
-                file: shown(name.as_bytes()),
-                state,
-                lines: lines(&text(old), &text(new)),
-            })
-        })
-        .collect()
+    let mut found = Vec::new();
+    for folder in FOLDERS {
+        let (restored, here) = (restored.join(folder), here.join(folder));
+        let inner = folder.strip_prefix(FOLDERS[0]).unwrap_or_default();
+        let names: BTreeSet<OsString> = names(&restored).chain(names(&here)).collect();
+        for name in names {
+            let file = Path::new(inner.trim_start_matches('/')).join(&name);
+            let contents = (content(&here.join(&name)), content(&restored.join(&name)));
+            found.extend(difference(&file, contents));
+        }
+    }
+    found
 }
 
-/// The plain files of a folder, as far as they are compared.
-fn files(folder: &Path) -> BTreeMap<OsString, Vec<u8>> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let read = |path: &Path| {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
-        file.metadata().ok().filter(std::fs::Metadata::is_file)?;
-        let mut content = Vec::new();
-        let most = FILE_MAX_BYTES.saturating_add(1);
-        file.take(most).read_to_end(&mut content).ok()?;
-        Some(content)
+/// How a file differs, by its content here and in the archive.
+fn difference(file: &Path, (old, new): (Option<Vec<u8>>, Option<Vec<u8>>)) -> Option<Difference> {
+    let state = match (&old, &new) {
+        (None, None) => return None,
+        (Some(old), Some(new)) if old == new && !is_long(new) => return None,
+        (Some(_), Some(_)) => State::Differs,
+        (None, Some(_)) => State::New,
+        (Some(_), None) => State::Missing,
     };
-    entries
-        .take(FILES_MAX)
-        .filter_map(|entry| Some((entry.file_name(), read(&entry.path())?)))
-        .collect()
+    Some(Difference {
+        file: shown(file.as_os_str().as_bytes()),
+        state,
+        lines: lines(&old.unwrap_or_default(), &new.unwrap_or_default()),
+    })
+}
+
+fn names(folder: &Path) -> impl Iterator<Item = OsString> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name())
+}
+
+/// What is in a plain file, as far as it is compared.
+fn content(path: &Path) -> Option<Vec<u8>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    file.metadata().ok().filter(std::fs::Metadata::is_file)?;
+    let mut content = Vec::new();
+    let most = FILE_MAX_BYTES.saturating_add(1);
+    file.take(most).read_to_end(&mut content).ok()?;
+    Some(content)
+}
+
+/// Whether there is more of it than is compared.
+fn is_long(content: &[u8]) -> bool {
+    content.len() as u64 > FILE_MAX_BYTES
 }
 
 /// The lines that only one of both has, in their order.
 fn lines(old: &[u8], new: &[u8]) -> Vec<String> {
+    let too_long = is_long(old) || is_long(new);
     let of = |text: &'_ [u8]| -> Vec<Vec<u8>> {
         let lines = text.split_inclusive(|byte| *byte == b'\n');
         lines.map(|line| line.trim_ascii_end().to_vec()).collect()
     };
     let (old, new) = (of(old), of(new));
-    if old.len() > LINES_MAX || new.len() > LINES_MAX {
+    if old.len() > LINES_MAX || new.len() > LINES_MAX || too_long {
         return vec!["(too long to be compared line by line)".to_owned()];
     }
     let mut shown_lines = Vec::new();
@@ -190,6 +200,8 @@ mod tests {
     #[test]
     fn files_that_are_new_or_missing_or_differ_are_named() {
         let (restored, here) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        // Nobody looks behind what is compared of a file, so that it may hide anything there.
+        let long = "#\n".repeat(200_000);
         for (root, name, text) in [
             (&restored, "same", "1"),
             (&here, "same", "1"),
@@ -197,10 +209,13 @@ mod tests {
             (&here, "differs", "2"),
             (&restored, "new", "1"),
             (&here, "missing", "1"),
+            (&restored, "include/grant", "* * * allow"),
+            (&restored, "long", &*format!("{long}* * * allow")),
+            (&here, "long", &long),
         ] {
-            let folder = root.path().join(FOLDER);
-            std::fs::create_dir_all(&folder).unwrap();
-            std::fs::write(folder.join(name), text).unwrap();
+            let file = root.path().join(FOLDERS[0]).join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, text).unwrap();
         }
         let found = compare(restored.path(), here.path());
         let found: Vec<(&str, State)> = found
@@ -211,8 +226,10 @@ mod tests {
             found,
             [
                 ("differs", State::Differs),
+                ("long", State::Differs),
                 ("missing", State::Missing),
-                ("new", State::New)
+                ("new", State::New),
+                ("include/grant", State::New),
             ]
         );
     }

@@ -191,10 +191,7 @@ impl Never {
     /// Whether a file or folder of this path is never taken.
     pub(super) fn has(&self, path: &[u8]) -> bool {
         let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path);
-        let is_state = path
-            .strip_prefix(STATE.as_bytes())
-            .is_some_and(|rest| !rest.contains(&b'/') || is_in(path, STATE.as_bytes()));
-        is_state
+        path.starts_with(STATE.as_bytes())
             || self.paths.iter().any(|never| is_in(path, never))
             || CACHES.iter().any(|cache| cache.as_bytes() == name)
             || ENDS.iter().any(|end| path.ends_with(end.as_bytes()))
@@ -224,6 +221,7 @@ mod tests {
             "var/lib/wyng",
             "var/lib/wyng/archives/x",
             "var/lib/wyng-pool",
+            "var/lib/wyng-qubes/x.restore",
             "etc/wyng/credentials/x",
             "home/user/.cache",
             "home/user/.local/state/wyng",
