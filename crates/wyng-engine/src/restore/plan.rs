@@ -58,6 +58,27 @@ pub(super) struct Planned {
     pub found: TargetFound,
 }
 
+/// Maximum length of a settings record, bytes. A longer one is not even fetched.
+pub(super) const RECORD_MAX_BYTES: u64 = 1 << 20;
+
+impl Planned {
+    /// A session that goes to an empty target which the daemon makes, shown by the volume's name.
+    pub(super) fn anew(item: u32, volume: VolumeEntry, session: SessionEntry) -> Self {
+        Self {
+            item,
+            path: volume.name.clone(),
+            volume,
+            session,
+            found: TargetFound {
+                holds_bytes: false,
+                free_bytes: None,
+                keeps_holes: true,
+                remembered: None,
+            },
+        }
+    }
+}
+
 /// Finds the sessions that are to be restored. A volume whose session table is lost is reported,
 /// and counts as failed.
 pub(super) fn choose(

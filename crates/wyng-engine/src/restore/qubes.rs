@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use wyng_archive::format::{SessionEntry, VolumeEntry};
+use wyng_archive::format::VolumeEntry;
 use wyng_control::{
-    ExitStatus, Failure, QubePart, QubeParts, QubesWish, RestoredQube, SessionChoice, TargetFound,
-    ToClient, Warning,
+    ExitStatus, Failure, QubePart, QubeParts, QubesWish, RestoredQube, SessionChoice, ToClient,
+    Warning,
 };
 use wyng_wire::Service;
 
 use super::older::hope_for_older_versions;
-use super::plan::Planned;
+use super::plan::{Planned, RECORD_MAX_BYTES};
 use super::run::openers;
 use super::system::show_system;
 use super::volume::{Ended, Openers, restore_into};
@@ -24,8 +24,6 @@ use crate::world::{
     ArchivedQube, Client, Files, NextOfQubes, Parts, Store, TargetShape, Volumes, World,
 };
 
-/// Maximum length of a settings record, bytes. A longer one is not even fetched.
-const RECORD_MAX_BYTES: u64 = 1 << 20;
 /// What stands between the label of a qube and the name of a part.
 const COLON: char = ':';
 
@@ -201,7 +199,7 @@ fn find(
                 chosen => chosen?,
             };
             let item = items.next().ok_or(Failure::internal("too many volumes"))?;
-            Ok(Some(planned(item, volume, session)))
+            Ok(Some(Planned::anew(item, volume, session)))
         };
         let Some(settings) = plan(files, settings)? else {
             continue;
@@ -229,21 +227,6 @@ fn find(
             session: request.session.to_string(),
         }),
         None => Ok(found),
-    }
-}
-
-fn planned(item: u32, volume: VolumeEntry, session: SessionEntry) -> Planned {
-    Planned {
-        item,
-        path: volume.name.clone(),
-        volume,
-        session,
-        found: TargetFound {
-            holds_bytes: false,
-            free_bytes: None,
-            keeps_holes: true,
-            remembered: None,
-        },
     }
 }
 

@@ -2,9 +2,9 @@
 //! The settings of the whole system, beside a restore of qubes or of dom0's files: their record is
 //! restored to memory, and whoever knows this system says what differs. Nothing is applied.
 
-use wyng_control::{Failure, SessionChoice, TargetFound, ToClient};
+use wyng_control::{Failure, SessionChoice, ToClient};
 
-use super::plan::Planned;
+use super::plan::{Planned, RECORD_MAX_BYTES};
 use super::volume::{Openers, restore_into};
 use crate::archive::Archive;
 use crate::pool::Pool;
@@ -16,8 +16,6 @@ pub(super) const OF_DOM0: &str = "dom0:";
 const SETTINGS: &str = "dom0:settings";
 /// The number of the record's target, which no volume of a restore has.
 const ITEM: u32 = u32::MAX;
-/// Maximum length of the record, bytes. A longer one is not even fetched.
-const RECORD_MAX_BYTES: u64 = 1 << 20;
 
 /// Shows what differs, where the archive has the record and this system is one of qubes. A record
 /// that cannot be restored is reported, and the rest of the command continues.
@@ -47,18 +45,7 @@ pub(super) fn show_system<P: Parts>(
         Err(Failure::NoQubesHere) => return Ok(()),
         opened => opened?,
     };
-    let plan = Planned {
-        item: ITEM,
-        path: volume.name.clone(),
-        volume,
-        session,
-        found: TargetFound {
-            holds_bytes: false,
-            free_bytes: None,
-            keeps_holes: true,
-            remembered: None,
-        },
-    };
+    let plan = Planned::anew(ITEM, volume, session);
     match restore_into((world, archive, pool), openers, &plan, (shape, false, None)) {
         Ok(_) => {}
         Err(ended) if ended.others_go_on => {
