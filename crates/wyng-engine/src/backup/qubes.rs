@@ -60,6 +60,9 @@ impl RunSource {
     }
 }
 
+/// What the whole system is called among the qubes.
+const SYSTEM: &str = "dom0";
+
 /// The qubes of a run.
 #[derive(Default)]
 pub(super) struct Chosen {
@@ -262,6 +265,12 @@ impl Names {
         }
     }
 
+    /// Whether a qube continues the history under its name, whoever had the name. The system as a
+    /// whole does: its own files continue by name too, and no qube can be called like it.
+    fn continues(&self, qube: &str) -> bool {
+        qube == SYSTEM || self.continued.continues_by_name(qube)
+    }
+
     /// The label of the volumes that are known to be the qube's.
     fn known_label(&self, qube: &ChosenQube) -> Option<&str> {
         let mut parts = parts_of(qube);
@@ -279,7 +288,7 @@ impl Names {
             self.in_archive.contains(&name) && !self.taken.contains_key(&name)
         };
         let is_new = self.known_label(qube).is_none();
-        parts_of(qube).any(is_unknown) && (is_new || self.continued.continues_by_name(&qube.name))
+        parts_of(qube).any(is_unknown) && (is_new || self.continues(&qube.name))
     }
 
     /// The parts of a qube as sources, under names with one label.
@@ -331,7 +340,7 @@ impl Names {
             None => {
                 !self.in_archive.contains(&name)
                     || self.known_label(qube) == Some(label)
-                    || label == qube.name && self.continued.continues_by_name(label)
+                    || label == qube.name && self.continues(label)
             }
         }
     }
@@ -403,6 +412,16 @@ mod tests {
     #[test]
     fn a_new_qube_is_called_as_it_is() {
         assert_eq!(named(names(&[], &[]), &qube("work", UUID)), both("work"));
+    }
+
+    #[test]
+    fn the_system_continues_its_history_on_another_machine() {
+        let system = ChosenQube {
+            volumes: Vec::new(),
+            ..qube(SYSTEM, UUID)
+        };
+        let sources = named(names(&[], &["dom0:settings"]), &system);
+        assert_eq!(sources, [("dom0:settings".to_owned(), None)]);
     }
 
     #[test]
