@@ -276,7 +276,7 @@ impl Pools {
         let snapshot = self.snapshots.remove(&number).ok_or(UNLISTED)?;
         let kept = snapshot.keep(base);
         match &kept {
-            Ok(()) => self.journal.forget_dropped(&snapshot.pool.uuid)?,
+            Ok(()) => note(self.journal.forget_dropped(&snapshot.pool.uuid)),
             Err(_) => remove(&snapshot.volume),
         }
         self.unlock();
@@ -528,6 +528,13 @@ fn make(uuid: &str, listing: &Listing) -> Result<(OwnVolume, Listing), Trouble> 
     ))
 }
 
+/// What `status` says of dropped bases is for people alone: no backup fails for want of it.
+fn note<E: std::fmt::Display>(noted: Result<(), E>) {
+    if let Err(trouble) = noted {
+        tracing::warn!(%trouble, "status will not say which bases were dropped");
+    }
+}
+
 /// Removes unfinished volumes from thin pools.
 fn sweep_lvm() -> Result<(), Trouble> {
     if !Path::new(LVM).exists() {
@@ -612,7 +619,7 @@ fn make_room(listing: &Listing, pool: &Pool, journal: &Journal) -> Result<bool, 
         );
         Call::Remove(&volume).run()?;
         // `status` says so until a base is made again.
-        journal.note_dropped(&pool.uuid)?;
+        note(journal.note_dropped(&pool.uuid));
         dropped = true;
         status = PoolStatus::of(&pool.device)?;
     }
