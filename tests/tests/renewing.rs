@@ -245,6 +245,24 @@ fn where_the_clock_is_not_believed_nothing_is_made_longer_and_it_is_said() {
 }
 
 #[test]
+fn a_clock_that_runs_away_after_a_person_looked_at_it_moves_no_lock_far() {
+    let mut machine = Machine::new();
+    // The kept clock of an old archive has counted for long.
+    for _ in 0..10 {
+        machine.pass(30 * DAY);
+        machine.back_up();
+    }
+    machine.trust_clock();
+    let day = machine.day();
+    machine.clock.reboot(5 * 365 * DAY);
+    let world = machine.world();
+    machine.leave(&world);
+    machine.back_up();
+    let latest = machine.locks.values().max().copied();
+    assert!(latest.unwrap() <= day + 30 + 2, "{latest:?} {day}");
+}
+
+#[test]
 fn what_was_given_up_is_left_to_its_end() {
     let mut machine = Machine::new();
     machine.back_up();

@@ -254,7 +254,7 @@ impl fmt::Display for Warning {
             } => {
                 write!(
                     to,
-                    "of the locks that were to be made longer, {renewed} are; {missing} objects are missing, {refused} are refused by the store, for {failed} it failed, and {left} are left for the next run"
+                    "of the locks that were to be renewed, {renewed} are; {missing} objects are missing, {refused} are refused by the store, for {failed} it failed, and {left} are left for the next run"
                 )?;
                 match why {
                     Some(why) => write!(to, ": {why}"),

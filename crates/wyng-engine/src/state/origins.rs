@@ -303,8 +303,8 @@ impl Origins {
         Some(uuid.to_owned())
     }
 
-    /// The path from which a volume was backed up last, if it is one, and this very user named it: opening a path
-    /// that another user named could open what that user has no right to.
+    /// The path from which a volume was backed up last, if it is one, and this very user named it:
+    /// opening a path that another user named could open what that user has no right to.
     pub fn path_of(&self, volume: &str, uid: u32) -> Option<Vec<u8>> {
         self.known
             .get(volume)
