@@ -280,7 +280,11 @@ fn every_error_says_what_is_safe_and_what_is_next_and_is_in_the_catalogue() {
 
 /// One result of each kind.
 fn results() -> Vec<ToClient> {
-    let archive = ArchiveSummary {
+    [of_archive(), of_runs(), of_removal(), of_keys_and_stores()].concat()
+}
+
+fn archive() -> ArchiveSummary {
+    ArchiveSummary {
         name: "home".into(),
         id: "0123456789abcdef0123456789abcdef".into(),
         store_url: "dir:/srv/wyng".into(),
@@ -328,8 +332,11 @@ fn results() -> Vec<ToClient> {
         hold_off_runs: 3,
         hold_off_secs: 604_800,
         minimum_age_secs: 604_800,
-    };
-    let session = SessionLine {
+    }
+}
+
+fn session() -> SessionLine {
+    SessionLine {
         session: 1_795_416_190,
         age_secs: Some(61),
         generation: 7,
@@ -345,30 +352,12 @@ fn results() -> Vec<ToClient> {
             stored_bytes: 900,
             unique_bytes: 300,
         }),
-    };
-    let judged = |fate| {
-        ToClient::Judged(JudgedSession {
-            volume: "vm".into(),
-            session: 1_795_416_190,
-            fate,
-        })
-    };
-    let slot = |number, opens| KeySlot {
-        number,
-        kind: if number > 0 {
-            SlotKind::RecoveryKey
-        } else {
-            SlotKind::Passphrase
-        },
-        memory_kib: 65_536,
-        passes: 3,
-        made_time: 1_795_416_190,
-        label: "mine".into(),
-        opens,
-        opened_time: i64::from(number) * 1_795_416_192,
-    };
+    }
+}
+
+fn of_archive() -> Vec<ToClient> {
     vec![
-        ToClient::Archive(Box::new(archive)),
+        ToClient::Archive(Box::new(archive())),
         ToClient::Volume(VolumeLine {
             name: "vm".into(),
             size_bytes: 4096,
@@ -378,7 +367,7 @@ fn results() -> Vec<ToClient> {
                 unique_bytes: 800,
             }),
         }),
-        ToClient::Session(session),
+        ToClient::Session(session()),
         ToClient::Space(SpaceReport {
             stored_bytes: 3000,
             shared_bytes: 200,
@@ -421,6 +410,11 @@ fn results() -> Vec<ToClient> {
         ToClient::Acknowledged {
             what: "vm 2026-11-23T06:43:10Z".into(),
         },
+    ]
+}
+
+fn of_runs() -> Vec<ToClient> {
+    vec![
         ToClient::BackedUp(VolumeReport {
             name: "vm".into(),
             session: Some(1_795_416_190),
@@ -474,6 +468,18 @@ fn results() -> Vec<ToClient> {
             read_bytes: 23,
             damaged_bytes: 24,
         }),
+    ]
+}
+
+fn of_removal() -> Vec<ToClient> {
+    let judged = |fate| {
+        ToClient::Judged(JudgedSession {
+            volume: "vm".into(),
+            session: 1_795_416_190,
+            fate,
+        })
+    };
+    vec![
         judged(SessionFate::Removed(RemovedFor::NoRule)),
         judged(SessionFate::Removed(RemovedFor::Damaged)),
         judged(SessionFate::Kept(vec![
@@ -544,6 +550,25 @@ fn results() -> Vec<ToClient> {
             revived_packs: 42,
             read_bytes: Some(43),
         }),
+    ]
+}
+
+fn of_keys_and_stores() -> Vec<ToClient> {
+    let slot = |number, opens| KeySlot {
+        number,
+        kind: if number > 0 {
+            SlotKind::RecoveryKey
+        } else {
+            SlotKind::Passphrase
+        },
+        memory_kib: 65_536,
+        passes: 3,
+        made_time: 1_795_416_190,
+        label: "mine".into(),
+        opens,
+        opened_time: i64::from(number) * 1_795_416_192,
+    };
+    vec![
         ToClient::KeySlot(slot(0, true)),
         ToClient::KeySlot(slot(1, false)),
         ToClient::Unlocked {
