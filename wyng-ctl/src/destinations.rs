@@ -13,9 +13,6 @@ use crate::message::Message;
 use crate::pool;
 use crate::target::{Destination, Existing, Places, Targets, stdout_is_terminal};
 
-/// The beginning of a place in a thin pool, as `--to` has it.
-const IN_POOL: &[u8] = b"thin:";
-
 /// The targets of a restore.
 pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targets, Message> {
     if restore.qubes.are_named() {
@@ -42,7 +39,7 @@ pub(crate) fn targets_of(restore: &RestoreArgs, config: &Config) -> Result<Targe
                 "Add --to PATH, or --in-place.",
             ));
         }
-        Some(path) if path.as_os_str().as_bytes().starts_with(IN_POOL) => {
+        Some(path) if restore.is_to_pool() => {
             Destination::Thin(thin_place(path, several || restore.overwrite)?)
         }
         Some(path) if path.as_os_str().as_bytes().starts_with(b"zfs:") => {

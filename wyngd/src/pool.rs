@@ -115,6 +115,7 @@ fn serve(
                         size_bytes: made.size_bytes,
                         discards_bytes: made.discards_bytes,
                         room_bytes: made.room_bytes,
+                        block_bytes: made.block_bytes,
                         base: made.base,
                     },
                     &[made.device.as_fd()],

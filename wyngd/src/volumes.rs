@@ -38,8 +38,8 @@ use wyng_origin::Machine;
 use wyng_snapshot::{Folder, Fresh};
 
 use crate::ipc::{
-    ControlToVolumes, Fatal, KeyholderToVolumes, Received, VolumesToControl, VolumesToKeyholder,
-    Wire, enter_jail_as, not_enforced, wait,
+    ControlToVolumes, Fatal, FreshVolume, KeyholderToVolumes, Received, VolumesToControl,
+    VolumesToKeyholder, Wire, enter_jail_as, not_enforced, wait,
 };
 use crate::roles::{Daemon, Role};
 use disposables::Disposables;
@@ -637,7 +637,11 @@ impl Volumes {
                 base,
             }),
             discards_bytes: made.discards_bytes,
-            fresh: Some((made.size_bytes, made.room_bytes)),
+            fresh: Some(FreshVolume {
+                size_bytes: made.size_bytes,
+                room_bytes: made.room_bytes,
+                block_bytes: made.block_bytes,
+            }),
             remembered: None,
         };
         self.snapshots.insert(item, Box::new(made.fresh));

@@ -14,6 +14,10 @@ fn restore(thin: &Thin, volume: &str, more: &[&str]) -> Outcome {
     thin.sandbox.wyng(&[&words[..], more].concat())
 }
 
+fn activate_new() {
+    run("lvchange -q --activate y --ignoreactivationskip vg/new");
+}
+
 /// Blocks of the pool's data that are used.
 fn used_blocks() -> u64 {
     let status = run("dmsetup status vg-pool-tpool");
@@ -42,6 +46,16 @@ fn a_new_volume_is_whole_and_has_zeros_behind_the_session_or_is_not_there() {
         restored.success().json["volumes"][0]["target"],
         "/dev/vg/new"
     );
+    assert!(
+        !std::path::Path::new("/dev/vg/new").exists(),
+        "no guest's data is in udev's way"
+    );
+    run("vgchange -q -ay vg");
+    assert!(
+        !std::path::Path::new("/dev/vg/new").exists(),
+        "nor after a boot"
+    );
+    activate_new();
     let found = std::fs::read("/dev/vg/new").unwrap();
     assert_eq!(found.len(), 12 << 20, "whole extents");
     assert!(found[..image.len()] == image[..]);
@@ -126,6 +140,7 @@ fn a_new_volume_begins_as_its_base_and_gets_what_differs() {
     // 4 MiB come back; the other 4 MiB were not there, and are given back.
     assert!((4 * MIB..6 * MIB).contains(&fetched), "{fetched} fetched");
     assert!((4 * MIB..6 * MIB).contains(&written), "{written} written");
+    activate_new();
     run(&format!("cmp /dev/vg/new {}", was.display()));
     let taken = (used_blocks() - before) * 64 * 1024;
     assert!(taken <= 6 * MIB, "{taken} bytes of the pool");
@@ -149,6 +164,7 @@ fn a_new_volume_begins_as_its_base_and_gets_what_differs() {
         "lvchange -q -an vg/{name} && lvchange -q -p r vg/{name}"
     ));
     restore(&thin, "v", &["--session", &first]).success();
+    activate_new();
     run(&format!("cmp /dev/vg/new {}", was.display()));
     assert_eq!(thin.ours(), [""; 0], "it is removed");
 }

@@ -774,6 +774,14 @@ pub(crate) struct RestoreArgs {
     pub(crate) qubes: QubesBackArgs,
 }
 
+impl RestoreArgs {
+    /// Whether `--to` names a place in a thin pool.
+    pub(crate) fn is_to_pool(&self) -> bool {
+        let to = self.to.as_ref().map(|to| to.as_os_str().as_encoded_bytes());
+        to.is_some_and(|to| to.starts_with(b"thin:"))
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RehearseArgs {
     /// Name of the archive; a profile names it too

@@ -239,6 +239,11 @@ impl Cli {
         )
     }
 
+    /// Whether the command makes a volume in a thin pool.
+    pub(crate) fn restores_to_pool(&self) -> bool {
+        matches!(&self.verb, Verb::Restore(restore) if restore.is_to_pool())
+    }
+
     /// Whether the command lists the sessions of one named volume.
     pub(crate) fn is_of_one_volume(&self) -> bool {
         matches!(

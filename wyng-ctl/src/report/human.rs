@@ -41,6 +41,8 @@ pub(super) struct Human {
     kind: Kind,
     /// The command changes nothing.
     dry_run: bool,
+    /// The restore makes a volume in a thin pool.
+    in_pool: bool,
     /// Only a part of the archive is verified.
     checks_part: bool,
     listing: Listing,
@@ -135,6 +137,7 @@ impl Human {
             began: Instant::now(),
             kind: cli.kind(),
             dry_run: cli.is_dry_run(),
+            in_pool: cli.restores_to_pool(),
             checks_part: cli.checks_part(),
             listing: Listing::new(cli.is_of_one_volume()),
             unenforced: Vec::new(),
@@ -746,6 +749,11 @@ impl Human {
             format!("{name}  {session}  restored to {path}: {written} written, {fetched} fetched")
         };
         self.say(&line, output);
+        if self.in_pool && !self.dry_run {
+            let name = path.trim_start_matches("/dev/");
+            let how = format!("lvchange --activate y --ignoreactivationskip {name}");
+            self.say(&format!("  It is not active, because udev would look into what a guest wrote. To use it: {how}"), output);
+        }
         if volume.damaged_bytes > 0 {
             let damaged = show_bytes(volume.damaged_bytes);
             output.line(&format!("  {name}: {damaged} on this machine's disk were damaged, and were fetched from the store: check the disk"));

@@ -25,6 +25,6 @@ pub use keyholder_transport::{
 };
 pub use service::Service;
 pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};
-pub use volumes_keyholder::{CHANGES_MAX, KeyholderToVolumes, VolumesToKeyholder};
+pub use volumes_keyholder::{CHANGES_MAX, FreshVolume, KeyholderToVolumes, VolumesToKeyholder};
 pub use volumes_pool::{DeviceNumber, PoolToVolumes, RangeKind, VolumesToPool};
 pub use wire::{Encoded, Fatal, Received, Wire, wait};

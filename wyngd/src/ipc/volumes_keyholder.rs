@@ -299,9 +299,8 @@ pub enum VolumesToKeyholder {
         /// Length of the blocks that a thin volume gives back when they are discarded, bytes; 0 if
         /// it is none.
         discards_bytes: u32,
-        /// It was made for this restore in a thin pool: its size, and the bytes that may be written
-        /// before too little of the pool is free.
-        fresh: Option<(u64, u64)>,
+        /// It was made for this restore in a thin pool.
+        fresh: Option<FreshVolume>,
         /// Where it lies, unless the person named this place for this very command.
         remembered: Option<Remembered>,
     },
@@ -326,4 +325,15 @@ pub enum VolumesToKeyholder {
         /// Why it is not available.
         fault: TargetFault,
     },
+}
+
+/// A volume that was made in a thin pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct FreshVolume {
+    /// Its size, bytes.
+    pub size_bytes: u64,
+    /// Bytes that may be taken before too little of the pool is free.
+    pub room_bytes: u64,
+    /// Length of the blocks in which the pool gives room, bytes.
+    pub block_bytes: u64,
 }

@@ -107,8 +107,10 @@ pub enum PoolToVolumes {
         size_bytes: u64,
         /// Length of the pool's blocks, bytes; 0 if it does not take them back.
         discards_bytes: u32,
-        /// Bytes that may be written before less than a tenth of the pool is free.
+        /// Bytes that may be taken before less than a tenth of the pool is free.
         room_bytes: u64,
+        /// Length of the blocks in which the pool gives room, bytes.
+        block_bytes: u64,
         /// The base that it is a snapshot of.
         base: Option<BaseLabel>,
     },

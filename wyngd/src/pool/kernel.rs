@@ -14,6 +14,9 @@ use crate::ipc::DeviceNumber;
 
 /// Bytes of a sector, the unit of tables.
 const SECTOR_BYTES: u64 = 512;
+/// How many blocks of data one block of metadata has the places of, at least: a third of what a leaf
+/// can have.
+const PLACES_PER_METADATA_BLOCK: u64 = 84;
 
 /// The line of a thin volume's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,10 +138,13 @@ impl PoolStatus {
         })
     }
 
-    /// Blocks of data that are free beside a tenth of all.
+    /// Blocks of data that may be taken. A tenth of the data stays free, and a tenth of the metadata,
+    /// which must have room for where the blocks are.
     pub(super) fn room_blocks(&self) -> u64 {
-        let (used, all) = self.data_blocks;
-        all.saturating_sub(used).saturating_sub(all.div_ceil(10))
+        let free =
+            |(used, all): (u64, u64)| all.saturating_sub(used).saturating_sub(all.div_ceil(10));
+        let placed = free(self.metadata_blocks).saturating_mul(PLACES_PER_METADATA_BLOCK);
+        free(self.data_blocks).min(placed)
     }
 
     /// Used shares of data and of metadata, per cent, rounded up.

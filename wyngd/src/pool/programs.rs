@@ -27,6 +27,14 @@ pub(super) const COLUMNS: &str = "vg_uuid,vg_name,lv_uuid,lv_name,segtype,pool_l
 pub(super) const SEPARATOR: char = '|';
 /// Size of the volume on which udev's rules are tried, bytes: it fits one extent.
 const EMPTY_VOLUME: &str = "65536b";
+/// Activates a volume, and keeps others from activating it.
+const ACTIVE_FOR_US: [&str; 5] = [
+    "--activate",
+    "y",
+    "--ignoreactivationskip",
+    "--setactivationskip",
+    "y",
+];
 
 /// What a program is started for.
 #[derive(Debug, Clone, Copy)]
@@ -45,12 +53,13 @@ pub(super) enum Call<'a> {
         pool: &'a VolumeName,
         empty: &'a OwnVolume,
     },
-    /// Makes a snapshot of a base that can be written to, and activates it.
+    /// Makes a snapshot of a base that can be written to, and activates it. It has the flag that
+    /// keeps others from activating it.
     SnapshotToWrite {
         base: &'a OwnVolume,
         snapshot: &'a OwnVolume,
     },
-    /// Makes a volume of this size in bytes in a pool, and activates it.
+    /// Makes a volume of this size in bytes in a pool, and activates it. It has the same flag.
     Make {
         pool: &'a VolumeName,
         volume: &'a OwnVolume,
@@ -140,16 +149,10 @@ impl Call<'_> {
                 lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
             }
             Self::SnapshotToWrite { base, snapshot } => {
-                let how = [
-                    "--yes",
-                    "--snapshot",
-                    "--permission",
-                    "rw",
-                    "--activate",
-                    "y",
-                ];
-                let skips = ["--setactivationskip", "n", "--name", snapshot.name()];
-                lvm("lvcreate", &[&how[..], &skips].concat(), Some(base.path()))
+                let how = ["--yes", "--snapshot", "--permission", "rw"];
+                let named = ["--name", snapshot.name()];
+                let words = [&how[..], &ACTIVE_FOR_US, &named].concat();
+                lvm("lvcreate", &words, Some(base.path()))
             }
             Self::Make {
                 pool,
@@ -159,7 +162,8 @@ impl Call<'_> {
                 let size = format!("{size_bytes}b");
                 let how = ["--yes", "--thin", "--wipesignatures", "n"];
                 let named = ["--virtualsize", &size, "--name", volume.name()];
-                lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
+                let words = [&how[..], &ACTIVE_FOR_US, &named].concat();
+                lvm("lvcreate", &words, Some(pool.path()))
             }
             Self::Rename { volume, to } => {
                 let words = ["lvrename", "--", volume.group(), volume.name(), to.name()];

@@ -32,6 +32,7 @@ pub(super) struct Made {
     pub(super) size_bytes: u64,
     pub(super) discards_bytes: u32,
     pub(super) room_bytes: u64,
+    pub(super) block_bytes: u64,
     pub(super) base: Option<BaseLabel>,
     pub(super) device: OwnedFd,
 }
@@ -98,13 +99,16 @@ impl NewVolume {
             size_bytes: table.size_bytes,
             discards_bytes: if of_pool.discards { discards_bytes } else { 0 },
             room_bytes: status.room_blocks().saturating_mul(of_pool.block_bytes),
+            block_bytes: of_pool.block_bytes,
             base: self.base.as_ref().map(|(_, label)| label.base),
             device: kernel::open(kernel::active(&uuid).ok_or_else(gone)?, OFlags::RDWR)?,
         })
     }
 
-    /// Gives it its name: from then on it is not ours any more.
+    /// Gives it its name: from then on it is not ours any more. It is deactivated before, and has
+    /// the flag that keeps others from activating it: udev must not look into what a guest wrote.
     pub(super) fn name(&self) -> Result<(), Trouble> {
+        Call::Deactivate(&self.volume).run()?;
         Call::Rename {
             volume: &self.volume,
             to: &self.to,

@@ -28,8 +28,10 @@ pub(super) struct Made {
     pub(super) size_bytes: u64,
     /// Length of the pool's blocks, bytes; 0 if it does not take them back.
     pub(super) discards_bytes: u32,
-    /// Bytes that may be written.
+    /// Bytes that may be taken.
     pub(super) room_bytes: u64,
+    /// Length of the blocks in which the pool gives room, bytes.
+    pub(super) block_bytes: u64,
     pub(super) device: OwnedFd,
 }
 
@@ -63,6 +65,7 @@ pub(super) fn make(
             size_bytes,
             discards_bytes,
             room_bytes,
+            block_bytes,
             base,
         } => Ok(Tried::Made(Made {
             fresh: Fresh {
@@ -74,6 +77,7 @@ pub(super) fn make(
             size_bytes,
             discards_bytes,
             room_bytes,
+            block_bytes,
             device: received.descriptor()?,
         })),
         PoolToVolumes::NotMade(fault) => Ok(Tried::Refused(fault)),

@@ -2,6 +2,7 @@
 //! What is special about volumes of a thin pool: the room that a new one may take there, and that
 //! blocks that were just taken may have old bytes. It writes nothing.
 
+use std::num::NonZeroU64;
 use std::ops::Range;
 
 use wyng_control::{Failure, TargetKind};
@@ -9,12 +10,13 @@ use wyng_control::{Failure, TargetKind};
 use super::behind::piece_behind;
 use super::changes::Changes;
 use super::target::{Context, Replacement};
-use super::walk::{data_bytes, for_each_chunk};
+use super::walk::for_each_chunk;
 use crate::bits::Bits;
 use crate::world::Parts;
 
 /// Refuses a restore that would leave too little of the pool free. `suspects` are the chunks that
-/// may be written; all that the session has without them.
+/// may be written; all that the session has without them. The pool gives whole blocks, however
+/// little is written to each.
 pub(super) fn check_room<P: Parts>(
     target: &Replacement<'_>,
     parts: &mut Context<'_, P>,
@@ -23,18 +25,12 @@ pub(super) fn check_room<P: Parts>(
     let Some(fresh) = target.fresh else {
         return Ok(());
     };
-    let session = target.session;
-    let needed_bytes = match suspects {
-        Some(suspects) => suspects
-            .len()
-            .saturating_mul(u64::from(session.chunk_size_bytes)),
-        None => data_bytes(
-            &mut parts.world.files,
-            &mut parts.world.client,
-            parts.archive,
-            session,
-        )?,
+    let written = match suspects {
+        Some(suspects) => suspects,
+        None => &data_chunks(target, parts)?,
     };
+    let chunk_bytes = target.session.chunk_size_bytes.into();
+    let needed_bytes = taken_bytes(written, chunk_bytes, fresh.block_bytes);
     if needed_bytes <= fresh.room_bytes {
         return Ok(());
     }
@@ -44,6 +40,20 @@ pub(super) fn check_room<P: Parts>(
         free_bytes: fresh.room_bytes,
         needed_bytes,
     })
+}
+
+/// Length of the blocks that have any of these chunks, bytes.
+fn taken_bytes(chunks: &Bits, chunk_bytes: u64, block_bytes: u64) -> u64 {
+    let block = NonZeroU64::new(block_bytes).unwrap_or(NonZeroU64::MIN);
+    let (mut blocks, mut counted_to, mut next) = (0u64, 0, 0);
+    while let Some(run) = chunks.next_run(next) {
+        next = run.end;
+        let first = run.start.saturating_mul(chunk_bytes) / block;
+        let end = run.end.saturating_mul(chunk_bytes).div_ceil(block.get());
+        blocks = blocks.saturating_add(end.saturating_sub(first.max(counted_to)));
+        counted_to = end;
+    }
+    blocks.saturating_mul(block.get())
 }
 
 /// Has all of a new volume read back, holes and the bytes behind the session's end included: a pool
@@ -124,4 +134,23 @@ pub(super) fn holes_with(data: &Bits, chunks: &Bits) -> Vec<Range<u64>> {
         }
     }
     holes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KIB: u64 = 1024;
+
+    #[test]
+    fn scattered_chunks_take_whole_blocks_and_no_block_counts_twice() {
+        let mut chunks = Bits::none(100);
+        chunks.insert(0..1);
+        chunks.insert(2..3); // of the same block of 512 KiB
+        chunks.insert(7..9); // of two blocks
+        assert_eq!(taken_bytes(&chunks, 128 * KIB, 512 * KIB), 3 * 512 * KIB);
+        assert_eq!(taken_bytes(&chunks, 128 * KIB, 64 * KIB), 4 * 128 * KIB);
+        assert_eq!(taken_bytes(&Bits::none(9), 128 * KIB, 512 * KIB), 0);
+        assert_eq!(taken_bytes(&Bits::all(8), 64 * KIB, 512 * KIB), 512 * KIB);
+    }
 }

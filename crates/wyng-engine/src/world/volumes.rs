@@ -118,8 +118,10 @@ pub struct TargetShape {
 pub struct FreshVolume {
     /// Its size, bytes: the session's, rounded up.
     pub size_bytes: u64,
-    /// Bytes that may be written before too little of the pool is free.
+    /// Bytes that may be taken before too little of the pool is free.
     pub room_bytes: u64,
+    /// Length of the blocks in which the pool gives room, bytes.
+    pub block_bytes: u64,
 }
 
 /// A failure to read or write a source or target, without the volume's name.

@@ -643,9 +643,10 @@ impl Volumes for OpenVolumes {
             kind,
             there,
             remembered,
-            fresh: fresh.map(|(size_bytes, room_bytes)| FreshVolume {
-                size_bytes,
-                room_bytes,
+            fresh: fresh.map(|fresh| FreshVolume {
+                size_bytes: fresh.size_bytes,
+                room_bytes: fresh.room_bytes,
+                block_bytes: fresh.block_bytes,
             }),
         })
     }
@@ -697,6 +698,8 @@ impl Volumes for OpenVolumes {
             None => {}
         }
         if target.is_named_by_pool() {
+            // What is open cannot be deactivated.
+            self.targets.remove(&item);
             return self.name_in_pool(item, volume, path);
         }
         let answer = self.control.with(|control| {
