@@ -7,10 +7,11 @@ use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Mutex;
 
 use serde_json::Value;
 use wyng_archive::BlobName;
-use wyng_archive::crypto::{Password, open_slot, slot_name};
+use wyng_archive::crypto::{Credential, Password, open_slot, slot_name};
 use wyng_archive::format::Slot;
 
 use crate::disk::run;
@@ -30,6 +31,8 @@ pub struct Sandbox {
     socket: Option<PathBuf>,
     /// Whether commands run as an ordinary user.
     nobody: bool,
+    /// What opened the archive last, and the slot that it lay in: to open one takes a while.
+    opened: Mutex<Option<(Vec<u8>, Credential)>>,
 }
 
 /// The number of an ordinary user.
@@ -52,6 +55,13 @@ impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn credential_in(slot: &[u8]) -> Credential {
+    let slot = Slot::decode(slot).unwrap();
+    let password = Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap();
+    let root = open_slot(&slot, &password).unwrap();
+    root.credential(slot.clear().archive).unwrap()
 }
 
 /// The arguments that create the archive `home` in `store`, with the cheapest slot.
@@ -82,6 +92,7 @@ impl Sandbox {
             programs: None,
             socket: None,
             nobody: false,
+            opened: Mutex::new(None),
         }
     }
 
@@ -271,17 +282,15 @@ impl Sandbox {
 
     /// The path of a generation's commit, which may not exist yet.
     pub fn commit(&self, generation: u64) -> PathBuf {
-        let slot = Slot::decode(&std::fs::read(self.blob(slot_name(0))).unwrap()).unwrap();
-        let root = open_slot(
-            &slot,
-            &Password::new(PASSPHRASE.as_bytes().to_vec().into()).unwrap(),
-        )
-        .unwrap();
-        self.blob(
-            root.credential(slot.clear().archive)
-                .unwrap()
-                .commit_name(generation),
-        )
+        let slot = std::fs::read(self.blob(slot_name(0))).unwrap();
+        let mut opened = self.opened.lock().unwrap();
+        let credential = match opened.take() {
+            Some((of, credential)) if of == slot => credential,
+            _ => credential_in(&slot),
+        };
+        let name = credential.commit_name(generation);
+        *opened = Some((slot, credential));
+        self.blob(name)
     }
 
     fn blob(&self, name: BlobName) -> PathBuf {

@@ -7,6 +7,7 @@ use bincode::{Decode, Encode};
 
 use crate::base::{BaseLabel, BaseOf};
 use crate::failure::{ExitStatus, Failure, ObjectClass};
+use crate::machine::MachineFact;
 use crate::qube::LeftOut;
 use crate::restoring::RestoredQube;
 use crate::thin::{ThinPool, ThinRemoval, ThinUnlisted, ThinVolume, ThinWaste, WholeCause};
@@ -189,6 +190,8 @@ pub enum ToClient {
         /// The name of the service.
         service: String,
     },
+    /// `qubes check`: something that whole qubes depend on.
+    Machine(MachineFact),
     /// `store check`.
     StoreChecked(StoreChecked),
     /// `recovery-sheet`.

@@ -21,6 +21,7 @@ mod event;
 mod failure;
 mod found;
 mod kind;
+mod machine;
 mod origin;
 mod qube;
 mod restoring;
@@ -54,6 +55,7 @@ pub use event::{
 pub use failure::{ExitStatus, Failure, ObjectClass, Safe};
 pub use found::{Beside, Found, There};
 pub use kind::{FileKind, Unfit};
+pub use machine::{MachineFact, MachineFault, MachineSubject};
 pub use origin::{
     FoundSource, NoSource, Origin, PATH_MAX_BYTES, Remembered, is_path_bounded, path_of_text,
     path_text,
@@ -77,4 +79,4 @@ pub use zvol::{OwnZfsName, ZVOLS, ZvolName};
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 13;
+pub const CONTROL_VERSION: u32 = 14;

@@ -5,6 +5,8 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::machine::MachineFault;
+
 /// Maximum difference of the clocks that is no jump, seconds.
 const JUMP_MIN_SECS: u64 = 3600;
 
@@ -108,6 +110,13 @@ pub enum Warning {
         /// The label that its volumes have in the archive.
         label: String,
     },
+    /// `qubes check` found something that is wrong on this machine.
+    Machine {
+        /// What is wrong.
+        fault: MachineFault,
+        /// What it is about, and what was found.
+        what: String,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -135,6 +144,7 @@ impl Warning {
             Self::PoolMetadataLeft { .. } => "pool-metadata-left",
             Self::Unproven => "unproven",
             Self::HistoryNotContinued { .. } => "history-not-continued",
+            Self::Machine { fault, .. } => fault.code(),
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -190,6 +200,7 @@ impl Warning {
             Self::HistoryNotContinued { .. } => {
                 "Nothing if it is another qube. If it is the same one, run `wyng-ctl volume remove` for each volume that it has under the new name, and back it up with `--continue QUBE`."
             }
+            Self::Machine { fault, .. } => fault.next(),
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
             }
@@ -286,6 +297,7 @@ impl fmt::Display for Warning {
                 to,
                 "nothing here shows that the qube {qube} is the one that the archive has under this name: its volumes have the name {label}, with a history of their own"
             ),
+            Self::Machine { what, .. } => to.write_str(what),
             Self::TooSoon { left_secs } => write!(
                 to,
                 "this run is left out: the profile's last one began too short a time ago, and the next may begin in {}",

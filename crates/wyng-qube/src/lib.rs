@@ -18,6 +18,7 @@ mod form;
 mod place;
 pub mod plan;
 pub mod record;
+mod rules;
 mod selection;
 mod shown;
 mod uuid;
@@ -29,6 +30,7 @@ pub use form::{
     is_pool_name, is_property_name, is_qube_name, is_tag, is_volume_name,
 };
 pub use place::{NoPlace, Place, PlaceQuery, Which, ZvolAt, import_place, place};
+pub use rules::{AllowedRule, PolicyCheck, check_policy};
 pub use selection::{
     Candidate, Chosen, Kept, LeftOut, Selection, SelectionError, Selector, Spared, WhyLeft, Wish,
     select,

@@ -2,6 +2,7 @@
 //! Calls from dom0 and from an admin qube: that they work, their form, and the reports of their
 //! exit statuses.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 
 use wyng_tests::fake_qubes::FakeQubes;
@@ -221,6 +222,72 @@ fn a_check_of_the_way_calls_each_service_and_says_what_is_missing() {
     assert_eq!(
         checked.json["reached"],
         serde_json::json!([reached("wyng.Push")])
+    );
+}
+
+#[test]
+fn a_check_says_what_whole_qubes_depend_on_and_what_is_wrong_with_it() {
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.add_system(&sandbox.path("pool"));
+    let slow = ["driver=file", "dir_path=/var/lib/qubes"].map(str::to_owned);
+    qubes.world.add_pool("slow", &slow);
+    qubes.make("AppVM", "net-dvm", "debian-13");
+    for (property, value) in [("template_for_dispvms", "True"), ("netvm", "sys-net")] {
+        qubes.call("admin.vm.property.Set", property, "net-dvm", value);
+    }
+    let checked = |clockvm: &str, preloads: &str| {
+        qubes.world.set_own("dom0", "clockvm", clockvm);
+        qubes
+            .world
+            .set_part("net-dvm", "features", "preload-dispvm-max", preloads);
+        let vias = ["qrexec:sys-backup", "qrexec:@dispvm:net-dvm"];
+        let words = [&["qubes", "check"][..], &vias].concat();
+        let found = qubes.wyng(&sandbox, &words);
+        let facts = found.json["machine"].as_array().unwrap();
+        let text = |fact: &serde_json::Value, key| fact[key].as_str().unwrap_or("").to_owned();
+        let shown = facts.iter().map(|fact| {
+            let what = format!("{} {}", text(fact, "subject"), text(fact, "name"));
+            (what.trim_end().to_owned(), text(fact, "fault"))
+        });
+        let warnings = found.json["warnings"].as_array().unwrap();
+        let codes = warnings.iter().map(|warning| text(warning, "code"));
+        (
+            shown.collect::<BTreeMap<_, _>>(),
+            codes.collect::<BTreeSet<_>>(),
+        )
+    };
+    let (facts, warnings) = checked("sys-net", "0");
+    for (what, fault) in [
+        ("qubesd", ""),
+        ("pool slow", "pool-read-whole"),
+        ("far-end sys-backup", ""),
+        ("far-end net-dvm", ""),
+        ("policy", ""),
+        ("clock", ""),
+    ] {
+        assert_eq!(facts.get(what).map(String::as_str), Some(fault), "{what}");
+    }
+    assert!(facts.contains_key("pool vm-pool") && !facts.contains_key("pool linux-kernel"));
+    assert!(warnings.contains("pool-read-whole"));
+    assert!(!warnings.contains("far-end-preloaded"));
+    let (facts, warnings) = checked("sys-backup", "2");
+    assert_eq!(facts["far-end net-dvm"], "far-end-preloaded");
+    assert_eq!(facts["clock"], "far-end-sets-clock");
+    for code in ["far-end-preloaded", "far-end-sets-clock"] {
+        assert!(warnings.contains(code), "{warnings:?}");
+    }
+    assert_eq!(checked("", "0").0["clock"], "no-clockvm");
+    assert!(
+        qubes
+            .world
+            .noted("calls")
+            .iter()
+            .all(|call| !call.contains("Set")
+                || call.contains("template_for_dispvms")
+                || call.contains("netvm")
+                || call.contains("provides_network")),
+        "it only asks"
     );
 }
 

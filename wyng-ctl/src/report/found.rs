@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 use wyng_config::Config;
-use wyng_control::{ArchiveSummary, DayLine, ToClient};
+use wyng_control::{ArchiveSummary, DayLine, MachineFault, ToClient};
 use zeroize::Zeroizing;
 
 use super::dom0::Dom0Row;
@@ -725,7 +725,17 @@ impl ConfigRows {
 /// `qubes check`.
 #[derive(Default, Serialize)]
 pub(super) struct QubesCheck {
+    machine: Vec<FactRow>,
     reached: Vec<Reached>,
+}
+
+/// Something that whole qubes depend on.
+#[derive(Serialize)]
+struct FactRow {
+    subject: &'static str,
+    name: String,
+    detail: String,
+    fault: Option<&'static str>,
 }
 
 /// A service that answered.
@@ -737,11 +747,18 @@ struct Reached {
 
 impl QubesCheck {
     fn take(&mut self, event: &ToClient) {
-        if let ToClient::Reached { via, service } = event {
-            self.reached.push(Reached {
+        match event {
+            ToClient::Machine(fact) => self.machine.push(FactRow {
+                subject: fact.subject.key(),
+                name: fact.name.clone(),
+                detail: fact.detail.clone(),
+                fault: fact.fault.map(MachineFault::code),
+            }),
+            ToClient::Reached { via, service } => self.reached.push(Reached {
                 via: via.clone(),
                 service: service.clone(),
-            });
+            }),
+            _ => {}
         }
     }
 }

@@ -392,6 +392,7 @@ impl Human {
             | ToClient::LeftOut(_)
             | ToClient::Rehearsing { .. }
             | ToClient::Unlocked { .. }
+            | ToClient::Machine(_)
             | ToClient::Reached { .. }
             | ToClient::Waits(_)
             | ToClient::Deleted(_)
@@ -964,6 +965,9 @@ impl Human {
             }
             ToClient::KeySlot(slot) => vec![self.key_slot(slot)],
             ToClient::StoreChecked(checked) => store_checked(checked),
+            ToClient::Machine(fact) => {
+                vec![format!("{}: {}", plain(&fact.title()), plain(&fact.detail))]
+            }
             ToClient::Reached { via, service } => {
                 vec![format!("{service} answers through {}", plain(via))]
             }

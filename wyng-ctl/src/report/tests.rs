@@ -10,10 +10,11 @@ use wyng_config::Mistake;
 use wyng_control::{
     Abilities, ArchiveAges, ArchiveSummary, CompactReport, CopyLine, CopyReport, CreateOnly,
     DayLine, DayState, DeletedReport, DiffReport, Durability, JudgedSession, KeepReason, KeySlot,
-    LockSummary, LogicalName, Method, MonitorReport, ObjectClass, Problem, PruneReport, RemovedFor,
-    RestoreReport, Safe, SessionFate, SessionLine, SessionSizes, SlotKind, SpaceReport,
-    StoreChecked, ThinPool, ThinRemoval, Trial, TrialResult, UndeleteReport, Unenforced,
-    VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason, Waits, WholeCause,
+    LockSummary, LogicalName, MachineFact, MachineFault, MachineSubject, Method, MonitorReport,
+    ObjectClass, Problem, PruneReport, RemovedFor, RestoreReport, Safe, SessionFate, SessionLine,
+    SessionSizes, SlotKind, SpaceReport, StoreChecked, ThinPool, ThinRemoval, Trial, TrialResult,
+    UndeleteReport, Unenforced, VerifyReport, VolumeLine, VolumeReport, VolumeSizes, WaitReason,
+    Waits, WholeCause,
 };
 
 use super::*;
@@ -109,6 +110,11 @@ fn warnings() -> String {
         },
         Warning::TooSoon { left_secs: 60 },
     ];
+    let machine = MachineFault::ALL.map(|fault| Warning::Machine {
+        fault,
+        what: String::new(),
+    });
+    let all: Vec<Warning> = all.into_iter().chain(machine).collect();
     for warning in &all {
         match warning {
             Warning::OlderOpened { .. }
@@ -127,6 +133,7 @@ fn warnings() -> String {
             | Warning::PoolMetadataLeft { .. }
             | Warning::Unproven
             | Warning::HistoryNotContinued { .. }
+            | Warning::Machine { .. }
             | Warning::TooSoon { .. } => {}
         }
     }
@@ -574,6 +581,12 @@ fn of_keys_and_stores() -> Vec<ToClient> {
         ToClient::Unlocked {
             until: 1_795_416_190,
         },
+        ToClient::Machine(MachineFact {
+            subject: MachineSubject::Pool,
+            name: "vm-pool".into(),
+            detail: "file: it has no snapshots".into(),
+            fault: Some(MachineFault::PoolReadWhole),
+        }),
         ToClient::Reached {
             via: "qrexec:backup".into(),
             service: "wyng.Push".into(),

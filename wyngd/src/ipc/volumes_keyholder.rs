@@ -4,8 +4,9 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, LeftOut, Method, NoSource, QubeChoice,
-    QubePart, QubesWish, Remembered, RestoredQube, TargetFault, TargetKind, There, Via, WholeCause,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, LeftOut, MachineFact, Method, NoSource,
+    QubeChoice, QubePart, QubesWish, Remembered, RestoredQube, TargetFault, TargetKind, There, Via,
+    WholeCause,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -26,6 +27,11 @@ pub enum KeyholderToVolumes {
         base_of: BaseOf,
         /// Path that the volume was backed up from, if the command itself names none.
         origin: Option<Vec<u8>>,
+    },
+    /// What whole qubes depend on is to be checked. [`VolumesToKeyholder::Machine`] answers.
+    CheckMachine {
+        /// The far ends that are checked.
+        far_ends: Vec<Via>,
     },
     /// The qubes of a backup are to be chosen.
     ChooseQubes {
@@ -182,6 +188,11 @@ pub enum VolumesToKeyholder {
     Qubes {
         /// They, and what is left out.
         chosen: ChosenQubes,
+    },
+    /// What whole qubes depend on.
+    Machine {
+        /// The facts, as many as fit a message; none outside of dom0.
+        facts: Vec<MachineFact>,
     },
     /// No qubes can be chosen.
     NoQubes {

@@ -19,6 +19,12 @@ impl Volumes {
     /// Answers a question about qubes.
     pub(super) fn hear_about_qubes(&mut self, message: KeyholderToVolumes) -> Result<(), Fatal> {
         match message {
+            KeyholderToVolumes::CheckMachine { far_ends } => {
+                let whole = self.whole.as_ref();
+                let facts = whole.map_or_else(Vec::new, |qubes| qubes.check(&far_ends));
+                self.keyholder
+                    .send(&VolumesToKeyholder::Machine { facts }, &[])
+            }
             KeyholderToVolumes::ChooseQubes {
                 choice,
                 far_ends,

@@ -3,17 +3,18 @@
 
 use std::collections::BTreeSet;
 
-use wyng_control::{ExitStatus, Failure, ToClient, Via};
+use wyng_control::{ExitStatus, Failure, ToClient, Via, Warning};
 use wyng_wire::Service;
 
+use crate::kept::{local_clock, warn_of_jump};
 use crate::state::ArchiveFolder;
-use crate::world::{Client, Files, OpenStore, Parts, Place, Store, World};
+use crate::world::{Client, Files, OpenStore, Parts, Place, Store, Volumes, World};
 
 /// The address of a store that no machine has.
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
-/// Calls each far end for each service, and has it look for a store that does not exist: a helper
-/// that says so has been reached. Without `vias`, those of every archive are called for what they
+/// Says what whole qubes depend on here. Then calls each far end for each service, and has it look
+/// for a store that does not exist: a helper that says so has been reached. Without `vias`, those of every archive are called for what they
 /// do.
 pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
@@ -24,6 +25,7 @@ pub fn check_far_ends<P: Parts>(
     } else {
         vias.into_iter().flat_map(pushes_and_fetches).collect()
     };
+    look_around(world, &calls)?;
     let mut failed = Vec::new();
     for (via, service) in &calls {
         match world
@@ -44,6 +46,24 @@ pub fn check_far_ends<P: Parts>(
         }
     }
     Ok(failed.first().copied().unwrap_or(ExitStatus::Done))
+}
+
+/// What is wrong is a warning: it fails nothing.
+fn look_around<P: Parts>(world: &mut World<P>, calls: &[(Via, Service)]) -> Result<(), Failure> {
+    let vias: BTreeSet<Via> = calls.iter().map(|(via, _)| via.clone()).collect();
+    let vias: Vec<Via> = vias.into_iter().collect();
+    for fact in world.volumes.check_machine(&vias)? {
+        let warning = fact.fault.map(|fault| Warning::Machine {
+            fault,
+            what: format!("{}: {}", fact.title(), fact.detail),
+        });
+        world.client.tell(ToClient::Machine(fact))?;
+        if let Some(warning) = warning {
+            world.client.tell(ToClient::Warned(warning))?;
+        }
+    }
+    let clock = local_clock(&mut world.files, &mut world.clock)?;
+    warn_of_jump(&mut world.client, &clock)
 }
 
 fn pushes_and_fetches(via: Via) -> [(Via, Service); 2] {

@@ -2,8 +2,8 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, Method, QubeChoice, QubePart, QubesWish,
-    Remembered, RestoredQube, TargetKind, TargetLook, Via, WholeCause,
+    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, MachineFact, Method, QubeChoice,
+    QubePart, QubesWish, Remembered, RestoredQube, TargetKind, TargetLook, Via, WholeCause,
 };
 
 pub use wyng_control::{Beside, There};
@@ -146,6 +146,10 @@ pub trait Volumes {
         base_of: &BaseOf,
         origin: Option<Vec<u8>>,
     ) -> Result<SourceShape, Failure>;
+    /// What whole qubes depend on, with these far ends; nothing where qubesd is not asked.
+    fn check_machine(&mut self, _far_ends: &[Via]) -> Result<Vec<MachineFact>, Failure> {
+        Ok(Vec::new())
+    }
     /// The qubes of a backup, as qubesd knows them now. Those behind these far ends are not among
     /// them, and are not paused if `live` volumes are wanted. [`Failure::NoQubesHere`] where qubesd
     /// is not asked.

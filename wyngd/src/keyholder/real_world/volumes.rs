@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, NoSource, QubeChoice,
-    QubesWish, TargetFault, TargetKind, TargetLook, ToClient, Via, WholeCause, path_text,
-    qube_origin,
+    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, MachineFact, NoSource,
+    QubeChoice, QubesWish, TargetFault, TargetKind, TargetLook, ToClient, Via, WholeCause,
+    path_text, qube_origin,
 };
 use wyng_jail::DiskTurn;
 
@@ -279,6 +279,17 @@ impl Volumes for OpenVolumes {
         };
         let received = self.ask(&message)?;
         self.take_source(item, volume, received)
+    }
+
+    fn check_machine(&mut self, far_ends: &[Via]) -> Result<Vec<MachineFact>, Failure> {
+        let far_ends = far_ends.to_vec();
+        match self
+            .ask(&KeyholderToVolumes::CheckMachine { far_ends })?
+            .message
+        {
+            VolumesToKeyholder::Machine { facts } => Ok(facts),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
     }
 
     fn choose_qubes(

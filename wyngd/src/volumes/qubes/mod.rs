@@ -5,6 +5,7 @@
 //! and checks both.
 
 mod api;
+mod check;
 mod choose;
 mod part;
 mod pause;

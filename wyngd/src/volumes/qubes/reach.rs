@@ -64,6 +64,15 @@ impl Pools {
         read.chain(kept).collect()
     }
 
+    /// Whether files of a pool of files can be cloned; `None` if its folder was not there when the
+    /// role began.
+    pub(super) fn can_clone(&self, pool: &PoolInfo) -> Option<bool> {
+        let path = pool.dir_path.as_deref();
+        let mut folders = self.folders.iter();
+        let found = folders.find(|folder| Some(folder.path.as_str()) == path)?;
+        Some(found.bases.is_some())
+    }
+
     /// Opens what lies at a place.
     pub(super) fn open(&self, place: &Place, trusted: Trusted) -> Result<Part, NoSource> {
         let Place::File { folder, file } = place else {

@@ -19,7 +19,8 @@ use rustix::io::Errno;
 use wyng_control::{Failure, PLAN_PAGE_MAX_BYTES, QubeFault, QubeParts, QubesWish, RestoredQube};
 use wyng_jail::PathAccess;
 use wyng_qube::plan::{
-    Archived, Asked, Fate, Machine, Nonce, Parts, Plan, Proof, RestoreWish, Step, plan,
+    Archived, Asked, Fate, Machine, Nonce, Parts, Plan, PolicyFile, Proof, RestoreWish, Step,
+    UnreadPolicy, plan,
 };
 use wyng_qube::record::{QubeRecord, RECORD_MAX_BYTES};
 use wyng_qube::{QubeUuid, Shown};
@@ -100,6 +101,11 @@ impl Restores {
             added: BTreeMap::new(),
             planned: None,
         }
+    }
+
+    /// The files of the policy, and what of it cannot be read.
+    pub(super) fn read_policy(&self) -> (Vec<PolicyFile>, Vec<UnreadPolicy>) {
+        self.policy.read()
     }
 
     /// What this role must be able to reach.
