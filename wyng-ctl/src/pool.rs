@@ -19,23 +19,17 @@ pub(crate) fn why_missing(path: &Path, why: NoSource) -> NoSource {
     if is_away { NoSource::QubeRuns } else { why }
 }
 
-/// The beginning of the name of a ZFS volume on the command line.
-const ZFS: &str = "zfs:";
-
 /// The path of a source or target: `zfs:POOL/DATASET` leads to the device of that volume, and any
 /// other is the path that it is.
 pub(crate) fn path_of(named: &Path) -> Result<PathBuf, Message> {
-    let Some(name) = named.to_str().and_then(|text| text.strip_prefix(ZFS)) else {
-        return Ok(named.to_owned());
-    };
-    ZvolName::new(name)
-        .map(|name| name.device())
-        .ok_or_else(|| {
-            Message::usage(
-                format!("{name:?} does not name a ZFS volume"),
-                "Name it as zfs:POOL/DATASET, without spaces; or by its path below /dev/zvol.",
-            )
-        })
+    match named.to_str().and_then(ZvolName::of_scheme) {
+        None => Ok(named.to_owned()),
+        Some(Some(name)) => Ok(name.device()),
+        Some(None) => Err(Message::usage(
+            format!("{named:?} does not name a ZFS volume"),
+            "Name it as zfs:POOL/DATASET, without spaces; or by its path below /dev/zvol.",
+        )),
+    }
 }
 
 /// Whether a ZFS volume has a name that Qubes OS gives to those of qubes.

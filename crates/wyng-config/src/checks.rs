@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use toml::Spanned;
+use wyng_control::ZvolName;
 
 use crate::mistake::At;
 
@@ -54,6 +55,20 @@ pub(crate) fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, 
         format!("{:?} is no absolute path", path.as_ref()),
         remedy,
     ))
+}
+
+/// The path of a volume; that of a ZFS volume's device for `zfs:POOL/DATASET`.
+pub(crate) fn volume_path(path: &Spanned<String>) -> Result<PathBuf, At> {
+    let remedy = "Write the absolute path of a disk image or block device, or zfs:POOL/DATASET.";
+    match ZvolName::of_scheme(path.as_ref()) {
+        None => absolute(path, remedy),
+        Some(Some(name)) => Ok(name.device()),
+        Some(None) => Err(At::new(
+            path,
+            format!("{:?} does not name a ZFS volume", path.as_ref()),
+            remedy,
+        )),
+    }
 }
 
 pub(crate) fn quantity(

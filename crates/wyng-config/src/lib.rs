@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
 pub use archive::{Archive, Credentials, STATE_FREE_BYTES, Warn};
-use checks::{absolute, check_volume_name, check_word};
+use checks::{check_volume_name, check_word, volume_path};
 pub use hours::{Hours, NoHours};
 use mistake::Found;
 pub use mistake::Mistake;
@@ -158,10 +158,7 @@ impl Config {
         }
         for (name, path) in document.volumes {
             found.check(check_volume_name(&name));
-            let Some(absolute) = found.check(absolute(
-                &path,
-                "Write the absolute path of a disk image or block device.",
-            )) else {
+            let Some(absolute) = found.check(volume_path(&path)) else {
                 continue;
             };
             if let Some(other) = paths.insert(absolute.clone(), name.as_ref().clone()) {
@@ -286,6 +283,11 @@ mod tests {
                 "[volumes]\nwork = \"images/work\"\n",
                 2,
                 "is no absolute path",
+            ),
+            (
+                "[volumes]\nwork = \"zfs:tank\"\n",
+                2,
+                "does not name a ZFS volume",
             ),
             ("[volumes]\n\"a/b\" = \"/x\"\n", 2, "is no name"),
             ("[volumes]\nwork = 7\n", 2, "invalid type: integer"),
@@ -445,6 +447,15 @@ stall_timeout = "1s"
             .map(|mistake| mistake.line)
             .collect();
         assert_eq!(lines, [2, 4]);
+    }
+
+    #[test]
+    fn a_zfs_volume_is_the_path_of_its_device() {
+        let text = "[volumes]\na = \"zfs:tank/vm/a\"\n";
+        let config = Config::parse(text).unwrap_or_else(|_| panic!("it is right"));
+        assert_eq!(config.volumes["a"], PathBuf::from("/dev/zvol/tank/vm/a"));
+        let twice = "[volumes]\na = \"zfs:tank/vm/a\"\nb = \"/dev/zvol/tank/vm/a\"\n";
+        assert!(Config::parse(twice).is_err(), "it is one volume");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use bincode::{Decode, Encode};
 
 /// Folder of the links to the devices of ZFS volumes, one folder a dataset.
 pub const ZVOLS: &str = "/dev/zvol";
+/// The beginning of the name of a ZFS volume where a path may stand, too.
+const SCHEME: &str = "zfs:";
 /// Maximum length of a dataset's or a snapshot's whole name, bytes.
 const NAME_MAX_BYTES: usize = 255;
 /// Prefix of what the daemon makes; hexadecimal digits follow.
@@ -35,6 +37,12 @@ impl ZvolName {
             && name.contains('/')
             && name.split('/').all(is_part);
         is_name.then(|| Self(name.to_owned()))
+    }
+
+    /// What is named as `zfs:POOL/DATASET`; `None` for any other text, `Some(None)` if it is no name
+    /// of a volume.
+    pub fn of_scheme(text: &str) -> Option<Option<Self>> {
+        text.strip_prefix(SCHEME).map(Self::new)
     }
 
     /// Its text.
