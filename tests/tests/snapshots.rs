@@ -280,6 +280,15 @@ fn what_nothing_uses_is_left_over_and_cleaned_and_what_is_used_stays() {
             base.with_file_name("notes").exists(),
             "only base snapshots are removed"
         );
+        // Root removes nothing of an archive that it does not know from another user's folder.
+        let of_nobody = foreign.parent().unwrap();
+        std::fs::copy(&base, &foreign).unwrap();
+        std::os::unix::fs::chown(of_nobody, Some(65534), None).unwrap();
+        pool.sandbox.wyng(&["snapshots", "clean"]).success();
+        assert!(foreign.exists(), "of another user");
+        std::os::unix::fs::chown(of_nobody, Some(0), None).unwrap();
+        pool.sandbox.wyng(&["snapshots", "clean"]).success();
+        assert!(!foreign.exists());
         write_durably(&used, 5000, &noise(900, 1));
         let backup = || {
             method(

@@ -63,7 +63,8 @@ pub(crate) struct Where<'a> {
 struct Place {
     path: PathBuf,
     folder: Folder,
-    /// Its snapshots belong to the caller even if their archive is not known.
+    /// Its snapshots belong to the caller even if their archive is not known. Where a volume lies may
+    /// be another user's word, so the folder must belong to the caller, too.
     is_ours: bool,
 }
 
@@ -185,8 +186,8 @@ impl Snapshots {
                 {
                     places.push(Place {
                         path,
+                        is_ours: everywhere || (is_ours && folder.is_of_caller()),
                         folder,
-                        is_ours,
                     });
                 }
                 Err(errno)

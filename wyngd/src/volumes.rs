@@ -223,13 +223,17 @@ impl Volumes {
                     received => self.hear_control(received?)?,
                 }
             }
-            if !from_control
-                && let Some(qubes) = self
-                    .qubes
-                    .as_mut()
-                    .filter(|qubes| qubes.due_millis() == Some(0))
+            if let Some(qubes) = self
+                .qubes
+                .as_mut()
+                .filter(|qubes| qubes.due_millis() == Some(0))
             {
-                qubes.kill_ended(Some(self.control.as_fd()));
+                match from_control {
+                    false => qubes.kill_ended(Some(self.control.as_fd())),
+                    // A stream of messages puts it off for a while only.
+                    true if qubes.is_overdue() => qubes.kill_ended(None),
+                    true => {}
+                }
             }
         }
     }

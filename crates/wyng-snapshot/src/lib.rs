@@ -121,6 +121,11 @@ impl Folder {
         })
     }
 
+    /// Whether the folder belongs to the caller. Root can open those of others, too.
+    pub fn is_of_caller(&self) -> bool {
+        is_owned_by_caller(&self.folder)
+    }
+
     /// The paths at which base snapshots of volumes in `folder` may be: there, and in each folder
     /// above it.
     pub fn candidates(folder: &Path) -> impl Iterator<Item = PathBuf> {

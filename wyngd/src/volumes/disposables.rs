@@ -40,6 +40,8 @@ const KILL_ROUNDS: usize = 6;
 /// Time between two attempts to kill what is left: at first, and at most.
 const RETRY_FIRST: Duration = Duration::from_millis(500);
 const RETRY_LAST: Duration = Duration::from_secs(30);
+/// Maximum time for which messages put an attempt off.
+const PUT_OFF_MAX: Duration = Duration::from_secs(5);
 /// Time between two looks at a qube that is shutting down.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// Time in which a daemon that ends still kills disposables, beyond that of the longest start.
@@ -258,6 +260,13 @@ impl Disposables {
             u64::try_from(due.saturating_duration_since(Instant::now()).as_millis())
                 .unwrap_or(u64::MAX)
         })
+    }
+
+    /// Whether [`kill_ended`](Self::kill_ended) was put off for so long that nothing puts it off any
+    /// more.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.retry
+            .is_some_and(|(due, _)| due.elapsed() > PUT_OFF_MAX)
     }
 
     /// Kills disposables that are not needed any more, and those that earlier daemons left. A
