@@ -18,7 +18,7 @@ STATIC_FLAGS = $(if $(filter dev,$(PROFILE)),--config profile.dev.opt-level=0 --
 LIBEXEC = $(DESTDIR)/usr/libexec/wyng
 SYSTEMD = $(DESTDIR)/usr/lib/systemd
 SHARE = $(DESTDIR)/usr/share
-DOCS = README.md SECURITY.md CHANGELOG.md
+DOCS = README.md SECURITY.md CHANGELOG.md CONTRIBUTING.md
 
 .PHONY: release static install-dom0 install-vm rpm deb source
 
