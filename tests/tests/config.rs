@@ -92,7 +92,7 @@ fn a_mistake_is_told_with_its_line_and_stops_what_asks_the_configuration_and_not
         );
         assert_eq!(
             error["next"],
-            "Write the absolute path of a disk image or block device."
+            "Write the absolute path of a disk image or block device, or zfs:POOL/DATASET."
         );
     }
     sandbox
