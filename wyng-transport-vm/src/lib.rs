@@ -124,6 +124,7 @@ fn call(service: Service) -> Result<(), CallError> {
                 service,
                 create: destination.create,
                 tries: destination.tries,
+                looks_at_versions: destination.looks_at_versions,
                 lock_until_day: destination.lock_until_day,
             };
             let store =
@@ -225,6 +226,8 @@ struct Destination {
     create: bool,
     /// The first PUT also tries what the store refuses.
     tries: bool,
+    /// The first look is at older versions.
+    looks_at_versions: bool,
     /// The signature of the first request, in a call whose requests come signed.
     given: Option<Given>,
     /// What is stored is to be locked until this day; 0: not at all.
@@ -240,6 +243,7 @@ fn expect_open(input: &mut Input, rules: &mut ToHelperRules) -> Result<Destinati
                 break Destination {
                     create: open.create,
                     tries: open.tries,
+                    looks_at_versions: open.looks_at_versions,
                     given: open.signed.as_ref().map(Given::from),
                     lock_until_day: open.lock_until_day,
                     bytes: Zeroizing::new(open.destination.to_vec()),

@@ -1,13 +1,20 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The requests that are ever signed for somebody else: each names one object, or a page of the
 //! names behind the prefix. There is deliberately none for copies, several deletions at once,
-//! several parts, rights, life cycles or versions, nor one that removes a lock: the service makes a
-//! lock longer, and refuses to make it shorter.
+//! several parts, rights or life cycles, nor one that removes a lock: the service makes a lock
+//! longer, and refuses to make it shorter. Older versions are listed and read, and nothing else.
 
-use crate::{AccessKey, LockUntil, Request, S3Address, Signature, Stamp, sha256, signature};
+use std::num::NonZeroU32;
+
+use crate::{
+    AccessKey, LockUntil, Request, S3Address, Signature, Stamp, VersionId, sha256, signature,
+};
 
 /// Objects in one page of a listing; servers give no more.
 pub const PAGE_KEYS: &str = "1000";
+
+/// Versions and markers in a listing of versions; what is behind them is not looked at.
+pub(crate) const VERSIONS_KEYS: &str = "100";
 
 /// The query of the request that lengthens a lock.
 pub const RETENTION: [(&str, &str); 1] = [("retention", "")];
@@ -46,6 +53,20 @@ pub enum Action<'n> {
         /// Length of the range, bytes. If it is 0 the object is only looked for.
         length_bytes: u32,
     },
+    /// Reads one range of an older version of the object.
+    GetVersion {
+        /// The name.
+        name: &'n [u8; 32],
+        /// The version.
+        id: &'n VersionId,
+        /// Where the range begins, bytes.
+        offset_bytes: u64,
+        /// Length of the range, bytes.
+        length_bytes: NonZeroU32,
+    },
+    /// Lists up to [`VERSIONS_KEYS`] versions of the object, and of those whose keys begin with its
+    /// key.
+    Versions(&'n [u8; 32]),
     /// Lists up to [`PAGE_KEYS`] objects.
     Page {
         /// Only those behind this name.
@@ -53,6 +74,8 @@ pub enum Action<'n> {
     },
     /// Looks whether there is any object behind the prefix.
     Look,
+    /// Looks whether there is a version of any object behind the prefix.
+    LookAtVersions,
 }
 
 impl Action<'_> {
@@ -67,8 +90,14 @@ impl Action<'_> {
                 ..
             }
             | Self::Stat(name) => ("HEAD", bucket.key_of(name)),
-            Self::Get { name, .. } => ("GET", bucket.key_of(name)),
-            Self::Page { .. } | Self::Look => ("GET", String::new()),
+            Self::Get { name, .. } | Self::GetVersion { name, .. } => ("GET", bucket.key_of(name)),
+            Self::Page { .. } | Self::Look | Self::Versions(_) | Self::LookAtVersions => {
+                ("GET", String::new())
+            }
+        };
+        let all_of = match self {
+            Self::Versions(name) => bucket.key_of(name),
+            _ => bucket.prefix.clone(),
         };
         let behind = match self {
             Self::Page { after: Some(name) } => Some(bucket.key_of(name)),
@@ -78,6 +107,8 @@ impl Action<'_> {
             Self::Page { .. } => pages(bucket, PAGE_KEYS),
             Self::Look => pages(bucket, "1"),
             Self::Renew { .. } => RETENTION.to_vec(),
+            Self::GetVersion { id, .. } => vec![("versionId", id.as_str())],
+            Self::Versions(_) | Self::LookAtVersions => versions_query(&all_of).to_vec(),
             _ => Vec::new(),
         };
         query.extend(behind.as_deref().map(|behind| ("start-after", behind)));
@@ -132,15 +163,32 @@ impl Action<'_> {
                 offset_bytes,
                 length_bytes,
                 ..
-            } if *length_bytes > 0 => {
-                let last = offset_bytes
-                    .saturating_add((*length_bytes).into())
-                    .saturating_sub(1);
-                vec![("range", format!("bytes={offset_bytes}-{last}"))]
-            }
+            } if *length_bytes > 0 => vec![range(*offset_bytes, *length_bytes)],
+            Self::GetVersion {
+                offset_bytes,
+                length_bytes,
+                ..
+            } => vec![range(*offset_bytes, length_bytes.get())],
             _ => Vec::new(),
         }
     }
+}
+
+/// The header that asks for a range of at least one byte.
+fn range(offset_bytes: u64, length_bytes: u32) -> (&'static str, String) {
+    let end = offset_bytes.saturating_add(length_bytes.into());
+    let last = end.saturating_sub(1);
+    ("range", format!("bytes={offset_bytes}-{last}"))
+}
+
+/// The query that lists versions of objects whose keys begin with these characters. Where it is a
+/// whole key, versions of others may follow, and the reader leaves them out.
+pub fn versions_query(all_of: &str) -> [(&str, &str); 3] {
+    [
+        ("max-keys", VERSIONS_KEYS),
+        ("prefix", all_of),
+        ("versions", ""),
+    ]
 }
 
 /// The query of a page of the names behind the prefix.

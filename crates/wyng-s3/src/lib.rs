@@ -13,17 +13,19 @@ mod encode;
 mod lock;
 mod time;
 mod url;
+mod version_id;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-pub use action::{Action, PAGE_KEYS, RETENTION};
+pub use action::{Action, PAGE_KEYS, RETENTION, versions_query};
 pub use address::{S3Address, Server, absolute, has_no_empty_or_climbing_part};
 pub use encode::{encode_base64, encode_path, encode_query};
 pub use lock::{Lock, LockMode, LockUntil};
 pub use time::Stamp;
 pub use url::Url;
+pub use version_id::VersionId;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const SERVICE: &str = "s3";

@@ -3,8 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::num::NonZeroU32;
+
 use wyng_s3::{
-    AccessKey, Action, Request, S3Address, Signature, Stamp, Url, sha256, sign, signature, signed,
+    AccessKey, Action, Request, S3Address, Signature, Stamp, Url, VersionId, sha256, sign,
+    signature, signed,
 };
 
 const NAME: [u8; 32] = [0xab; 32];
@@ -82,6 +85,19 @@ fn each_action_is_exactly_one_request() {
     let of_lock: Pairs<'_> = &[("retention", "")];
     let renew = Action::Renew { name, until: lock };
     let range: Pairs<'_> = &[("range", "bytes=10-29")];
+    // An id is a value of the query, whatever it looks like.
+    let id = VersionId::new("null.-_delete").unwrap();
+    let of_version: Pairs<'_> = &[("versionId", "null.-_delete")];
+    let older = Action::GetVersion {
+        name,
+        id: &id,
+        offset_bytes: 10,
+        length_bytes: NonZeroU32::new(20).unwrap(),
+    };
+    let of_object = [("max-keys", "100"), ("prefix", &*key_of), ("versions", "")];
+    let of_all = [("max-keys", "100"), ("prefix", "a/b/"), ("versions", "")];
+    let versions = Action::Versions(name);
+    let look = Action::LookAtVersions;
     let page = |after| Action::Page { after };
     for (action, method, path, query, headers, sha) in [
         (put, "PUT", &*object, nothing, put_headers, body_sha256),
@@ -97,6 +113,9 @@ fn each_action_is_exactly_one_request() {
         ),
         (Action::Stat(name), "HEAD", &object, nothing, nothing, empty),
         (get(20), "GET", &object, nothing, range, empty),
+        (older, "GET", &object, of_version, range, empty),
+        (versions, "GET", "/disks", &of_object, nothing, empty),
+        (look, "GET", "/disks", &of_all, nothing, empty),
         (get(0), "HEAD", &object, nothing, nothing, empty),
         (page(None), "GET", "/disks", &all, nothing, empty),
         (page(Some(name)), "GET", "/disks", &behind, nothing, empty),

@@ -33,6 +33,7 @@ mod signed;
 mod tally;
 mod to_daemon;
 mod to_helper;
+mod version_id;
 
 pub use fields::{DecodeError, EncodeError};
 pub use hello::{HELLO_BYTES, Hello, HelloError, MAGIC, VERSION};
@@ -43,9 +44,10 @@ pub use signed::{KEY_ID_MAX, Signed, TOKEN_MAX};
 pub use tally::Tally;
 pub use to_daemon::{
     BlobBytes, BytesStatus, CreateOnly, Durability, Entry, ListEnd, ListStatus, OpenStatus, Opened,
-    Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon,
+    Receipt, ReceiptStatus, StatStatus, Stated, ToDaemon, Version, VersionsEnd, VersionsStatus,
 };
-pub use to_helper::{Delete, Get, List, Open, Page, Put, Renew, Stat, ToHelper};
+pub use to_helper::{Delete, Get, List, Open, Page, Put, Renew, Stat, ToHelper, Versions};
+pub use version_id::{VERSION_ID_MAX, VersionId};
 
 /// Length of the header of every frame except HELLO, bytes: kind, three zeros, length of the rest
 /// as u32.
@@ -61,9 +63,9 @@ pub const SIGNED_MAX: usize = 3072;
 /// counts, a body does not.
 pub const TO_HELPER_MAX: usize = 7184;
 
-/// Maximum length of a frame that the helper sends, bytes: an ENTRY. The header counts, a body does
-/// not.
-pub const TO_DAEMON_MAX: usize = 56;
+/// Maximum length of a frame that the helper sends, bytes: a VERSION. The header counts, a body
+/// does not.
+pub const TO_DAEMON_MAX: usize = 80;
 
 /// Maximum length of the body of a PUT and of the range of a GET, bytes: four packs of the default
 /// size.

@@ -94,6 +94,7 @@ impl ToHelperRules {
             ToHelper::List(list) => self.follows(list.request)?,
             ToHelper::Stat(stat) => self.follows(stat.request)?,
             ToHelper::Get(get) => self.follows(get.request)?,
+            ToHelper::Versions(versions) => self.follows(versions.request)?,
             ToHelper::End(sent) if *sent != self.received => return Err(OutOfPhase::Tally),
             ToHelper::End(_) => self.phase = Phase::Ended,
             ToHelper::Sync | ToHelper::KeepAlive => {}
@@ -112,6 +113,7 @@ impl ToHelperRules {
             ToHelper::List(list) => list.page.is_some(),
             ToHelper::Stat(stat) => stat.signed.is_some(),
             ToHelper::Get(get) => get.signed.is_some(),
+            ToHelper::Versions(_) => true,
             ToHelper::Open(_) | ToHelper::Sync | ToHelper::End(_) | ToHelper::KeepAlive => {
                 self.are_signed
             }
@@ -122,7 +124,8 @@ impl ToHelperRules {
         match (self.service, self.phase, frame) {
             (service, Opening, ToHelper::Open(open)) => {
                 let asks_of_push = open.create || open.tries || open.lock_until_day > 0;
-                service == Push || !asks_of_push
+                let fits_push = service == Push || !asks_of_push;
+                fits_push && (service == Fetch || !open.looks_at_versions)
             }
             (_, Opening | Serving, ToHelper::KeepAlive)
             | (
@@ -131,7 +134,11 @@ impl ToHelperRules {
                 ToHelper::Put(_) | ToHelper::Renew(_) | ToHelper::Sync | ToHelper::End(_),
             )
             | (Prune, Serving, ToHelper::Delete(_) | ToHelper::End(_))
-            | (Fetch, Serving, ToHelper::List(_) | ToHelper::Stat(_) | ToHelper::Get(_)) => true,
+            | (
+                Fetch,
+                Serving,
+                ToHelper::List(_) | ToHelper::Stat(_) | ToHelper::Get(_) | ToHelper::Versions(_),
+            ) => true,
             _ => false,
         }
     }
@@ -187,6 +194,7 @@ impl ToDaemonRules {
                 return self.settle_receipt(*receipt, sent_through).map(Some);
             }
             ToDaemon::Entry(entry) => self.answers(entry.request, sent_through)?,
+            ToDaemon::Version(version) => self.answers(version.request, sent_through)?,
             ToDaemon::Bytes(bytes) if bytes.status == BytesStatus::More => {
                 self.answers(bytes.request, sent_through)?
             }
@@ -198,6 +206,9 @@ impl ToDaemonRules {
             }
             ToDaemon::Stated(stated) => {
                 return self.settle_answer(stated.request, sent_through).map(Some);
+            }
+            ToDaemon::VersionsEnd(end) => {
+                return self.settle_answer(end.request, sent_through).map(Some);
             }
             ToDaemon::KeepAlive => {}
         }
@@ -218,7 +229,9 @@ impl ToDaemonRules {
                 ToDaemon::Entry(_)
                 | ToDaemon::ListEnd(_)
                 | ToDaemon::Stated(_)
-                | ToDaemon::Bytes(_),
+                | ToDaemon::Bytes(_)
+                | ToDaemon::Version(_)
+                | ToDaemon::VersionsEnd(_),
             ) => true,
             (service @ (Push | Prune), Serving, ToDaemon::Receipt(receipt)) => {
                 belongs(receipt.status, service)

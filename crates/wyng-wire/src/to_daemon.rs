@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The frames that the helper sends: numbers only, of fixed sizes. They have no place for text, so
-//! that no text of the network VM can reach a terminal, a log or a path.
+//! that no text of the network VM can reach a terminal, a log or a path. The id of a version is the
+//! exception: it has an alphabet of its own, and is never printed.
 
 use crate::fields::{self, Fields, byte_enum};
-use crate::{BlobName, DecodeError, EncodeError, HEADER_BYTES, PIECE_MAX, Tally};
+use crate::{
+    BlobName, DecodeError, EncodeError, GET_VERSION_MAX, HEADER_BYTES, PIECE_MAX, Tally, VersionId,
+};
 
 const OPENED: u8 = 0x81;
 const RECEIPT: u8 = 0x82;
@@ -12,6 +15,8 @@ const ENTRY: u8 = 0x84;
 const LIST_END: u8 = 0x85;
 const STATED: u8 = 0x86;
 const BYTES: u8 = 0x87;
+const VERSION: u8 = 0x88;
+const VERSIONS_END: u8 = 0x89;
 const KEEP_ALIVE: u8 = 0x7f;
 
 byte_enum! {
@@ -172,6 +177,18 @@ byte_enum! {
 }
 
 byte_enum! {
+    /// What the ids of a VERSIONS are.
+    VersionsStatus {
+        /// All older versions that the store shows, or the newest [`crate::GET_VERSION_MAX`].
+        Shown = 0,
+        /// The store shows no versions of this blob; there are no ids.
+        NotShown = 1,
+        /// The store rejects the signature's time; there are no ids.
+        Expired = 2,
+    }
+}
+
+byte_enum! {
     /// What a BYTES frame means for its GET.
     BytesStatus {
         /// Bytes follow, then another BYTES frame of the same request.
@@ -228,6 +245,10 @@ pub enum ToDaemon {
     Stated(Stated),
     /// One piece of the answer to a GET; its bytes follow the frame.
     Bytes(BlobBytes),
+    /// One older version of the blob of a VERSIONS.
+    Version(Version),
+    /// The last answer to a VERSIONS.
+    VersionsEnd(VersionsEnd),
     /// The helper is alive and has nothing else to send.
     KeepAlive,
 }
@@ -345,6 +366,26 @@ pub struct BlobBytes {
     pub status: BytesStatus,
 }
 
+/// `request:u64 version_id[64]`. The newest comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The number of the VERSIONS.
+    pub request: u64,
+    /// The id by which the store names the version.
+    pub id: VersionId,
+}
+
+/// `request:u64 count:u8 status:u8 zero[6]`; the count is 0 unless versions are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionsEnd {
+    /// The number of the VERSIONS.
+    pub request: u64,
+    /// Number of ids that were sent, at most [`crate::GET_VERSION_MAX`].
+    pub count: u8,
+    /// What they are.
+    pub status: VersionsStatus,
+}
+
 impl ToDaemon {
     /// Number of bytes that complete the frame of this header: at most
     /// `TO_DAEMON_MAX - HEADER_BYTES`.
@@ -352,9 +393,10 @@ impl ToDaemon {
         let (kind, length) = fields::header(header)?;
         let expected = match kind {
             OPENED => 8,
-            RECEIPT | BYTES => 16,
+            RECEIPT | BYTES | VERSIONS_END => 16,
             FINAL | LIST_END | STATED => 24,
             ENTRY => 48,
+            VERSION => 72,
             KEEP_ALIVE => 0,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
@@ -405,6 +447,11 @@ impl ToDaemon {
             }
             STATED => Self::Stated(Stated::decode(&mut fields)?),
             BYTES => Self::Bytes(BlobBytes::decode(&mut fields)?),
+            VERSION => Self::Version(Version {
+                request: fields.number()?,
+                id: VersionId::decode(&mut fields)?,
+            }),
+            VERSIONS_END => Self::VersionsEnd(VersionsEnd::decode(&mut fields)?),
             KEEP_ALIVE => Self::KeepAlive,
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
@@ -487,6 +534,17 @@ impl ToDaemon {
                     &[&request, &length, &[bytes.status.byte(), 0, 0, 0]],
                 )
             }
+            Self::Version(version) => {
+                in_bounds(version.request >= 1)?;
+                let request = version.request.to_le_bytes();
+                fields::encode(out, VERSION, &[&request, version.id.as_padded()])
+            }
+            Self::VersionsEnd(end) => {
+                in_bounds(end.request >= 1 && end.is_consistent())?;
+                let request = end.request.to_le_bytes();
+                let states = [end.count, end.status.byte(), 0, 0, 0, 0, 0, 0];
+                fields::encode(out, VERSIONS_END, &[&request, &states])
+            }
             Self::KeepAlive => fields::encode(out, KEEP_ALIVE, &[]),
         }
     }
@@ -545,6 +603,27 @@ impl Stated {
         fields.zeros::<7>()?;
         if stated.is_consistent() {
             Ok(stated)
+        } else {
+            Err(DecodeError::OutOfBounds)
+        }
+    }
+}
+
+impl VersionsEnd {
+    fn is_consistent(&self) -> bool {
+        let is_shown = self.status == VersionsStatus::Shown;
+        self.count <= GET_VERSION_MAX && (is_shown || self.count == 0)
+    }
+
+    fn decode(fields: &mut Fields<'_>) -> Result<Self, DecodeError> {
+        let end = Self {
+            request: fields.number()?,
+            count: fields.u8()?,
+            status: status(fields.u8()?, VersionsStatus::from_byte)?,
+        };
+        fields.zeros::<6>()?;
+        if end.is_consistent() {
+            Ok(end)
         } else {
             Err(DecodeError::OutOfBounds)
         }

@@ -8,7 +8,7 @@ use crate::fields::{self, Fields};
 use crate::signed::SIGNED_MIN;
 use crate::{
     BODY_MAX, BlobName, DESTINATION_MAX, DecodeError, EncodeError, GET_VERSION_MAX, HEADER_BYTES,
-    SIGNED_MAX, Signed, Tally,
+    SIGNED_MAX, Signed, Tally, VERSION_ID_MAX, VersionId,
 };
 
 const OPEN: u8 = 0x01;
@@ -20,6 +20,7 @@ const LIST: u8 = 0x06;
 const STAT: u8 = 0x07;
 const GET: u8 = 0x08;
 const RENEW: u8 = 0x09;
+const VERSIONS: u8 = 0x0a;
 const KEEP_ALIVE: u8 = 0x7f;
 
 /// Bytes of OPEN between its header and the store's address.
@@ -28,6 +29,8 @@ const OPEN_FIXED_BYTES: usize = 8;
 const PUT_BYTES: usize = 48;
 const NAMED_BYTES: usize = 40;
 const GET_BYTES: usize = 56;
+/// The same of a GET of an older version, whose id comes before the signature.
+const GET_VERSION_BYTES: usize = GET_BYTES + VERSION_ID_MAX;
 const RENEW_BYTES: usize = 48;
 /// The same of a LIST of one page; a LIST of everything has its number alone.
 const PAGE_BYTES: usize = 48;
@@ -36,6 +39,7 @@ const LIST_BYTES: usize = 8;
 const CREATE: u8 = 1;
 const REQUESTS_ARE_SIGNED: u8 = 2;
 const TRIES: u8 = 4;
+const LOOKS_AT_VERSIONS: u8 = 8;
 
 /// A frame from the daemon to the helper.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,8 @@ pub enum ToHelper<'a> {
     Stat(Stat<'a>),
     /// Requests a range of a blob.
     Get(Get<'a>),
+    /// Requests the ids of a blob's older versions.
+    Versions(Versions<'a>),
     /// The daemon is alive and has nothing else to send.
     KeepAlive,
 }
@@ -72,6 +78,9 @@ pub struct Open<'a> {
     /// Flag 4: the first PUT of the call also tries what the store refuses, where that does no harm
     /// to the blob.
     pub tries: bool,
+    /// Flag 8, with a signature: the first look is at older versions of blobs. The store counts as
+    /// empty only if there is none either.
+    pub looks_at_versions: bool,
     /// Flag 2: every request of the call is signed by the daemon. The signature is that of the
     /// first request, which looks whether the store is there and holds anything.
     pub signed: Option<Signed<'a>>,
@@ -87,6 +96,7 @@ impl fmt::Debug for Open<'_> {
         f.debug_struct("Open")
             .field("create", &self.create)
             .field("tries", &self.tries)
+            .field("looks_at_versions", &self.looks_at_versions)
             .field("signed", &self.signed)
             .field("lock_until_day", &self.lock_until_day)
             .finish_non_exhaustive()
@@ -162,7 +172,8 @@ pub struct Stat<'a> {
     pub signed: Option<Signed<'a>>,
 }
 
-/// `request:u64 name[32] offset:u64 length:u32 version:u8 zero[3] signed`.
+/// `request:u64 name[32] offset:u64 length:u32 version:u8 zero[3]`, then `signed`, or for an older
+/// version `version_id[64] signed`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Get<'a> {
     /// 1, 2, 3 and so on, over all requests of the call.
@@ -174,10 +185,24 @@ pub struct Get<'a> {
     /// Length of the range, bytes; at most [`BODY_MAX`].
     pub length_bytes: u32,
     /// 0 for the current version of the blob, 1 to [`GET_VERSION_MAX`] for older versions in a
-    /// store that keeps them. 0 with a signature.
+    /// store that keeps them.
     pub version: u8,
+    /// The id of that version: exactly where an older one is requested with a signature.
+    pub version_id: Option<VersionId>,
     /// The signature of the request for this range.
     pub signed: Option<Signed<'a>>,
+}
+
+/// `request:u64 name[32] signed`. Only in a call whose requests are signed: a helper with
+/// credentials of its own finds the versions itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Versions<'a> {
+    /// 1, 2, 3 and so on, over all requests of the call.
+    pub request: u64,
+    /// The blob whose versions are listed.
+    pub name: BlobName,
+    /// The signature of the request that lists them.
+    pub signed: Signed<'a>,
 }
 
 impl<'a> ToHelper<'a> {
@@ -201,7 +226,8 @@ impl<'a> ToHelper<'a> {
             END => length == 24,
             DELETE | STAT => bytes == NAMED_BYTES || is_signed(NAMED_BYTES),
             LIST => bytes == LIST_BYTES || is_signed(PAGE_BYTES),
-            GET => bytes == GET_BYTES || is_signed(GET_BYTES),
+            GET => bytes == GET_BYTES || is_signed(GET_BYTES) || is_signed(GET_VERSION_BYTES),
+            VERSIONS => is_signed(NAMED_BYTES),
             RENEW => bytes == RENEW_BYTES || is_signed(RENEW_BYTES),
             _ => return Err(DecodeError::UnknownKind(kind)),
         };
@@ -242,6 +268,13 @@ impl<'a> ToHelper<'a> {
                 }));
             }
             GET => return Get::decode(fields).map(Self::Get),
+            VERSIONS => {
+                return Ok(Self::Versions(Versions {
+                    request: fields.number()?,
+                    name: fields.name()?,
+                    signed: Signed::decode(fields)?,
+                }));
+            }
             RENEW => return Renew::decode(fields).map(Self::Renew),
             KEEP_ALIVE => Self::KeepAlive,
             _ => return Err(DecodeError::UnknownKind(kind)),
@@ -294,8 +327,14 @@ impl<'a> ToHelper<'a> {
                 let (request, offset) = (get.request.to_le_bytes(), get.offset_bytes.to_le_bytes());
                 let length = get.length_bytes.to_le_bytes();
                 let version = [get.version, 0, 0, 0];
-                let fields: [&[u8]; 5] = [&request, &get.name.0, &offset, &length, &version];
+                let id: &[u8] = get.version_id.as_ref().map_or(&[], |id| id.as_padded());
+                let fields: [&[u8]; 6] = [&request, &get.name.0, &offset, &length, &version, id];
                 encode_signed(out, GET, fields, get.signed.as_ref())
+            }
+            Self::Versions(versions) => {
+                in_bounds(versions.request >= 1)?;
+                let fields: [&[u8]; 2] = [&versions.request.to_le_bytes(), &versions.name.0];
+                encode_signed(out, VERSIONS, fields, Some(&versions.signed))
             }
             Self::Renew(renew) => {
                 in_bounds(renew.number >= 1 && renew.until_day >= 1)?;
@@ -335,8 +374,8 @@ fn encode_signed<'b, const N: usize>(
         return fields::encode(out, kind, &fields);
     };
     let fixed = signed.encode_fixed()?;
-    // The longest frame has five fields.
-    let mut all: [&[u8]; 8] = [&[]; 8];
+    // The longest frame has six fields.
+    let mut all: [&[u8]; 9] = [&[]; 9];
     let end: [&[u8]; 3] = [&fixed, signed.key_id.as_bytes(), signed.token.as_bytes()];
     let places = all.iter_mut();
     places
@@ -348,7 +387,7 @@ fn encode_signed<'b, const N: usize>(
 impl<'a> Open<'a> {
     fn decode(mut fields: Fields<'a>) -> Result<Self, DecodeError> {
         let flags = fields.u8()?;
-        if flags & !(CREATE | REQUESTS_ARE_SIGNED | TRIES) != 0 {
+        if flags & !(CREATE | REQUESTS_ARE_SIGNED | TRIES | LOOKS_AT_VERSIONS) != 0 {
             return Err(DecodeError::UnknownFlag(flags));
         }
         fields.zeros::<1>()?;
@@ -360,12 +399,15 @@ impl<'a> Open<'a> {
             return Err(DecodeError::OutOfBounds);
         }
         let signed = Signed::decode_rest(signed)?;
-        if signed.is_some() != (flags & REQUESTS_ARE_SIGNED != 0) {
+        let looks_at_versions = flags & LOOKS_AT_VERSIONS != 0;
+        let is_signed = flags & REQUESTS_ARE_SIGNED != 0;
+        if signed.is_some() != is_signed || (looks_at_versions && !is_signed) {
             return Err(DecodeError::OutOfBounds);
         }
         Ok(Self {
             create: flags & CREATE != 0,
             tries: flags & TRIES != 0,
+            looks_at_versions,
             signed,
             lock_until_day,
             destination,
@@ -378,6 +420,7 @@ impl<'a> Open<'a> {
         let flags = create | if self.tries { TRIES } else { 0 };
         let lock = self.lock_until_day.to_le_bytes();
         let Some(signed) = &self.signed else {
+            in_bounds(!self.looks_at_versions)?;
             let flags = [flags, 0, 0, 0];
             return fields::encode(out, OPEN, &[&flags, &lock, self.destination]);
         };
@@ -387,7 +430,12 @@ impl<'a> Open<'a> {
         let length = u16::try_from(length).map_err(|_| EncodeError::OutOfBounds)?;
         let [low, high] = length.to_le_bytes();
         let [fixed, key_id, token] = end;
-        let flags = [flags | REQUESTS_ARE_SIGNED, 0, low, high];
+        let looks = if self.looks_at_versions {
+            LOOKS_AT_VERSIONS
+        } else {
+            0
+        };
+        let flags = [flags | looks | REQUESTS_ARE_SIGNED, 0, low, high];
         let parts: [&[u8]; 6] = [&flags, &lock, self.destination, fixed, key_id, token];
         fields::encode(out, OPEN, &parts)
     }
@@ -458,12 +506,18 @@ impl<'a> Get<'a> {
         let (request, name, offset_bytes) = (fields.number()?, fields.name()?, fields.u64()?);
         let (length_bytes, version) = (fields.u32()?, fields.u8()?);
         fields.zeros::<3>()?;
+        let version_id = if version > 0 && !fields.is_empty() {
+            Some(VersionId::decode(&mut fields)?)
+        } else {
+            None
+        };
         let get = Self {
             request,
             name,
             offset_bytes,
             length_bytes,
             version,
+            version_id,
             signed: Signed::decode_rest(fields)?,
         };
         if get.is_in_bounds() {
@@ -474,12 +528,10 @@ impl<'a> Get<'a> {
     }
 
     fn is_in_bounds(&self) -> bool {
-        // Which id an older version has is for the store to say, so that its request cannot be
-        // signed before.
-        let is_version = match self.signed {
-            None => self.version <= GET_VERSION_MAX,
-            Some(_) => self.version == 0,
-        };
-        self.length_bytes <= BODY_MAX && is_version
+        // Without a signature, the helper knows by the number which version is meant.
+        let must_have_id = self.version > 0 && self.signed.is_some();
+        self.length_bytes <= BODY_MAX
+            && self.version <= GET_VERSION_MAX
+            && self.version_id.is_some() == must_have_id
     }
 }

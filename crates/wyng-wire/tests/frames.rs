@@ -10,7 +10,8 @@ use wyng_wire::{
     Durability, EncodeError, Entry, GET_VERSION_MAX, Get, HEADER_BYTES, Hello, HelloError,
     KEY_ID_MAX, List, ListEnd, ListStatus, MAGIC, Open, OpenStatus, Opened, PIECE_MAX, Page, Put,
     Receipt, ReceiptStatus, Renew, SIGNED_MAX, Service, Signed, Stat, StatStatus, Stated,
-    TO_DAEMON_MAX, TO_HELPER_MAX, TOKEN_MAX, Tally, ToDaemon, ToHelper,
+    TO_DAEMON_MAX, TO_HELPER_MAX, TOKEN_MAX, Tally, ToDaemon, ToHelper, VERSION_ID_MAX, Version,
+    VersionId, Versions, VersionsEnd, VersionsStatus,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -30,6 +31,7 @@ fn tally() -> impl Strategy<Value = Tally> {
     any::<(u64, u128)>().prop_map(|(count, digest)| Tally { count, digest })
 }
 
+const ID: &str = "ABYZabyz0189._-";
 const VISIBLE: &str = "0123456789abcdefghijklmnopqrstuvwxyz!/=+~";
 
 /// The signature of a request. Its texts are as long as a text may be, or shorter.
@@ -59,6 +61,14 @@ fn signed() -> impl Strategy<Value = Signed<'static>> {
 /// A signature, or none.
 fn maybe_signed() -> impl Strategy<Value = Option<Signed<'static>>> {
     prop::option::of(signed())
+}
+
+/// The id of a version, as long as it may be, or shorter.
+fn version_id() -> impl Strategy<Value = VersionId> {
+    let length = prop_oneof![Just(1), Just(VERSION_ID_MAX), 1..=VERSION_ID_MAX];
+    length
+        .prop_flat_map(|length| prop::collection::vec(prop::sample::select(ID.as_bytes()), length))
+        .prop_map(|bytes| VersionId::new(core::str::from_utf8(&bytes).unwrap()).unwrap())
 }
 
 fn page() -> impl Strategy<Value = Page<'static>> {
@@ -119,20 +129,29 @@ fn to_helper() -> impl Strategy<Value = ToHelper<'static>> {
             any::<u64>(),
             0..=BODY_MAX,
             0..=GET_VERSION_MAX,
+            version_id(),
             maybe_signed()
         )
             .prop_map(
-                |(request, name, offset_bytes, length_bytes, version, signed)| {
+                |(request, name, offset_bytes, length_bytes, version, id, signed)| {
                     ToHelper::Get(Get {
                         request,
                         name,
                         offset_bytes,
                         length_bytes,
-                        version: if signed.is_some() { 0 } else { version },
+                        version,
+                        version_id: Some(id).filter(|_| signed.is_some() && version > 0),
                         signed,
                     })
                 }
             ),
+        (1..=u64::MAX, name(), signed()).prop_map(|(request, name, signed)| {
+            ToHelper::Versions(Versions {
+                request,
+                name,
+                signed,
+            })
+        }),
         Just(ToHelper::KeepAlive),
     ]
 }
@@ -244,6 +263,21 @@ fn to_daemon() -> impl Strategy<Value = ToDaemon> {
                     status,
                 })
             }),
+        (1..=u64::MAX, version_id())
+            .prop_map(|(request, id)| ToDaemon::Version(Version { request, id })),
+        (
+            1..=u64::MAX,
+            0..=GET_VERSION_MAX,
+            prop::sample::select(VersionsStatus::ALL)
+        )
+            .prop_map(|(request, count, status)| {
+                let shown = status == VersionsStatus::Shown;
+                ToDaemon::VersionsEnd(VersionsEnd {
+                    request,
+                    count: if shown { count } else { 0 },
+                    status,
+                })
+            }),
         Just(ToDaemon::KeepAlive),
     ]
 }
@@ -303,12 +337,14 @@ proptest! {
     fn every_open_comes_back_as_it_went(
         create: bool,
         tries: bool,
+        looks: bool,
         signed in maybe_signed(),
         lock_until_day: u32,
         destination in prop::collection::vec(any::<u8>(), 1..=DESTINATION_MAX),
     ) {
         let frame = ToHelper::Open(Open {
-            create, tries, signed, lock_until_day, destination: &destination,
+            create, tries, looks_at_versions: looks && signed.is_some(), signed, lock_until_day,
+            destination: &destination,
         });
         let bytes = bytes_to_helper(frame);
         prop_assert_eq!(helper_reads(&bytes), Ok(frame));
@@ -345,8 +381,8 @@ proptest! {
 
     #[test]
     fn a_random_rest_under_a_fitting_header_decodes_to_nothing_or_to_what_encodes_to_it(
-        kind in prop_oneof![0x00..=0x0a_u8, 0x7e..=0x89_u8],
-        rest in prop_oneof![0..=6_usize, Just(7)].prop_flat_map(|words| {
+        kind in prop_oneof![0x00..=0x0b_u8, 0x7e..=0x8a_u8],
+        rest in prop_oneof![0..=6_usize, Just(7), Just(9)].prop_flat_map(|words| {
             prop::collection::vec(prop_oneof![3 => Just(0), 2 => 0..=9_u8, 1 => any::<u8>()], words * 8)
         }),
     ) {
@@ -430,6 +466,7 @@ fn the_layouts_are_those_of_the_specification() {
     let open = bytes_to_helper(ToHelper::Open(Open {
         create: true,
         tries: false,
+        looks_at_versions: false,
         signed: Some(SIGNED),
         lock_until_day: 0,
         destination: b"s3://b",
@@ -438,6 +475,46 @@ fn the_layouts_are_those_of_the_specification() {
     expected.extend_from_slice(b"s3://b");
     expected.extend_from_slice(&tail);
     assert_eq!(open, expected);
+
+    let versions = bytes_to_helper(ToHelper::Versions(Versions {
+        request: 3,
+        name: NAME,
+        signed: SIGNED,
+    }));
+    let mut expected = vec![10, 0, 0, 0, 126, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[7; 32]);
+    expected.extend_from_slice(&tail);
+    assert_eq!(versions, expected);
+    let older = bytes_to_helper(ToHelper::Get(Get {
+        request: 3,
+        name: NAME,
+        offset_bytes: 5,
+        length_bytes: 6,
+        version: 2,
+        version_id: VersionId::new("v.2"),
+        signed: Some(SIGNED),
+    }));
+    let mut expected = vec![8, 0, 0, 0, 206, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[7; 32]);
+    expected.extend_from_slice(&[5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 2, 0, 0, 0]);
+    expected.extend_from_slice(b"v.2");
+    expected.extend_from_slice(&[0; 61]);
+    expected.extend_from_slice(&tail);
+    assert_eq!(older, expected);
+    let id = VersionId::new("v.2").unwrap();
+    let version = bytes_to_daemon(ToDaemon::Version(Version { request: 3, id }));
+    let mut expected = vec![0x88, 0, 0, 0, 72, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(b"v.2");
+    expected.extend_from_slice(&[0; 61]);
+    assert_eq!(version, expected);
+    let end = bytes_to_daemon(ToDaemon::VersionsEnd(VersionsEnd {
+        request: 3,
+        count: 15,
+        status: VersionsStatus::Shown,
+    }));
+    let mut expected = vec![0x89, 0, 0, 0, 16, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0];
+    expected.extend_from_slice(&[15, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(end, expected);
 
     let stored = bytes_to_daemon(receipt(9, ReceiptStatus::ExistsSame));
     assert_eq!(
@@ -571,6 +648,7 @@ fn an_oversized_open_is_refused_by_its_header() {
     let open = ToHelper::Open(Open {
         create: false,
         tries: false,
+        looks_at_versions: false,
         signed: None,
         lock_until_day: 0,
         destination: &long,
@@ -619,6 +697,7 @@ fn every_reserved_byte_must_be_zero() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        version_id: None,
         signed: None,
     };
     let put = Put {
@@ -632,6 +711,7 @@ fn every_reserved_byte_must_be_zero() {
         lock_until_day: 0,
         create: true,
         tries: false,
+        looks_at_versions: false,
         signed: None,
         destination: b"dir:/x",
     };
@@ -736,6 +816,7 @@ fn an_unknown_flag_status_version_or_number_is_refused() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 15,
+        version_id: None,
         signed: None,
     }));
     get[60] = 16;
@@ -824,10 +905,15 @@ fn a_signature_beyond_its_bounds_is_refused_and_its_parts_are_not_printed() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 1,
+        version_id: None,
         signed: Some(SIGNED),
     });
     let encoded = version.encode(&mut [0; TO_HELPER_MAX]).map(drop);
-    assert_eq!(encoded, Err(EncodeError::OutOfBounds), "an older version");
+    assert_eq!(
+        encoded,
+        Err(EncodeError::OutOfBounds),
+        "a version without its id"
+    );
     let printed = format!("{:?}", stat(SIGNED));
     assert!(
         !printed.contains("AKIA") && !printed.contains("8, 8"),
@@ -836,10 +922,90 @@ fn a_signature_beyond_its_bounds_is_refused_and_its_parts_are_not_printed() {
 }
 
 #[test]
+fn an_id_of_a_version_has_one_alphabet_and_no_more_than_64_characters() {
+    let long = "v".repeat(VERSION_ID_MAX + 1);
+    for text in [
+        "", "a&b", "a%41", "a b", "a/b", "a\0", "\u{e9}", "a=b", &long,
+    ] {
+        assert_eq!(VersionId::new(text), None, "{text:?}");
+    }
+    for text in ["null", "3sL4kqtJlcpXroDTDmJ.rmSpXd3dIbrHY_-", &long[1..]] {
+        assert_eq!(VersionId::new(text).unwrap().as_str(), text);
+    }
+    let id = VersionId::new("ab").unwrap();
+    let sound = bytes_to_daemon(ToDaemon::Version(Version { request: 1, id }));
+    let older = bytes_to_helper(ToHelper::Get(Get {
+        request: 1,
+        name: NAME,
+        offset_bytes: 0,
+        length_bytes: 1,
+        version: 15,
+        version_id: Some(id),
+        signed: Some(SIGNED),
+    }));
+    // An empty id, a byte of no alphabet, and one that follows a zero.
+    for (place, byte) in [
+        (0, 0),
+        (0, b'&'),
+        (1, b'%'),
+        (1, 0x80),
+        (3, b'c'),
+        (63, b'c'),
+    ] {
+        let mut changed = sound.clone();
+        changed[16 + place] = byte;
+        let refused = ToDaemon::decode(&changed);
+        assert_eq!(refused, Err(DecodeError::OutOfBounds), "{place} {byte}");
+        let mut changed = older.clone();
+        changed[64 + place] = byte;
+        let refused = ToHelper::decode(&changed);
+        assert_eq!(refused, Err(DecodeError::OutOfBounds), "{place} {byte}");
+    }
+    let mut served = older;
+    served[60] = 0;
+    assert!(
+        ToHelper::decode(&served).is_err(),
+        "an id without a version"
+    );
+    assert_eq!(format!("{id:?}"), "VersionId(..)");
+}
+
+#[test]
+fn a_list_of_versions_ends_with_15_of_them_at_most_and_with_none_unless_they_are_shown() {
+    let end = |count, status| {
+        ToDaemon::VersionsEnd(VersionsEnd {
+            request: 1,
+            count,
+            status,
+        })
+    };
+    for (count, status) in [
+        (16, VersionsStatus::Shown),
+        (1, VersionsStatus::NotShown),
+        (1, VersionsStatus::Expired),
+    ] {
+        let encoded = end(count, status).encode(&mut [0; TO_DAEMON_MAX]).map(drop);
+        assert_eq!(encoded, Err(EncodeError::OutOfBounds), "{count} {status:?}");
+        let mut sound = bytes_to_daemon(end(0, status));
+        sound[16] = count;
+        assert_eq!(ToDaemon::decode(&sound), Err(DecodeError::OutOfBounds));
+    }
+    let mut sound = bytes_to_daemon(end(0, VersionsStatus::Shown));
+    sound[17] = 3;
+    assert_eq!(ToDaemon::decode(&sound), Err(DecodeError::UnknownStatus(3)));
+    for place in 18..24 {
+        let mut changed = bytes_to_daemon(end(0, VersionsStatus::Shown));
+        changed[place] = 1;
+        assert_eq!(ToDaemon::decode(&changed), Err(DecodeError::Reserved));
+    }
+}
+
+#[test]
 fn an_open_whose_flag_and_signature_differ_is_refused() {
     let mut open = bytes_to_helper(ToHelper::Open(Open {
         create: false,
         tries: false,
+        looks_at_versions: false,
         signed: Some(SIGNED),
         lock_until_day: 0,
         destination: b"s3://b",
@@ -849,7 +1015,9 @@ fn an_open_whose_flag_and_signature_differ_is_refused() {
     open[8] = 4;
     assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
     open[8] = 8;
-    assert_eq!(ToHelper::decode(&open), Err(DecodeError::UnknownFlag(8)));
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
+    open[8] = 16;
+    assert_eq!(ToHelper::decode(&open), Err(DecodeError::UnknownFlag(16)));
     (open[8], open[10]) = (2, 0);
     assert_eq!(ToHelper::decode(&open), Err(DecodeError::OutOfBounds));
     (open[10], open[11]) = (92, 0);
@@ -910,6 +1078,7 @@ fn the_address_of_a_store_is_not_printed() {
     let open = ToHelper::Open(Open {
         create: false,
         tries: false,
+        looks_at_versions: false,
         signed: None,
         lock_until_day: 0,
         destination: b"dir:/secret",

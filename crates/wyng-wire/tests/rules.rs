@@ -6,13 +6,30 @@
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, List, ListEnd, ListStatus, Open,
     OpenStatus, Opened, OutOfPhase, Page, Put, Receipt, ReceiptStatus, Renew, Service, Signed,
-    Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules,
+    Stat, StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, ToHelper, ToHelperRules, Version,
+    VersionId, Versions, VersionsEnd, VersionsStatus,
 };
 
 const NAME: BlobName = BlobName([7; 32]);
+const SIGNED: Signed<'static> = Signed {
+    time_secs: 1,
+    signature: [1; 32],
+    body_sha256: [2; 32],
+    key_id: "key",
+    token: "",
+};
+const OPEN_SIGNED: Open<'static> = Open {
+    create: false,
+    tries: false,
+    looks_at_versions: false,
+    signed: Some(SIGNED),
+    lock_until_day: 0,
+    destination: b"s3://b",
+};
 const OPEN: ToHelper<'static> = ToHelper::Open(Open {
     create: false,
     tries: false,
+    looks_at_versions: false,
     signed: None,
     lock_until_day: 0,
     destination: b"dir:/x",
@@ -52,6 +69,7 @@ fn get(request: u64) -> ToHelper<'static> {
         offset_bytes: 0,
         length_bytes: 0,
         version: 0,
+        version_id: None,
         signed: None,
     })
 }
@@ -162,13 +180,6 @@ fn nothing_but_open_and_keep_alive_comes_before_open() {
 
 #[test]
 fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
-    let signed = Signed {
-        time_secs: 1,
-        signature: [1; 32],
-        body_sha256: [2; 32],
-        key_id: "key",
-        token: "",
-    };
     let requests = |mut frame: ToHelper<'static>, with: Option<Signed<'static>>| {
         match &mut frame {
             ToHelper::Put(put) => put.signed = with,
@@ -186,13 +197,7 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
         }
         frame
     };
-    let open = ToHelper::Open(Open {
-        create: false,
-        tries: false,
-        signed: Some(signed),
-        lock_until_day: 0,
-        destination: b"s3://b",
-    });
+    let (signed, open) = (SIGNED, ToHelper::Open(OPEN_SIGNED));
     for (service, frame) in [
         (Service::Push, put(1)),
         (Service::Push, renew(1)),
@@ -216,6 +221,63 @@ fn every_request_is_signed_if_open_said_so_and_none_otherwise() {
 }
 
 #[test]
+fn versions_are_listed_and_looked_at_in_a_fetch_whose_requests_are_signed_alone() {
+    let versions = |request| {
+        ToHelper::Versions(Versions {
+            request,
+            name: NAME,
+            signed: SIGNED,
+        })
+    };
+    let looks = ToHelper::Open(Open {
+        looks_at_versions: true,
+        ..OPEN_SIGNED
+    });
+    for service in [Service::Push, Service::Prune, Service::Fetch] {
+        let is_fetch = service == Service::Fetch;
+        let mut rules = ToHelperRules::new(service);
+        assert_eq!(rules.accept(&looks).is_ok(), is_fetch, "{service:?}");
+        let mut rules = ToHelperRules::new(service);
+        rules.accept(&ToHelper::Open(OPEN_SIGNED)).unwrap();
+        let accepted = rules.accept(&versions(1)).is_ok();
+        assert_eq!(accepted, is_fetch, "{service:?}");
+        let refused = helper_open(service).accept(&versions(1));
+        assert_eq!(refused, Err(OutOfPhase::Frame), "not signed");
+    }
+    let mut rules = ToHelperRules::new(Service::Fetch);
+    rules.accept(&ToHelper::Open(OPEN_SIGNED)).unwrap();
+    assert_eq!(rules.accept(&versions(2)), Err(OutOfPhase::Number));
+}
+
+#[test]
+fn versions_are_an_answer_to_the_next_request_of_a_fetch() {
+    let version = |request| {
+        let id = VersionId::new("v").unwrap();
+        ToDaemon::Version(Version { request, id })
+    };
+    let end = |request| {
+        ToDaemon::VersionsEnd(VersionsEnd {
+            request,
+            count: 1,
+            status: VersionsStatus::Shown,
+        })
+    };
+    for service in [Service::Push, Service::Prune] {
+        for frame in [version(1), end(1)] {
+            let refused = daemon_open(service).accept(&frame, 1);
+            assert_eq!(refused, Err(OutOfPhase::Frame), "{service:?}");
+        }
+    }
+    let mut rules = daemon_open(Service::Fetch);
+    assert_eq!(rules.accept(&version(1), 0), Err(OutOfPhase::Number));
+    assert_eq!(rules.accept(&version(2), 2), Err(OutOfPhase::Number));
+    assert_eq!(rules.accept(&version(1), 2), Ok(None));
+    assert_eq!(rules.accept(&end(1), 2), Ok(Some(1..=1)));
+    assert_eq!(rules.accept(&version(1), 2), Err(OutOfPhase::Number));
+    assert_eq!(rules.accept(&end(2), 2), Ok(Some(2..=2)));
+}
+
+#[test]
 fn a_second_open_is_refused() {
     assert_eq!(
         helper_open(Service::Push).accept(&OPEN),
@@ -234,6 +296,7 @@ fn only_push_may_create_try_or_lock() {
         let open = ToHelper::Open(Open {
             create,
             tries,
+            looks_at_versions: false,
             signed: None,
             lock_until_day,
             destination: b"dir:/x",

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use wyng_wire::{
     BlobBytes, BlobName, BytesStatus, Delete, Entry, Get, HEADER_BYTES, HELLO_BYTES, Hello,
     ListEnd, ListStatus, OpenStatus, Opened, PIECE_MAX, Put, Receipt, ReceiptStatus, Service,
-    StatStatus, Stated, TO_DAEMON_MAX, Tally, ToDaemon, ToHelper,
+    StatStatus, Stated, TO_DAEMON_MAX, Tally, ToDaemon, ToHelper, VersionsEnd, VersionsStatus,
 };
 
 /// Length of a commit, bytes.
@@ -160,6 +160,11 @@ impl Call {
                 }));
             }
             ToHelper::Get(get) => self.get(get),
+            ToHelper::Versions(asked) => answer(&ToDaemon::VersionsEnd(VersionsEnd {
+                request: asked.request,
+                count: 0,
+                status: VersionsStatus::NotShown,
+            })),
             ToHelper::End(_) => answer(&ToDaemon::Final(self.done)),
             ToHelper::Sync | ToHelper::KeepAlive => {}
         }

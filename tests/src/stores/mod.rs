@@ -2,10 +2,12 @@
 //! Stores behind the network, on loopback: real servers, and what comes between them and the
 //! helper.
 
+mod checker;
 mod proxy;
 mod server;
 mod shelf;
 
+pub use checker::Checker;
 pub use proxy::{Action, Proxy, Seen};
 pub use server::{Answer, Kind, SECRET, Server, USER};
 pub use shelf::Shelf;

@@ -192,6 +192,7 @@ impl Call {
         self.send(&ToHelper::Open(Open {
             create: store == Store::New,
             tries: false,
+            looks_at_versions: false,
             signed: None,
             lock_until_day,
             destination: address,

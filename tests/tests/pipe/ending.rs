@@ -57,6 +57,7 @@ fn a_second_open_is_refused() {
     call.send(&ToHelper::Open(wyng_wire::Open {
         create: false,
         tries: false,
+        looks_at_versions: false,
         signed: None,
         lock_until_day: 0,
         destination: &address(store.path()),

@@ -191,6 +191,7 @@ fn a_process_without_files_ends_the_call_and_calls_no_blob_damaged() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        version_id: None,
         signed: None,
     }));
     assert_eq!(call.ended(), Some(14));
@@ -219,6 +220,7 @@ fn requests_may_be_sent_ahead_and_are_answered_in_order() {
         offset_bytes: 0,
         length_bytes: 1,
         version: 0,
+        version_id: None,
         signed: None,
     }));
     let present = Stated {

@@ -147,6 +147,7 @@ fn only_push_may_create() {
         call.send(&wyng_wire::ToHelper::Open(wyng_wire::Open {
             create: true,
             tries: false,
+            looks_at_versions: false,
             signed: None,
             lock_until_day: 0,
             destination: &address(&parent.path().join("new")),

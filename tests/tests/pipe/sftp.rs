@@ -224,6 +224,7 @@ fn known(ssh: &Ssh, service: Service, folder: &Path, create: bool, tries: bool) 
     call.send(&ToHelper::Open(Open {
         create,
         tries,
+        looks_at_versions: false,
         signed: None,
         lock_until_day: 0,
         destination: &address(folder),
@@ -705,6 +706,7 @@ fn a_connection_that_ends_within_a_listing_or_a_blob_ends_the_fetch() {
         offset_bytes: 0,
         length_bytes: 3 * MIB as u32,
         version: 0,
+        version_id: None,
         signed: None,
     }));
     assert_eq!(call.ended(), Some(17), "{}", call.said());

@@ -70,6 +70,7 @@ impl Keys {
         call.send(&ToHelper::Open(Open {
             create: false,
             tries: false,
+            looks_at_versions: false,
             signed: Some(look.on_the_pipe()),
             lock_until_day: 0,
             destination: self.url.as_bytes(),
@@ -153,6 +154,7 @@ impl Keys {
             offset_bytes: range.0,
             length_bytes: range.1,
             version: 0,
+            version_id: None,
             signed: Some(made.on_the_pipe()),
         }));
         call.answer()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: LIST, STAT, GET, answered in order. An end of file between two requests ends the
+//! `wyng.Fetch`: LIST, STAT, GET, VERSIONS, answered in order. An end of file between two requests ends the
 //! call, because nothing has to be finished. Nothing is written.
 //!
 //! A folder is read request by request. A store behind a network works on many requests at a time:
@@ -15,7 +15,7 @@ use crate::input::Input;
 use crate::output::Output;
 use crate::piece::Piece;
 use crate::store::Fetch;
-use answers::{AskedGet, AskedList, AskedStat, list, read_range, stated};
+use answers::{AskedGet, AskedList, AskedStat, AskedVersions, list, read_range, stated, versions};
 
 pub(crate) fn serve<S: Fetch + Send + Sync + 'static>(
     store: S,
@@ -48,6 +48,13 @@ fn one_by_one<S: Fetch>(
                 read_range(store, &asked, &mut piece, &mut |bytes, piece| {
                     output.send_with_body(&ToDaemon::Bytes(bytes), piece.take())
                 })?
+            }
+            ToHelper::Versions(asked) => {
+                let (shown, end) = versions(store, &AskedVersions::from(&asked))?;
+                for version in shown {
+                    output.send(&ToDaemon::Version(version))?;
+                }
+                output.send(&ToDaemon::VersionsEnd(end))?
             }
             // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => {}

@@ -179,6 +179,12 @@ pub(crate) trait Fetch {
         Err(knows_no_signatures())
     }
 
+    /// The ids of the older versions of a blob, the newest first, by a request that the daemon
+    /// signed.
+    fn versions_signed(&self, _name: &BlobName, _given: &Given) -> Result<Vec<String>, StoreError> {
+        Err(knows_no_signatures())
+    }
+
     /// Opens a blob, if it exists.
     fn open_blob(&self, name: &BlobName) -> Result<Option<Self::Blob>, StoreError>;
 
@@ -201,6 +207,8 @@ pub(crate) trait Fetch {
 pub(crate) struct Wanted {
     /// 0: what the store serves; 1 to 15: the versions before it.
     pub(crate) version: u8,
+    /// The id of an older version whose request was signed.
+    pub(crate) version_id: Option<String>,
     /// Where the range begins, bytes.
     pub(crate) offset_bytes: u64,
     /// Length of the range, bytes; the blob may end before it does.

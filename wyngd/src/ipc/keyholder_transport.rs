@@ -61,6 +61,8 @@ pub enum KeyholderToTransport {
         create: bool,
         /// The first PUT also tries what the store refuses.
         tries: bool,
+        /// The first look is at older versions.
+        looks_at_versions: bool,
         /// What is stored is locked until this day; 0: not at all.
         lock_until_day: u32,
         /// The first look at the store, in a call whose requests are signed.
@@ -115,8 +117,17 @@ pub enum KeyholderToTransport {
         length_bytes: u32,
         /// 0 for what the store serves, else the number of an older version.
         version: u8,
+        /// The id of that version, in a call whose requests are signed.
+        version_id: Option<String>,
         /// The request, in a call whose requests are signed.
         signature: Option<Signature>,
+    },
+    /// The ids of a blob's older versions are wanted, in a call whose requests are signed.
+    Versions {
+        /// Its name.
+        name: [u8; 32],
+        /// The request.
+        signature: Signature,
     },
     /// Whether a blob exists.
     Stat {
@@ -190,6 +201,11 @@ pub enum TransportToKeyholder {
     },
     /// The range is not available.
     NotGot(NotGot),
+    /// The ids of the older versions that were asked for, as the far end states them; the newest
+    /// first.
+    Versions(Vec<String>),
+    /// The store rejects the time of the signature of that question.
+    VersionsExpired,
     /// What lies under the name that was asked for.
     Stated(Found),
     /// The store rejects the time of the signature of that question.

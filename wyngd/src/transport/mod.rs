@@ -189,6 +189,7 @@ fn take(
         destination,
         create,
         tries,
+        looks_at_versions,
         lock_until_day,
         signature,
     } = message
@@ -204,6 +205,7 @@ fn take(
         let request = Open {
             create,
             tries,
+            looks_at_versions,
             signed: signature.as_ref().map(Signature::on_the_pipe),
             lock_until_day,
             destination: destination.as_bytes(),
@@ -288,14 +290,17 @@ fn request(received: Received<KeyholderToTransport>) -> Result<Request, Fatal> {
             offset_bytes,
             length_bytes,
             version,
+            version_id,
             signature,
         } => Request::Get {
             name,
             offset_bytes,
             length_bytes,
             version,
+            version_id,
             signature,
         },
+        KeyholderToTransport::Versions { name, signature } => Request::Versions { name, signature },
         KeyholderToTransport::Stat { name, signature } => Request::Stat { name, signature },
         KeyholderToTransport::List { page } => Request::List { page },
         KeyholderToTransport::EndFetch => Request::Close,

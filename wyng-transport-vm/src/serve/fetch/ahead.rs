@@ -8,9 +8,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use wyng_wire::{BlobBytes, BytesStatus, PIECE_MAX, ToDaemon, ToHelper, ToHelperRules};
+use wyng_wire::{
+    BlobBytes, BytesStatus, GET_VERSION_MAX, PIECE_MAX, ToDaemon, ToHelper, ToHelperRules,
+};
 
-use super::answers::{AskedGet, AskedList, AskedStat, list, read_range, stated};
+use super::answers::{
+    AskedGet, AskedList, AskedStat, AskedVersions, list, read_range, stated, versions,
+};
 use crate::exit::CallError;
 use crate::input::Input;
 use crate::output::Output;
@@ -43,6 +47,7 @@ struct Part {
 enum Job {
     Stat(AskedStat, SyncSender<Result<Part, CallError>>),
     Get(AskedGet, SyncSender<Result<Part, CallError>>),
+    Versions(AskedVersions, SyncSender<Result<Part, CallError>>),
 }
 
 pub(super) fn serve<S: Fetch + Send + Sync + 'static>(
@@ -122,6 +127,15 @@ fn receive(
                 let (parts, answer) = sync_channel(pieces.saturating_add(1));
                 (Due::Parts(answer, hold), Some(Job::Get(asked, parts)))
             }
+            ToHelper::Versions(versions) => {
+                // Each id, and the end.
+                let (parts, answer) = sync_channel(usize::from(GET_VERSION_MAX).saturating_add(1));
+                let asked = AskedVersions::from(&versions);
+                (
+                    Due::Parts(answer, hold(0)?),
+                    Some(Job::Versions(asked, parts)),
+                )
+            }
             // In this service the rules accept nothing else except KEEP_ALIVE.
             _ => continue,
         };
@@ -151,6 +165,16 @@ fn work<S: Fetch>(store: &S, next_job: &Mutex<Receiver<Job>>) {
                 // The call may be over by now.
                 let _ = parts.send(part);
             }
+            Ok(Job::Versions(asked, parts)) => match versions(store, &asked) {
+                Ok((shown, end)) => {
+                    let shown = shown.into_iter().map(ToDaemon::Version);
+                    for frame in shown.chain([ToDaemon::VersionsEnd(end)]) {
+                        let body = Vec::new();
+                        let _ = parts.send(Ok(Part { frame, body }));
+                    }
+                }
+                Err(problem) => drop(parts.send(Err(problem))),
+            },
             Ok(Job::Get(get, parts)) => {
                 let read = read_range(store, &get, &mut piece, &mut |bytes, piece| {
                     let part = Part {
@@ -177,8 +201,14 @@ fn answer<S: Fetch>(store: &S, next_due: &Receiver<Due>, output: &Output) -> Res
                 for part in parts {
                     let Part { frame, body } = part?;
                     output.send_with_body(&frame, Contents::Bytes(&body))?;
-                    is_complete = !matches!(frame, ToDaemon::Bytes(BlobBytes { status, .. })
-                        if status == BytesStatus::More);
+                    is_complete = !matches!(
+                        frame,
+                        ToDaemon::Version(_)
+                            | ToDaemon::Bytes(BlobBytes {
+                                status: BytesStatus::More,
+                                ..
+                            })
+                    );
                 }
                 if !is_complete {
                     return Err(CallError::Stopped);

@@ -3,8 +3,9 @@
 
 use tracing::warn;
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Entry, Get, List, ListEnd, ListStatus, PIECE_MAX, Stat,
-    StatStatus, Stated, TO_DAEMON_MAX, ToDaemon,
+    BlobBytes, BlobName, BytesStatus, Entry, GET_VERSION_MAX, Get, List, ListEnd, ListStatus,
+    PIECE_MAX, Stat, StatStatus, Stated, TO_DAEMON_MAX, ToDaemon, Version, VersionId, Versions,
+    VersionsEnd, VersionsStatus,
 };
 
 use crate::exit::CallError;
@@ -26,6 +27,13 @@ pub(super) struct AskedStat {
     pub(super) request: u64,
     pub(super) name: BlobName,
     pub(super) given: Option<Given>,
+}
+
+/// A VERSIONS.
+pub(super) struct AskedVersions {
+    pub(super) request: u64,
+    pub(super) name: BlobName,
+    pub(super) given: Given,
 }
 
 /// A GET.
@@ -55,6 +63,16 @@ impl From<&Stat<'_>> for AskedStat {
     }
 }
 
+impl From<&Versions<'_>> for AskedVersions {
+    fn from(versions: &Versions<'_>) -> Self {
+        Self {
+            request: versions.request,
+            name: versions.name,
+            given: Given::from(&versions.signed),
+        }
+    }
+}
+
 impl From<&Get<'_>> for AskedGet {
     fn from(get: &Get<'_>) -> Self {
         Self {
@@ -62,6 +80,7 @@ impl From<&Get<'_>> for AskedGet {
             name: get.name,
             wanted: Wanted {
                 version: get.version,
+                version_id: get.version_id.map(|id| id.as_str().to_owned()),
                 offset_bytes: get.offset_bytes,
                 length_bytes: get.length_bytes,
                 given: get.signed.as_ref().map(Given::from),
@@ -128,6 +147,35 @@ pub(super) fn stated<S: Fetch>(store: &S, stat: &AskedStat) -> Result<Stated, Ca
         length_bytes,
         status,
     })
+}
+
+/// The ids for a VERSIONS, the newest first, and its end.
+pub(super) fn versions<S: Fetch>(
+    store: &S,
+    asked: &AskedVersions,
+) -> Result<(Vec<Version>, VersionsEnd), CallError> {
+    let request = asked.request;
+    let (ids, status) = match store.versions_signed(&asked.name, &asked.given) {
+        Ok(ids) => (ids, VersionsStatus::Shown),
+        Err(problem) => match unread(problem)? {
+            Unread::Expired => (Vec::new(), VersionsStatus::Expired),
+            Unread::Refused | Unread::Failed | Unread::Foreign => {
+                (Vec::new(), VersionsStatus::NotShown)
+            }
+        },
+    };
+    let shown: Vec<Version> = ids
+        .iter()
+        .filter_map(|id| VersionId::new(id))
+        .take(GET_VERSION_MAX.into())
+        .map(|id| Version { request, id })
+        .collect();
+    let end = VersionsEnd {
+        request,
+        count: u8::try_from(shown.len()).unwrap_or(GET_VERSION_MAX),
+        status,
+    };
+    Ok((shown, end))
 }
 
 /// Passes on one BYTES of an answer. Its body is in the piece.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! What S3 answers in XML: pages of a listing, versions of an object, and the code of an error.
 
-use wyng_wire::BlobName;
+use wyng_wire::{BlobName, VersionId};
 
 use crate::store::xml::{Tag, walk};
 
@@ -55,7 +55,7 @@ pub(super) fn older_versions(document: &[u8], key: &str) -> Option<Vec<String>> 
             Tag::End("IsLatest", text) if inside => is_latest = text.trim() == "true",
             Tag::End("Version", _) => {
                 inside = false;
-                let id = id.take().filter(|id| is_id(id));
+                let id = id.take().filter(|id| VersionId::new(id).is_some());
                 ids.extend(id.filter(|_| of_key && !is_latest));
             }
             _ => {}
@@ -74,11 +74,6 @@ pub(super) fn has_versions(document: &[u8]) -> bool {
         Some(())
     });
     walked.is_some() && is_listing && has_any
-}
-
-fn is_id(id: &str) -> bool {
-    let is_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    !id.is_empty() && id.len() <= 64 && id.bytes().all(is_byte)
 }
 
 /// The code of an error: a word, for the journal and for what it means; empty if there is none.

@@ -15,19 +15,21 @@ use std::sync::atomic::AtomicBool;
 
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_s3::{AccessKey, S3Address};
+use wyng_s3::{AccessKey, S3Address, versions_query};
 use wyng_wire::{BlobName, OpenStatus, Service};
 
 use super::turns::Turns;
 use super::{Given, Prune, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};
-use listing::Page;
+use listing::{Page, has_versions};
 use versions::Versions;
 
 const DELETING: &str = "delete a blob";
 /// Maximum length of the first page, bytes: it has one key.
 const FIRST_PAGE_MAX_BYTES: usize = 64 * 1024;
+/// Maximum length of the first page of versions, bytes: it has a hundred.
+const VERSIONS_MAX_BYTES: usize = 256 * 1024;
 
 /// An open bucket.
 pub(crate) struct S3 {
@@ -43,6 +45,8 @@ pub(crate) struct Opening {
     pub(crate) create: bool,
     /// The first PUT also tries what the store refuses.
     pub(crate) tries: bool,
+    /// The first look, which the daemon signed, is at older versions.
+    pub(crate) looks_at_versions: bool,
     /// What is stored is locked until this day; 0: not at all.
     pub(crate) lock_until_day: u32,
 }
@@ -111,6 +115,7 @@ impl S3 {
             service,
             create,
             tries,
+            looks_at_versions,
             lock_until_day,
         } = opening;
         let Unopened {
@@ -133,7 +138,7 @@ impl S3 {
             key,
         });
         let holds = network
-            .open(bucket.look(given.as_ref()))
+            .open(bucket.look(given.as_ref(), looks_at_versions))
             .unwrap_or_else(|| {
                 warn!("the server does not answer in time");
                 Err(OpenStatus::Unreachable)
@@ -174,12 +179,14 @@ impl Bucket {
     }
 
     /// Whether the bucket is there, accepts the key, and has anything behind the prefix.
-    async fn look(&self, given: Option<&Given>) -> Result<Holds, OpenStatus> {
-        let query = [
-            ("list-type", "2"),
-            ("max-keys", "1"),
-            ("prefix", &*self.address.prefix),
-        ];
+    /// With `at_versions`, whether there is an older version of anything.
+    async fn look(&self, given: Option<&Given>, at_versions: bool) -> Result<Holds, OpenStatus> {
+        let prefix = &*self.address.prefix;
+        let query = if at_versions {
+            versions_query(prefix)
+        } else {
+            [("list-type", "2"), ("max-keys", "1"), ("prefix", prefix)]
+        };
         let ask = Ask {
             query: &query,
             signature: given.map(|given| &given.signature),
@@ -195,7 +202,18 @@ impl Bucket {
             }
         })?;
         if answer.status == hyper::StatusCode::OK {
-            let text = self.http.read_whole(answer, FIRST_PAGE_MAX_BYTES).await;
+            let max_bytes = if at_versions {
+                VERSIONS_MAX_BYTES
+            } else {
+                FIRST_PAGE_MAX_BYTES
+            };
+            let text = self.http.read_whole(answer, max_bytes).await;
+            if at_versions {
+                return Ok(match text {
+                    Ok(text) if has_versions(&text) => Holds::Something,
+                    _ => Holds::Nothing,
+                });
+            }
             let page = text.ok().and_then(|text| Page::parse(&text));
             return match page {
                 Some(page) if page.objects.is_empty() => Ok(Holds::Nothing),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 use tracing::warn;
-use wyng_s3::{PAGE_KEYS, Signature};
+use wyng_s3::{PAGE_KEYS, Signature, versions_query};
 use wyng_wire::{BlobName, GET_VERSION_MAX, ListStatus};
 
 use super::S3;
@@ -36,15 +36,15 @@ impl Source for Object {
         &self,
         range: std::ops::Range<u64>,
     ) -> Result<Option<(u64, Option<Answer>)>, StoreError> {
+        let version = self.version.as_deref();
         let Some((all, signature)) = &self.signed else {
-            let version = self.version.as_deref();
             return self.bucket.open(&self.key, version, range, None).await;
         };
         let known_bytes = range.start.saturating_sub(all.start);
         let mut patience = Patience::to(READING);
         loop {
             let (range, signature) = (all.clone(), Some(signature));
-            let opened = self.bucket.open(&self.key, None, range, signature);
+            let opened = self.bucket.open(&self.key, version, range, signature);
             let problem = match opened.await? {
                 Some((length_bytes, Some(mut answer))) => match answer.skip(known_bytes).await {
                     Ok(()) => return Ok(Some((length_bytes, Some(answer)))),
@@ -154,9 +154,15 @@ impl Fetch for S3 {
         self.wait(self.bucket.length(&key, None, signature))
     }
 
+    fn versions_signed(&self, name: &BlobName, given: &Given) -> Result<Vec<String>, StoreError> {
+        let (key, signature) = (self.bucket.key_of(name), Some(&given.signature));
+        self.wait(self.bucket.list_versions(&key, signature))
+    }
+
     fn open_blob(&self, name: &BlobName) -> Result<Option<RangeBlob<Object>>, StoreError> {
         let whole = Wanted {
             version: 0,
+            version_id: None,
             offset_bytes: 0,
             length_bytes: u32::MAX,
             given: None,
@@ -173,9 +179,10 @@ impl Fetch for S3 {
         wanted: &Wanted,
     ) -> Result<Opened<RangeBlob<Object>>, StoreError> {
         let key = self.bucket.key_of(name);
-        let version = match wanted.version {
-            0 => None,
-            number => match self.wait(self.bucket.older_version(&key, number))? {
+        let version = match (wanted.version, &wanted.version_id) {
+            (0, _) => None,
+            (_, Some(id)) => Some(id.clone()),
+            (number, None) => match self.wait(self.bucket.older_version(&key, number))? {
                 Some(id) => Some(id),
                 None => return Ok(Opened::NoVersion),
             },
@@ -268,7 +275,7 @@ impl Bucket {
         let ids = match self.versions.of(key) {
             Some(ids) => ids,
             None => {
-                let ids = self.list_versions(key).await?;
+                let ids = self.list_versions(key, None).await?;
                 self.versions.keep(key, &ids);
                 ids
             }
@@ -279,22 +286,22 @@ impl Bucket {
 
     /// Whether there is any version of any object behind the prefix.
     pub(super) async fn has_older(&self) -> Result<bool, StoreError> {
-        let query = [
-            // What was deleted comes with its marker, and may come behind other markers.
-            ("max-keys", "100"),
-            ("prefix", &*self.address.prefix),
-            ("versions", ""),
-        ];
         let ask = Ask {
-            query: &query,
+            // What was deleted comes with its marker, and may come behind other markers.
+            query: &versions_query(&self.address.prefix),
             ..Ask::new(LISTING_VERSIONS, "GET", "")
         };
         Ok(has_versions(&self.document(&ask).await?))
     }
 
-    async fn list_versions(&self, key: &str) -> Result<Vec<String>, StoreError> {
+    async fn list_versions(
+        &self,
+        key: &str,
+        signature: Option<&Signature>,
+    ) -> Result<Vec<String>, StoreError> {
         let ask = Ask {
-            query: &[("max-keys", "100"), ("prefix", key), ("versions", "")],
+            query: &versions_query(key),
+            signature,
             ..Ask::new(LISTING_VERSIONS, "GET", "")
         };
         let text = match self.document(&ask).await {

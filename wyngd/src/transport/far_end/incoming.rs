@@ -10,9 +10,10 @@ use std::os::fd::OwnedFd;
 use wyng_control::{Abilities, CreateOnly, Durability, Found};
 use wyng_jail::{new_file, seal_file};
 use wyng_wire::{
-    BlobBytes, BlobName, BytesStatus, Entry, HEADER_BYTES, HELLO_BYTES, Hello, HelloError, ListEnd,
-    ListStatus, MAGIC, OpenStatus, Opened, Receipt, ReceiptStatus, Service, StatStatus, Stated,
-    Tally, ToDaemon, ToDaemonRules, WINDOW_BYTES,
+    BlobBytes, BlobName, BytesStatus, Entry, GET_VERSION_MAX, HEADER_BYTES, HELLO_BYTES, Hello,
+    HelloError, ListEnd, ListStatus, MAGIC, OpenStatus, Opened, Receipt, ReceiptStatus, Service,
+    StatStatus, Stated, Tally, ToDaemon, ToDaemonRules, Version, VersionsEnd, VersionsStatus,
+    WINDOW_BYTES,
 };
 
 use super::pace::{ANSWER_WORTH_BYTES, ENTRY_WORTH_BYTES};
@@ -47,6 +48,8 @@ pub(super) enum Expected {
     Stated { request: u64 },
     /// The entries of a LIST.
     Entries { request: u64 },
+    /// The ids of a VERSIONS.
+    Versions { request: u64 },
 }
 
 /// How much the helper may be sent now.
@@ -104,6 +107,8 @@ enum Due {
         got_bytes: u32,
     },
     Stated,
+    /// The ids so far.
+    Versions(Vec<String>),
     Entries {
         entries: Vec<([u8; 32], u64)>,
         count: u64,
@@ -202,6 +207,10 @@ impl Incoming {
             Expected::Stated { request } => {
                 self.sent_through = request;
                 self.due.push_back(Due::Stated);
+            }
+            Expected::Versions { request } => {
+                self.sent_through = request;
+                self.due.push_back(Due::Versions(Vec::new()));
             }
             Expected::Entries { request } => {
                 self.sent_through = request;
@@ -361,6 +370,8 @@ impl Incoming {
             ToDaemon::Stated(stated) => Ok(self.take_stated(stated, watchdog)?),
             ToDaemon::Entry(entry) => Ok(self.take_entry(entry, watchdog)?),
             ToDaemon::ListEnd(end) => Ok(self.take_list_end(end)?),
+            ToDaemon::Version(version) => Ok(self.take_version(version)?),
+            ToDaemon::VersionsEnd(end) => Ok(self.take_versions_end(end, watchdog)?),
             ToDaemon::Bytes(bytes) => self.take_bytes(bytes, watchdog),
         }
     }
@@ -493,6 +504,36 @@ impl Incoming {
             }
             _ => Err(FarEndFault::Protocol),
         }
+    }
+
+    fn take_version(&mut self, version: Version) -> Result<(), FarEndFault> {
+        let Some(Due::Versions(ids)) = self.due.front_mut() else {
+            return Err(FarEndFault::Protocol);
+        };
+        if ids.len() >= GET_VERSION_MAX.into() {
+            return Err(FarEndFault::Protocol);
+        }
+        ids.push(version.id.as_str().to_owned());
+        Ok(())
+    }
+
+    fn take_versions_end(
+        &mut self,
+        end: VersionsEnd,
+        watchdog: &mut Watchdog,
+    ) -> Result<(), FarEndFault> {
+        let Some(Due::Versions(ids)) = self.due.pop_front() else {
+            return Err(FarEndFault::Protocol);
+        };
+        if ids.len() != usize::from(end.count) {
+            return Err(FarEndFault::Protocol);
+        }
+        watchdog.moved(ANSWER_WORTH_BYTES);
+        self.answer(match end.status {
+            VersionsStatus::Shown | VersionsStatus::NotShown => TransportToKeyholder::Versions(ids),
+            VersionsStatus::Expired => TransportToKeyholder::VersionsExpired,
+        });
+        Ok(())
     }
 
     fn take_bytes(&mut self, bytes: BlobBytes, watchdog: &mut Watchdog) -> Result<(), Stop> {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 
 use wyng_wire::{
     BlobName, Delete, EncodeError, Get, Hello, List, Open, Page, Put, Renew, Service, Stat,
-    TO_HELPER_MAX, Tally, ToHelper,
+    TO_HELPER_MAX, Tally, ToHelper, VersionId, Versions,
 };
 
 use zeroize::Zeroize;
@@ -50,7 +50,13 @@ pub(in crate::transport) enum Request {
         offset_bytes: u64,
         length_bytes: u32,
         version: u8,
+        version_id: Option<String>,
         signature: Option<Signature>,
+    },
+    /// The ids of a blob's older versions.
+    Versions {
+        name: [u8; 32],
+        signature: Signature,
     },
     /// Whether a blob exists.
     Stat {
@@ -250,22 +256,19 @@ impl Outgoing {
                 offset_bytes,
                 length_bytes,
                 version,
+                version_id,
                 signature,
-            } => {
-                let request = self.next_number();
-                let get = Get {
-                    request,
-                    name: BlobName(name),
-                    offset_bytes,
-                    length_bytes,
-                    version,
-                    signed: signature.as_ref().map(Signature::on_the_pipe),
-                };
-                self.encode(&ToHelper::Get(get))?;
-                Begun::Answered(Expected::Bytes {
-                    request,
-                    length_bytes,
-                })
+            } => Begun::Answered(self.begin_get(Get {
+                request: self.following(),
+                name: BlobName(name),
+                offset_bytes,
+                length_bytes,
+                version,
+                version_id: checked(version_id.as_deref())?,
+                signed: signature.as_ref().map(Signature::on_the_pipe),
+            })?),
+            Request::Versions { name, signature } => {
+                Begun::Answered(self.begin_versions(name, &signature)?)
             }
             Request::Stat { name, signature } => {
                 Begun::Answered(self.begin_stat(name, signature.as_ref())?)
@@ -293,6 +296,30 @@ impl Outgoing {
         self.number = number;
         self.sent.add(&name);
         Ok(Expected::Renewed { number, name })
+    }
+
+    fn begin_get(&mut self, get: Get<'_>) -> Result<Expected, EncodeError> {
+        let (request, length_bytes) = (get.request, get.length_bytes);
+        self.encode(&ToHelper::Get(get))?;
+        self.number = request;
+        Ok(Expected::Bytes {
+            request,
+            length_bytes,
+        })
+    }
+
+    fn begin_versions(
+        &mut self,
+        name: [u8; 32],
+        signature: &Signature,
+    ) -> Result<Expected, EncodeError> {
+        let request = self.next_number();
+        self.encode(&ToHelper::Versions(Versions {
+            request,
+            name: BlobName(name),
+            signed: signature.on_the_pipe(),
+        }))?;
+        Ok(Expected::Versions { request })
     }
 
     fn begin_stat(
@@ -324,8 +351,12 @@ impl Outgoing {
         self.encode(&ToHelper::KeepAlive)
     }
 
+    fn following(&self) -> u64 {
+        self.number.saturating_add(1)
+    }
+
     fn next_number(&mut self) -> u64 {
-        self.number = self.number.saturating_add(1);
+        self.number = self.following();
         self.number
     }
 
@@ -336,6 +367,12 @@ impl Outgoing {
         self.frames.extend_from_slice(encoded);
         Ok(())
     }
+}
+
+/// The id of a version as a frame carries it.
+fn checked(id: Option<&str>) -> Result<Option<VersionId>, EncodeError> {
+    id.map(|id| VersionId::new(id).ok_or(EncodeError::OutOfBounds))
+        .transpose()
 }
 
 #[cfg(test)]
@@ -349,6 +386,7 @@ mod tests {
     const OPEN: Open<'static> = Open {
         create: false,
         tries: false,
+        looks_at_versions: false,
         signed: None,
         lock_until_day: 0,
         destination: b"dir:/srv/wyng",
@@ -382,6 +420,7 @@ mod tests {
             let open = Open {
                 create: false,
                 tries: false,
+                looks_at_versions: false,
                 signed: None,
                 lock_until_day: 0,
                 destination,

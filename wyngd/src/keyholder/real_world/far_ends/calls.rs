@@ -13,8 +13,9 @@ use wyng_control::{Abilities, CreateOnly, Failure, Via};
 use super::asked::Asked;
 use super::faults::{Opening, failure_of};
 use super::fetch::Fetch;
+use super::older::OlderVersions;
 use super::push::{Again, Push, Sent};
-use super::signer::{SIGNED_AGAIN_MAX, Signer};
+use super::signer::{Look, SIGNED_AGAIN_MAX, Signer};
 use crate::ipc::{
     ControlToKeyholder, DeleteAnswer, FarEndFault, Fatal, KeyholderToControl, KeyholderToTransport,
     PutAnswer, Received, RenewAnswer, Service, TransportToKeyholder, Wire,
@@ -53,6 +54,8 @@ pub struct FarEnds {
     pub(super) prune: Asked<Doomed, DeleteAnswer>,
     pub(super) renewals: Asked<Lasting, RenewAnswer>,
     pub(super) fetch: Fetch<MappedFile>,
+    /// Ids of older versions that were listed in the present fetch.
+    pub(super) older: OlderVersions,
     /// Answers to a fetch that came while a receipt was waited for. At most as many as were
     /// requested.
     pub(super) heard: VecDeque<Received<TransportToKeyholder>>,
@@ -82,6 +85,7 @@ impl FarEnds {
             prune: Asked::default(),
             renewals: Asked::default(),
             fetch: Fetch::default(),
+            older: OlderVersions::default(),
             heard: VecDeque::new(),
             spare: Vec::new(),
             peak_bytes: 0,
@@ -120,10 +124,19 @@ impl FarEnds {
             Service::Prune => self.prune = Asked::default(),
             Service::Fetch => {
                 self.fetch = Fetch::default();
+                self.older = OlderVersions::default();
                 self.heard.clear();
             }
         }
-        self.call(service, place, open)?;
+        match self.call(service, place, open, Look::Served) {
+            // Where everything was deleted, a fetch may still find what it was.
+            Err(Failure::StoreEmpty { .. })
+                if service == Service::Fetch && self.signer(service).is_some() =>
+            {
+                self.call(service, place, open, Look::Versions)?;
+            }
+            opened => opened?,
+        }
         // A store that is just made cannot be made again; the next run takes up what was cut.
         if service == Service::Push
             && open == OpenStore::Existing
@@ -138,7 +151,13 @@ impl FarEnds {
     }
 
     /// Has a far end started for a service and has it open the store.
-    fn call(&mut self, service: Service, place: &Place, open: OpenStore) -> Result<(), Failure> {
+    fn call(
+        &mut self,
+        service: Service,
+        place: &Place,
+        open: OpenStore,
+        look: Look,
+    ) -> Result<(), Failure> {
         self.control.with(Control::unless_cancelled)?;
         // One far end of a service at a time: the end of one that could not open its store must not
         // be taken for the end of the next.
@@ -180,11 +199,12 @@ impl FarEnds {
             destination: place.destination(service.into()).to_string(),
             create: open == OpenStore::New,
             tries: open != OpenStore::Existing,
+            looks_at_versions: look == Look::Versions,
             lock_until_day: match service {
                 Service::Push => place.lock_until_day,
                 Service::Fetch | Service::Prune => 0,
             },
-            signature: self.signer(service).map(Signer::look),
+            signature: self.signer(service).map(|signer| signer.look(look)),
         };
         let sent = self.send_transport(&message);
         if let KeyholderToTransport::Open { destination, .. } = &mut message {
@@ -400,7 +420,8 @@ impl FarEnds {
             code = failure.code(),
             "a disposable was lost; its push goes on in a new one"
         );
-        self.call(Service::Push, &again.place, OpenStore::Existing)?;
+        let (place, open) = (&again.place, OpenStore::Existing);
+        self.call(Service::Push, place, open, Look::Served)?;
         self.push.again = Some(Again {
             fruitless: true,
             ..again

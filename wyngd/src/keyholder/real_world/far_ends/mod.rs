@@ -8,6 +8,7 @@ mod calls;
 mod faults;
 mod fetch;
 mod memory_file;
+mod older;
 #[cfg(test)]
 mod over_wires;
 mod push;

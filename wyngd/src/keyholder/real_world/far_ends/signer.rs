@@ -1,22 +1,34 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Signs requests to S3 for a far end that has no key. Each signature is that of one request, which
-//! names one object and its bytes, one range, one look or one page; a DELETE is signed only for a
+//! names one object and its bytes, one range, one look or one page. The id of an older version is
+//! the far end's word; it becomes the value of one parameter of a GET, and of nothing else. A DELETE is signed only for a
 //! name that the engine's guard has checked, or that `store check` drew. No lock is made shorter:
 //! the service refuses that, and a bypass is never signed. The time is that of this
 //! machine's clock alone.
 
+use std::num::NonZeroU32;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use wyng_config::without_credentials;
 use wyng_control::Failure;
 use wyng_engine::world::{Doomed, Place};
-use wyng_s3::{AccessKey, Action, LockUntil, S3Address, Stamp, Url};
+use wyng_s3::{AccessKey, Action, LockUntil, S3Address, Stamp, Url, VersionId};
 use wyng_wire::{KEY_ID_MAX, TOKEN_MAX};
 
+use super::fetch::Range;
 use crate::ipc::{Service, Signature, SignedPage};
 
 /// Maximum number of times that a request is signed again because its time was refused.
 pub(super) const SIGNED_AGAIN_MAX: u8 = 3;
+
+/// What the first look at a store is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// The blobs that it serves.
+    Served,
+    /// Older versions of blobs.
+    Versions,
+}
 
 /// The bucket and the access key of one service.
 pub(super) struct Signer {
@@ -64,8 +76,11 @@ impl Signer {
     }
 
     /// The first look at the store.
-    pub(super) fn look(&self) -> Signature {
-        self.sign(&Action::Look)
+    pub(super) fn look(&self, at: Look) -> Signature {
+        self.sign(&match at {
+            Look::Served => Action::Look,
+            Look::Versions => Action::LookAtVersions,
+        })
     }
 
     /// Storing exactly these bytes, if the name is free.
@@ -94,13 +109,33 @@ impl Signer {
         self.sign(&Action::Stat(name))
     }
 
-    /// Reading one range.
-    pub(super) fn get(&self, name: &[u8; 32], offset_bytes: u64, length_bytes: u32) -> Signature {
-        self.sign(&Action::Get {
-            name,
+    /// Reading one range of what is served, or of the older version with this id; `None` for a
+    /// range of no bytes of an older version.
+    pub(super) fn get(&self, range: &Range, id: Option<&VersionId>) -> Option<Signature> {
+        let Range {
+            ref name,
             offset_bytes,
             length_bytes,
-        })
+            ..
+        } = *range;
+        Some(self.sign(&match id {
+            None => Action::Get {
+                name,
+                offset_bytes,
+                length_bytes,
+            },
+            Some(id) => Action::GetVersion {
+                name,
+                id,
+                offset_bytes,
+                length_bytes: NonZeroU32::new(length_bytes)?,
+            },
+        }))
+    }
+
+    /// Listing the versions of one blob.
+    pub(super) fn versions(&self, name: &[u8; 32]) -> Signature {
+        self.sign(&Action::Versions(name))
     }
 
     /// Listing the page behind a name.

@@ -17,8 +17,8 @@ use super::memory_file::{memory_file, read_at};
 use super::push::{Sent, Settled};
 use super::signer::SIGNED_AGAIN_MAX;
 use crate::ipc::{
-    DeleteAnswer, Fatal, KeyholderToTransport, Listed, NotGot, RenewAnswer, Service, SignedPage,
-    TransportToKeyholder, wait,
+    DeleteAnswer, Fatal, KeyholderToTransport, Listed, NotGot, Received, RenewAnswer, Service,
+    SignedPage, TransportToKeyholder, wait,
 };
 use crate::keyholder::real_world::control::{Control, broken};
 use wyng_engine::world::{
@@ -218,20 +218,56 @@ impl FarEnds {
     }
 
     fn send_get(&self, range: Range) -> Result<(), Failure> {
+        let id = self.older.id_of(&range.name, range.version);
+        let signature = match self.signer(Service::Fetch) {
+            None => None,
+            Some(signer) => Some(
+                signer
+                    .get(&range, id)
+                    .ok_or_else(|| Failure::internal("nothing of a version is wanted"))?,
+            ),
+        };
         let Range {
             name,
             offset_bytes,
             length_bytes,
             version,
         } = range;
-        let signer = self.signer(Service::Fetch);
         self.send_transport(&KeyholderToTransport::Get {
             name,
             offset_bytes,
             length_bytes,
             version,
-            signature: signer.map(|signer| signer.get(&name, offset_bytes, length_bytes)),
+            version_id: id.map(|id| id.as_str().to_owned()),
+            signature,
         })
+    }
+
+    /// Notes the answer to the oldest GET on the pipe; one that expired is signed and sent again.
+    pub(super) fn settle_get(
+        &mut self,
+        received: Received<TransportToKeyholder>,
+    ) -> Result<(), Failure> {
+        let answer = match received.message {
+            TransportToKeyholder::Got { length_bytes } => {
+                let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
+                let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
+                Fetched::Bytes(mapped(&file, length)?)
+            }
+            TransportToKeyholder::NotGot(NotGot::Expired) => {
+                return match self.fetch.ask_again(SIGNED_AGAIN_MAX)? {
+                    Some(range) if self.signer(Service::Fetch).is_some() => self.send_get(range),
+                    _ => Err(self.wrong_clock(Service::Fetch)),
+                };
+            }
+            TransportToKeyholder::NotGot(NotGot::Missing) => Fetched::Missing,
+            TransportToKeyholder::NotGot(NotGot::Short) => Fetched::Short,
+            TransportToKeyholder::NotGot(NotGot::Foreign) => Fetched::Unreadable(Fault::Foreign),
+            TransportToKeyholder::NotGot(NotGot::Refused) => Fetched::Unreadable(Fault::Refused),
+            TransportToKeyholder::NotGot(NotGot::Failed) => Fetched::Unreadable(Fault::Unreadable),
+            _ => return Err(broken(&Fatal::Unexpected("transport"))),
+        };
+        self.fetch.settle(answer)
     }
 
     /// Lists all blobs, or a page of them, and returns what the end says.
@@ -485,8 +521,12 @@ impl Store for FarEnds {
         };
         // Only the store knows the id of an older version, without which no request can be signed.
         if range.version > 0 && self.signer(Service::Fetch).is_some() {
-            self.fetch.note_missing(range);
-            return Ok(());
+            self.list_versions(range.name)?;
+            let id = self.older.id_of(&range.name, range.version);
+            if id.is_none() || length_bytes == 0 {
+                self.fetch.note_missing(range);
+                return Ok(());
+            }
         }
         self.fetch.note(range);
         self.send_get(range)
@@ -502,35 +542,7 @@ impl Store for FarEnds {
                 return Ok(answer);
             }
             let received = self.fetch_message()?;
-            let answer = match received.message {
-                TransportToKeyholder::Got { length_bytes } => {
-                    let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
-                    let file = received.descriptor().map_err(|fatal| broken(&fatal))?;
-                    Fetched::Bytes(mapped(&file, length)?)
-                }
-                TransportToKeyholder::NotGot(NotGot::Expired) => {
-                    match self.fetch.ask_again(SIGNED_AGAIN_MAX)? {
-                        Some(range) if self.signer(Service::Fetch).is_some() => {
-                            self.send_get(range)?;
-                        }
-                        _ => return Err(self.wrong_clock(Service::Fetch)),
-                    }
-                    continue;
-                }
-                TransportToKeyholder::NotGot(NotGot::Missing) => Fetched::Missing,
-                TransportToKeyholder::NotGot(NotGot::Short) => Fetched::Short,
-                TransportToKeyholder::NotGot(NotGot::Foreign) => {
-                    Fetched::Unreadable(Fault::Foreign)
-                }
-                TransportToKeyholder::NotGot(NotGot::Refused) => {
-                    Fetched::Unreadable(Fault::Refused)
-                }
-                TransportToKeyholder::NotGot(NotGot::Failed) => {
-                    Fetched::Unreadable(Fault::Unreadable)
-                }
-                _ => return Err(broken(&Fatal::Unexpected("transport"))),
-            };
-            self.fetch.settle(answer)?;
+            self.settle_get(received)?;
         }
     }
 

@@ -383,6 +383,55 @@ fn a_listing_must_have_as_many_entries_as_its_end_says() {
 }
 
 #[test]
+fn of_versions_as_many_ids_come_as_their_end_says_and_never_more_than_15() {
+    let version = |id: &str| {
+        let id = wyng_wire::VersionId::new(id).unwrap();
+        ToDaemon::Version(Version { request: 1, id })
+    };
+    let end = |count, status| {
+        ToDaemon::VersionsEnd(VersionsEnd {
+            request: 1,
+            count,
+            status,
+        })
+    };
+    let asked = || {
+        let mut call = Call::opened(Service::Fetch);
+        call.expect(Expected::Versions { request: 1 });
+        call
+    };
+    let mut call = asked();
+    assert_eq!(call.say(&version("v2")), Ok(()));
+    assert_eq!(call.say(&version("v1")), Ok(()));
+    assert_eq!(call.say(&end(2, VersionsStatus::Shown)), Ok(()));
+    let ids = ["v2", "v1"].map(str::to_owned).to_vec();
+    assert_eq!(call.heard(), [TransportToKeyholder::Versions(ids)]);
+
+    let mut call = asked();
+    assert_eq!(call.say(&end(0, VersionsStatus::Expired)), Ok(()));
+    assert_eq!(call.heard(), [TransportToKeyholder::VersionsExpired]);
+
+    let mut call = asked();
+    let refused = call.say(&end(1, VersionsStatus::Shown));
+    assert_eq!(refused, Err(FarEndFault::Protocol), "none of them came");
+    let mut call = asked();
+    (0..15).for_each(|_| assert_eq!(call.say(&version("v")), Ok(())));
+    assert_eq!(call.say(&version("v")), Err(FarEndFault::Protocol));
+
+    // An answer to something else that was asked for.
+    let mut call = Call::opened(Service::Fetch);
+    call.expect(Expected::Stated { request: 1 });
+    assert_eq!(call.say(&version("v")), Err(FarEndFault::Protocol));
+    let mut call = Call::opened(Service::Fetch);
+    call.expect(Expected::Stated { request: 1 });
+    let refused = call.say(&end(0, VersionsStatus::Shown));
+    assert_eq!(refused, Err(FarEndFault::Protocol));
+    let mut call = asked();
+    let refused = call.say(&bytes(0, BytesStatus::Absent));
+    assert_eq!(refused, Err(FarEndFault::Protocol));
+}
+
+#[test]
 fn the_window_has_room_for_one_body_of_any_length_and_for_more_that_fit_together() {
     let mut call = Call::opened(Service::Push);
     assert!(call.incoming.window().has_room_for(u32::MAX));
