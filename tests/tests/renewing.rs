@@ -575,7 +575,16 @@ fn a_failure_for_one_object_ends_nothing_and_one_of_the_store_soon_does() {
         assert_eq!((*refused, *failed), counts);
         assert!(usize::try_from(*renewed).unwrap() >= expected / 2);
         assert_eq!(asked.len(), usize::try_from(*renewed).unwrap() + 1);
-        // It is asked for again, alone.
+        // It is asked for again, alone, and still says nothing of the store.
+        machine.pass(DAY);
+        let (asked, warned) = machine.back_up_with(60_000, |store| {
+            store.answers_renewals_of.insert(packs[0], answer);
+        });
+        assert_eq!(asked, [packs[0]]);
+        assert!(
+            matches!(warned[..], [Warning::LocksNotRenewed { renewed: 0, .. }]),
+            "{warned:?}"
+        );
         machine.pass(DAY);
         assert_eq!(
             machine.back_up_with(60_000, |_| {}),

@@ -31,7 +31,7 @@ const NOTED_AFTER: usize = 256;
 /// more as there were before, so that a few runs get past any number of objects that refuse.
 const REFUSED_MAX: u64 = 64;
 /// Number of answers that the store has no locks, without any success, after which no further one
-/// is asked for.
+/// is asked for, and which are taken for the store's answer and not that of single objects.
 const UNSUPPORTED_MAX: u64 = 8;
 /// Number of failures in a row after which the store counts as failed.
 const FAILED_MAX: u64 = 8;
@@ -87,9 +87,10 @@ impl Outcome {
         self.renewed == 0 && (self.refused >= refused_max || self.unsupported >= UNSUPPORTED_MAX)
     }
 
-    /// What the person is told of it.
-    fn warning(&self, why: Option<String>) -> Warning {
-        if self.renewed == 0 && self.unsupported > 0 {
+    /// What the person is told of it. `needed` is the number of blobs that the archive needs: a
+    /// few of many that answer that there are no locks say nothing of the store.
+    fn warning(&self, why: Option<String>, needed: u64) -> Warning {
+        if self.renewed == 0 && self.unsupported >= needed.clamp(1, UNSUPPORTED_MAX) {
             return Warning::LocksNotSupported;
         }
         Warning::LocksNotRenewed {
@@ -164,7 +165,8 @@ pub(crate) fn renew<P: Parts>(world: &mut World<P>, archive: &mut Archive) -> Re
     if why.is_none() && outcome.is_whole() {
         return Ok(());
     }
-    world.client.tell(ToClient::Warned(outcome.warning(why)))
+    let warning = outcome.warning(why, needed.len() as u64);
+    world.client.tell(ToClient::Warned(warning))
 }
 
 /// The same after a command that failed, for which the archive is read anew. `lock` is what the
