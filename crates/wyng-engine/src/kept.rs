@@ -130,6 +130,12 @@ pub fn observe_clock<P: Parts>(world: &mut World<P>) {
     let _ = StoredClock::write(&mut world.files, &clock);
 }
 
+/// How far the wall clock has parted from the kernel's count since a person last looked, seconds;
+/// positive: it is ahead. A clock that is new or lost knows of no difference.
+pub fn parted_secs(files: &mut impl Files, clock: &mut impl Clock) -> Result<i64, Failure> {
+    Ok(local_clock(files, clock)?.parted_secs)
+}
+
 /// Reports that the kept clock is lost. A look only reports it; the next command that may write
 /// starts a new clock.
 pub(crate) fn warn_of_loss<P: Parts>(world: &mut World<P>) -> Result<(), Failure> {

@@ -46,4 +46,4 @@ pub mod world;
 
 pub use admin::named_archive;
 pub use command::run;
-pub use kept::observe_clock;
+pub use kept::{observe_clock, parted_secs};

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise, write_at};
 use wyng_tests::stores::{Action, Kind, Proxy, SECRET, Seen, Server, USER};
 use wyng_wire::BlobName;
@@ -426,4 +427,56 @@ fn an_archive_whose_making_was_cut_is_made_by_the_same_command() {
 
     nothing.set_strict_rule(|_| Action::Pass);
     assert_eq!(create(&other, &elsewhere).codes(), ["store-not-empty"]);
+}
+
+/// From now on the machine knows that its wall clock is so much ahead.
+fn set_clock_ahead(sandbox: &Sandbox, secs: i64) {
+    let path = sandbox.state().join("clock");
+    let mut clock = KeptClock::decode(&std::fs::read(&path).unwrap()).unwrap();
+    clock.parted_secs = secs;
+    clock.jumped = true;
+    std::fs::write(path, clock.encode()).unwrap();
+}
+
+#[test]
+fn while_the_clock_is_ahead_nothing_that_reads_lists_or_deletes_is_signed() {
+    let test = "while_the_clock_is_ahead_nothing_that_reads_lists_or_deletes_is_signed";
+    let Some(server) = Server::start(Kind::S3, test) else {
+        return;
+    };
+    let sandbox = sandbox(&server);
+    let proxy = Proxy::strict(server.port(), |_| Action::Pass);
+    let url = server.url_through(proxy.port(), "store");
+    create(&sandbox, &url).success();
+    let image = sandbox.image("disk.img", IMAGE_BYTES, 1);
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    let restore = ["restore", "home", "disk.img", "--to", "out"];
+    // A clock that drifts is none that jumped, and neither is one that is behind.
+    for secs in [3000, -7200] {
+        set_clock_ahead(&sandbox, secs);
+        sandbox.wyng(&restore).success();
+        std::fs::remove_file(sandbox.path("out")).unwrap();
+    }
+
+    set_clock_ahead(&sandbox, 7200);
+    let before = proxy.seen().len();
+    let refused = sandbox.wyng(&restore);
+    assert_eq!(refused.expect(1).codes(), ["store-clock-ahead"]);
+    assert_eq!(proxy.seen().len(), before, "nothing was sent");
+    write_at(&image, 0, &noise(IMAGE_BYTES, 2));
+    sandbox.wyng(&["backup", "home", "disk.img"]).success();
+    // What is given up stays until the clock is right.
+    let pruned = sandbox.wyng(&["prune", "home", "--keep-last", "1"]);
+    assert_eq!(pruned.expect(1).codes(), ["store-clock-ahead"]);
+    let seen = proxy.seen().split_off(before);
+    let look = "GET /disks?list-type=2&max-keys=1&prefix=store%2F ";
+    for seen in &seen {
+        let is_harmless = seen.is("PUT") || seen.head.starts_with(look);
+        assert!(is_harmless, "{}", seen.head);
+    }
+    assert!(seen.iter().any(|seen| seen.is("PUT")));
+
+    sandbox.wyng(&["status", "--trust-clock"]).success();
+    sandbox.wyng(&restore).success();
+    assert!(std::fs::read(sandbox.path("out")).unwrap() == noise(IMAGE_BYTES, 2));
 }

@@ -28,6 +28,7 @@ pub use self::client::ClientOfCommand;
 pub use self::clock::KernelClock;
 pub use self::control::ControlWire;
 use self::control::SharedControl;
+use self::far_ends::Clocks;
 pub use self::far_ends::{FarEnds, TransportWire};
 pub use self::files::StateFiles;
 pub use self::random::KernelRandom;
@@ -74,11 +75,12 @@ impl RealWorld {
     ) -> Self {
         let (control, volumes, transport) = wires;
         let control = SharedControl::new(control, files.only_reading());
+        let clocks = Clocks::new(clock.clone(), files.only_reading());
         let world = World {
             clock,
             random: KernelRandom,
             files,
-            store: FarEnds::new(control.clone(), transport),
+            store: FarEnds::new(control.clone(), transport, clocks),
             volumes: OpenVolumes::new(control.clone(), volumes, client_patience),
             secrets: PersonsSecrets::new(control.clone(), sealed),
             client: ClientOfCommand::new(control.clone()),

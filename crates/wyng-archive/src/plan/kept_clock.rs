@@ -13,7 +13,7 @@ const CREDIT_MAX_SECS: u64 = 24 * 3600;
 /// Maximum credit as a multiple of what the kernel counted in the stretch before.
 const CREDIT_FACTOR: u64 = 3;
 /// Maximum difference between the wall clock and the kernel's count before it is a jump, seconds.
-const PARTED_MAX_SECS: u64 = 3600;
+pub const PARTED_MAX_SECS: u64 = 3600;
 /// Minimum difference between BOOTTIME and MONOTONIC that is a sleep, seconds. The two are read one
 /// after the other and rounded, so they differ by a second without a sleep.
 const ASLEEP_MIN_SECS: u64 = 2;

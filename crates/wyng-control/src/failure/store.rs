@@ -123,6 +123,17 @@ macro_rules! store_failures {
                network qube says.",
     }
 
+    /// The wall clock jumped ahead, and nothing is signed that could be kept until then.
+    StoreClockAhead { store: String } = {
+        code: "store-clock-ahead", exit: Failed,
+        what: ("the clock of this machine jumped ahead, so nothing that reads, lists or deletes \
+                in {store} is signed: the machine that sends it could keep it until that time"),
+        safe: STORED_STAYS,
+        next: "Compare the date and time of this machine (`timedatectl`) with another clock, and \
+               set them if they are wrong. Then run `wyng-ctl status --trust-clock`, and the same \
+               command again.",
+    }
+
     /// The address of a store holds a password.
     StoreSecret = {
         code: "store-secret", exit: Usage,

@@ -10,6 +10,7 @@ use wyng_engine::world::Clock;
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The kernel's clocks.
+#[derive(Clone)]
 pub struct KernelClock {
     boot_id: [u8; 16],
 }

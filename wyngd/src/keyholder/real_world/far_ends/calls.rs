@@ -10,6 +10,7 @@ use rustix::event::PollFlags;
 use wyng_config::without_credentials;
 use wyng_control::{Abilities, CreateOnly, Failure, Via};
 
+use super::ahead::Clocks;
 use super::asked::Asked;
 use super::faults::{Opening, failure_of};
 use super::fetch::Fetch;
@@ -44,6 +45,8 @@ const KILL_PATIENCE_MS: u64 = 10_000;
 pub struct FarEnds {
     pub(super) control: SharedControl,
     pub(super) transport: TransportWire,
+    /// Whether the wall clock is ahead, for signatures.
+    clocks: Clocks,
     pub(super) push: Push,
     /// What each service's far end was last asked to open.
     openings: HashMap<Service, Opening>,
@@ -74,10 +77,12 @@ impl FarEnds {
     pub(in crate::keyholder::real_world) fn new(
         control: SharedControl,
         transport: TransportWire,
+        clocks: Clocks,
     ) -> Self {
         Self {
             control,
             transport,
+            clocks,
             push: Push::default(),
             openings: HashMap::new(),
             failed: HashMap::new(),
@@ -170,7 +175,9 @@ impl FarEnds {
         self.control.with(|control| control.ended.remove(&service));
         self.failed.remove(&service);
         self.signers.remove(&service);
-        if let Some(signer) = Signer::of(place, service)? {
+        let clocks = &mut self.clocks;
+        if let Some(signer) = Signer::of(place, service, || clocks.now())? {
+            signer.check_clock()?;
             self.signers.insert(service, signer);
         }
         self.control.with(|control| {
@@ -204,7 +211,10 @@ impl FarEnds {
                 Service::Push => place.lock_until_day,
                 Service::Fetch | Service::Prune => 0,
             },
-            signature: self.signer(service).map(|signer| signer.look(look)),
+            signature: self
+                .signer(service)
+                .map(|signer| signer.look(look))
+                .transpose()?,
         };
         let sent = self.send_transport(&message);
         if let KeyholderToTransport::Open { destination, .. } = &mut message {

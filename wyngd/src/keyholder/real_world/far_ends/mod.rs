@@ -3,6 +3,7 @@
 //! a push in a disposable begun once more with what has no receipt. What a far end says is parsed
 //! by transport; here are only its answers.
 
+mod ahead;
 mod asked;
 mod calls;
 mod faults;
@@ -15,4 +16,5 @@ mod push;
 mod signer;
 mod store;
 
+pub(in crate::keyholder::real_world) use ahead::Clocks;
 pub use calls::{FarEnds, TransportWire};

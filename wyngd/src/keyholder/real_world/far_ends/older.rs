@@ -60,8 +60,8 @@ impl FarEnds {
         }
         for _ in 0..=SIGNED_AGAIN_MAX {
             let signer = self.signer(Service::Fetch);
-            let signature = signer.map(|signer| signer.versions(&name));
-            let signature = signature.ok_or(Failure::FarEndProtocol)?;
+            let signer = signer.ok_or(Failure::FarEndProtocol)?;
+            let signature = signer.versions(&name)?;
             self.send_transport(&KeyholderToTransport::Versions { name, signature })?;
             loop {
                 let received = self.fetch_message()?;

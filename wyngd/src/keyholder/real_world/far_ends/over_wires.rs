@@ -6,12 +6,12 @@ use std::fs::File;
 use wyng_control::{Abilities, Via};
 use wyng_wire::{BlobName, Service as Verb};
 
-use super::FarEnds;
+use super::{Clocks, FarEnds};
 use crate::ipc::{
     ControlToKeyholder, KeyholderToControl, KeyholderToTransport, NotGot, PutAnswer, Service,
     TransportToKeyholder, Wire,
 };
-use crate::keyholder::real_world::{SharedControl, StateFiles};
+use crate::keyholder::real_world::{KernelClock, SharedControl, StateFiles};
 use wyng_engine::world::{Fetched, OpenStore, Place, Reserve, Store, Wait};
 
 const NAME: BlobName = BlobName([7; 32]);
@@ -35,9 +35,10 @@ impl Ends {
         let (own, transport) = wyng_jail::packet_pair().unwrap();
         let (to_control, control) = wyng_jail::packet_pair().unwrap();
         let files = StateFiles::only_read(File::open("/").unwrap().into());
+        let clocks = Clocks::new(KernelClock::start(), files.only_reading());
         let shared = SharedControl::new(Wire::new(to_control, "control"), files);
         Self {
-            far_ends: FarEnds::new(shared, Wire::new(own, "transport")),
+            far_ends: FarEnds::new(shared, Wire::new(own, "transport"), clocks),
             transport: Wire::new(transport, "keyholder"),
             control: Wire::new(control, "keyholder"),
         }

@@ -166,7 +166,7 @@ impl FarEnds {
         self.send_transport(&KeyholderToTransport::Delete {
             number,
             name: doomed.name().0,
-            signature: signer.map(|signer| signer.delete(doomed)),
+            signature: signer.map(|signer| signer.delete(doomed)).transpose()?,
         })
     }
 
@@ -219,14 +219,8 @@ impl FarEnds {
 
     fn send_get(&self, range: Range) -> Result<(), Failure> {
         let id = self.older.id_of(&range.name, range.version);
-        let signature = match self.signer(Service::Fetch) {
-            None => None,
-            Some(signer) => Some(
-                signer
-                    .get(&range, id)
-                    .ok_or_else(|| Failure::internal("nothing of a version is wanted"))?,
-            ),
-        };
+        let signer = self.signer(Service::Fetch);
+        let signature = signer.map(|signer| signer.get(&range, id)).transpose()?;
         let Range {
             name,
             offset_bytes,
@@ -293,9 +287,8 @@ impl FarEnds {
     fn list_pages(&mut self, visit: &mut dyn FnMut(BlobName, u64)) -> Result<bool, Failure> {
         let (mut last, mut count, mut again) = (None, 0u64, 0u8);
         loop {
-            let Some(page) = self.signer(Service::Fetch).map(|signer| signer.page(last)) else {
-                return Err(Failure::FarEndProtocol);
-            };
+            let signer = self.signer(Service::Fetch);
+            let page = signer.ok_or(Failure::FarEndProtocol)?.page(last)?;
             let (after, mut ascend) = (last, true);
             let end = self.listed(Some(page), &mut |name, length| {
                 ascend &= last.is_none_or(|last| name > last);
@@ -340,7 +333,7 @@ impl FarEnds {
             self.control.with(Control::unless_cancelled)?;
             for name in open.iter().filter_map(|place| names.get(*place)) {
                 let signer = self.signer(Service::Fetch);
-                let signature = signer.map(|signer| signer.stat(&name.0));
+                let signature = signer.map(|signer| signer.stat(&name.0)).transpose()?;
                 let name = name.0;
                 self.send_transport(&KeyholderToTransport::Stat { name, signature })?;
             }
