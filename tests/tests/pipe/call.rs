@@ -373,6 +373,7 @@ impl Call {
             offset_bytes,
             length_bytes,
             version,
+            version_id: None,
             signed: None,
         }));
     }
