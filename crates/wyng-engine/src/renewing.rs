@@ -90,7 +90,7 @@ impl Outcome {
     /// What the person is told of it. `needed` is the number of blobs that the archive needs: a
     /// few of many that answer that there are no locks say nothing of the store.
     fn warning(&self, why: Option<String>, needed: u64) -> Warning {
-        if self.renewed == 0 && self.unsupported >= needed.clamp(1, UNSUPPORTED_MAX) {
+        if self.renewed == 0 && self.unsupported >= (needed / 2).clamp(1, UNSUPPORTED_MAX) {
             return Warning::LocksNotSupported;
         }
         Warning::LocksNotRenewed {

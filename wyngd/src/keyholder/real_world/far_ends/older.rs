@@ -10,10 +10,6 @@ use wyng_control::Failure;
 use wyng_s3::VersionId;
 use wyng_wire::GET_VERSION_MAX;
 
-use super::calls::FarEnds;
-use super::signer::SIGNED_AGAIN_MAX;
-use crate::ipc::{KeyholderToTransport, Service, TransportToKeyholder};
-
 /// Maximum number of blobs whose versions are listed in a call: packs of 16 MiB hold 2 TiB.
 const LISTED_MAX: usize = 1 << 17;
 /// Maximum number of ids that are kept in a call.
@@ -34,45 +30,20 @@ impl OlderVersions {
     }
 
     /// Whether the versions of this blob are to be listed: once, while there is room.
-    fn must_list(&self, name: &[u8; 32]) -> bool {
+    pub(super) fn must_list(&self, name: &[u8; 32]) -> bool {
         let has_room = self.ids.len() < LISTED_MAX && self.count < IDS_MAX;
         has_room && !self.ids.contains_key(name)
     }
 
     /// Notes what was listed; [`Failure::FarEndProtocol`] for more ids than may come, or one that
     /// is none.
-    fn note(&mut self, name: [u8; 32], stated: &[String]) -> Result<(), Failure> {
+    pub(super) fn note(&mut self, name: [u8; 32], stated: &[String]) -> Result<(), Failure> {
         let ids: Option<Vec<VersionId>> = stated.iter().map(|id| VersionId::new(id)).collect();
         let ids = ids.filter(|ids| ids.len() <= GET_VERSION_MAX.into());
         let ids = ids.ok_or(Failure::FarEndProtocol)?;
         self.count = self.count.saturating_add(ids.len());
         self.ids.insert(name, ids);
         Ok(())
-    }
-}
-
-impl FarEnds {
-    /// Lists the versions of a blob unless that was done in this call. Answers to what was
-    /// requested before come first, and are kept.
-    pub(super) fn list_versions(&mut self, name: [u8; 32]) -> Result<(), Failure> {
-        if !self.older.must_list(&name) {
-            return Ok(());
-        }
-        for _ in 0..=SIGNED_AGAIN_MAX {
-            let signer = self.signer(Service::Fetch);
-            let signer = signer.ok_or(Failure::FarEndProtocol)?;
-            let signature = signer.versions(&name)?;
-            self.send_transport(&KeyholderToTransport::Versions { name, signature })?;
-            loop {
-                let received = self.fetch_message()?;
-                match received.message {
-                    TransportToKeyholder::Versions(ids) => return self.older.note(name, &ids),
-                    TransportToKeyholder::VersionsExpired => break,
-                    _ => self.settle_get(received)?,
-                }
-            }
-        }
-        Err(self.wrong_clock(Service::Fetch))
     }
 }
 

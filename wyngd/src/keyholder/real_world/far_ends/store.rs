@@ -217,6 +217,29 @@ impl FarEnds {
         }
     }
 
+    /// Lists the versions of a blob unless that was done in this call. Answers to what was
+    /// requested before come first, and are kept.
+    fn list_versions(&mut self, name: [u8; 32]) -> Result<(), Failure> {
+        if !self.older.must_list(&name) {
+            return Ok(());
+        }
+        for _ in 0..=SIGNED_AGAIN_MAX {
+            let signer = self.signer(Service::Fetch);
+            let signer = signer.ok_or(Failure::FarEndProtocol)?;
+            let signature = signer.versions(&name)?;
+            self.send_transport(&KeyholderToTransport::Versions { name, signature })?;
+            loop {
+                let received = self.fetch_message()?;
+                match received.message {
+                    TransportToKeyholder::Versions(ids) => return self.older.note(name, &ids),
+                    TransportToKeyholder::VersionsExpired => break,
+                    _ => self.settle_get(received)?,
+                }
+            }
+        }
+        Err(self.wrong_clock(Service::Fetch))
+    }
+
     fn send_get(&self, range: Range) -> Result<(), Failure> {
         let id = self.older.id_of(&range.name, range.version);
         let signer = self.signer(Service::Fetch);
@@ -238,10 +261,7 @@ impl FarEnds {
     }
 
     /// Notes the answer to the oldest GET on the pipe; one that expired is signed and sent again.
-    pub(super) fn settle_get(
-        &mut self,
-        received: Received<TransportToKeyholder>,
-    ) -> Result<(), Failure> {
+    fn settle_get(&mut self, received: Received<TransportToKeyholder>) -> Result<(), Failure> {
         let answer = match received.message {
             TransportToKeyholder::Got { length_bytes } => {
                 let length = usize::try_from(length_bytes).unwrap_or(usize::MAX);
