@@ -12,8 +12,10 @@ use std::process::{Child, Command, Stdio};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::Signal;
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcgetpgrp, tcsetwinsize};
-use wyng_tests::disk::run;
+use wyng_tests::disk::{LoopMount, run};
+use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::pty::Pty;
+use wyng_tests::require::{Component, require};
 use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 use wyng_tests::service::{Service, reached};
 
@@ -391,6 +393,50 @@ fn a_confirmed_command_restores_in_the_same_terminal_and_comes_back() {
     assert_eq!(person.leave(), 0);
     let restored = std::fs::read(sandbox.path("restored-disk.img")).unwrap();
     assert!(restored == noise(IMAGE_BYTES, 1));
+}
+
+#[test]
+fn a_qube_of_a_session_is_made_again_by_the_plan_that_is_shown_and_confirmed() {
+    let test = "a_qube_of_a_session_is_made_again_by_the_plan_that_is_shown_and_confirmed";
+    if !require(Component::Btrfs, test) {
+        return;
+    }
+    let disk = LoopMount::mount("btrfs", 512, "noatime");
+    let sandbox = Sandbox::new();
+    let qubes = FakeQubes::dom0(&sandbox);
+    qubes.add_system(&disk.join("pool"));
+    qubes.make("AppVM", "work", "debian-13");
+    qubes.fill("work", "private", &noise(IMAGE_BYTES, 1));
+    qubes.create(&sandbox, "qrexec:sys-backup", &[]).success();
+    let backup = ["backup", "home", "--qube", "work"];
+    qubes.wyng(&sandbox, &backup).success();
+    qubes.world.remove("work");
+    std::fs::create_dir(sandbox.path("bin")).unwrap();
+    let state = sandbox.state().display().to_string();
+    let words = [
+        "--standalone",
+        "--state-dir",
+        &state,
+        "--config",
+        &qubes.config,
+    ];
+    let mut person = Person::at(&sandbox, &words);
+    person.see("    settings").press(DOWN).see("Qube work");
+    person.press("\r").see("Enter restore").press("\r");
+    person.see("Run it? [y/n]").press("y");
+    person.see_line("Passphrase of home: ");
+    person
+        .press(&format!("{PASSPHRASE}\n"))
+        .see_line("work: is created (AppVM, template debian-13)")
+        .see_line("Make these qubes as shown? [y/N] ")
+        .press("y\n");
+    person
+        .see_line("Enter goes back to the overview.")
+        .press("\n");
+    person.see("The command ended with status 0.").press("q");
+    assert_eq!(person.leave(), 0);
+    let image = std::fs::read(qubes.image("work", "private")).unwrap();
+    assert!(image == noise(IMAGE_BYTES, 1));
 }
 
 #[test]

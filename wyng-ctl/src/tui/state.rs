@@ -18,6 +18,8 @@ use crate::quantity::session_name;
 
 /// Maximum length of a path that is typed, bytes.
 const PATH_MAX_BYTES: usize = 1024;
+/// dom0, which is no qube that can be made.
+const DOM0: &str = "dom0";
 /// Rows that a page key moves by.
 const PAGE: usize = 10;
 
@@ -345,7 +347,7 @@ impl State {
         }
         if matches!(key, Key::Enter | Key::Right | Key::Tab) {
             match self.sessions().is_empty() {
-                true => self.note = "Choose a volume that has sessions.".to_owned(),
+                true => self.note = "Choose a qube or volume that has sessions.".to_owned(),
                 false => self.focus = Focus::Sessions,
             }
         }
@@ -356,7 +358,11 @@ impl State {
         match key {
             Key::Left | Key::Tab | Key::Escape | Key::Backspace => self.focus = Focus::Volumes,
             Key::Enter if self.session < self.sessions().len() => {
-                self.focus = Focus::Path(self.proposed_path());
+                self.focus = match self.qube_words() {
+                    // The command itself shows its plan, and asks.
+                    Some(words) => Focus::Command(words),
+                    None => Focus::Path(self.proposed_path()),
+                };
             }
             _ => {}
         }
@@ -398,6 +404,25 @@ impl State {
             .map(|char| if is_harmless(&char) { char } else { '-' })
             .collect();
         format!("restored-{name}")
+    }
+
+    /// The words after `wyng-ctl` that make the chosen qube again as it was in the chosen session;
+    /// `None` if a volume is chosen.
+    fn qube_words(&self) -> Option<Vec<String>> {
+        let Some(Row::Qube { archive, qube }) = self.chosen() else {
+            return None;
+        };
+        let session = session_name(self.chosen_session()?);
+        let mut words = self.options.clone();
+        let of_restore = ["restore".to_owned(), archive];
+        words.extend(of_restore);
+        // It is no option, whatever it is called.
+        match qube.starts_with('-') {
+            true => words.push(format!("--qube={qube}")),
+            false => words.extend(["--qube".to_owned(), qube]),
+        }
+        words.extend(["--session".to_owned(), session]);
+        Some(words)
     }
 
     /// The words after `wyng-ctl` that restore the chosen session to this path.
@@ -481,10 +506,15 @@ impl State {
         }
     }
 
-    /// The sessions of the chosen volume, newest first.
+    /// The sessions of the chosen volume, or those in which the chosen qube can be made again:
+    /// newest first.
     pub(super) fn sessions(&self) -> &[SessionLine] {
-        let Some(Row::Volume { archive, volume }) = self.chosen() else {
-            return &[];
+        let (archive, volume) = match self.chosen() {
+            Some(Row::Volume { archive, volume }) => (archive, volume),
+            Some(Row::Qube { archive, qube }) if qube != DOM0 => {
+                (archive, format!("{qube}:settings"))
+            }
+            _ => return &[],
         };
         let archive = self
             .archives

@@ -118,7 +118,13 @@ impl State {
                     .map(|session| line_of(session, clock));
                 (format!("Sessions of {}", plain(&volume)), lines.collect())
             }
-            Some(Row::Qube { qube, .. }) => (format!("Qube {}", plain(&qube)), Vec::new()),
+            Some(Row::Qube { qube, .. }) => {
+                let lines = self
+                    .sessions()
+                    .iter()
+                    .map(|session| line_of(session, clock));
+                (format!("Qube {}", plain(&qube)), lines.collect())
+            }
             Some(Row::Archive { archive }) => {
                 let found = self
                     .archives
@@ -445,6 +451,36 @@ mod tests {
             Some(Look::Archives),
             "everything is read again"
         );
+    }
+
+    #[test]
+    fn a_qube_is_restored_from_a_session_of_its_settings_and_dom0_is_not() {
+        let mut state = known(&["dom0:settings", "work:private", "work:settings"]);
+        press(&mut state, &[Key::Down, Key::Enter]);
+        let view = shown(&state);
+        assert!(
+            view.panes[0].has_keys && view.panes[1].lines.is_empty(),
+            "dom0"
+        );
+        press(&mut state, &[Key::Down, Key::Down, Key::Enter, Key::Down]);
+        let view = shown(&state);
+        assert_eq!(view.panes[1].title, "Qube work");
+        assert_eq!(view.panes[1].lines.len(), 2);
+        press(&mut state, &[Key::Enter]);
+        let asked = shown(&state).dialog.unwrap();
+        assert_eq!(
+            asked.text[2],
+            "wyng-ctl --config '/etc/a b' restore home --qube work --session 2026-11-23T06:43:10Z"
+        );
+        let Some(Wish::Run(words)) = state.press(Key::Char('y')) else {
+            panic!("it is run");
+        };
+        assert_eq!(words[4..6], ["--qube", "work"]);
+        // A name is no option.
+        let mut state = known(&["-x:settings"]);
+        press(&mut state, &[Key::Down, Key::Enter, Key::Enter]);
+        let asked = shown(&state).dialog.unwrap();
+        assert!(asked.text[2].contains(" --qube=-x "), "{asked:?}");
     }
 
     #[test]
