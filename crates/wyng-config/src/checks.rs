@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use toml::Spanned;
-use wyng_control::ZvolName;
+use wyng_control::{ZvolName, is_of_dom0};
 
 use crate::mistake::At;
 
@@ -44,6 +44,18 @@ pub(crate) fn check_volume_name(name: &Spanned<String>) -> Result<(), At> {
         format!("{text:?} is no name"),
         "Write 1 to 200 bytes without / and =, beginning with neither . nor -.",
     ))
+}
+
+/// Refuses the names of dom0's own volumes, which no path can have.
+pub(crate) fn check_not_of_dom0(name: &Spanned<String>) -> Result<(), At> {
+    match is_of_dom0(name.as_ref()) {
+        false => Ok(()),
+        true => Err(At::new(
+            name,
+            format!("{:?} is reserved for dom0's own volumes", name.as_ref()),
+            "Give the volume another name; `dom0 = true` in a profile backs up dom0's files.",
+        )),
+    }
 }
 
 pub(crate) fn absolute(path: &Spanned<String>, remedy: &str) -> Result<PathBuf, At> {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 pub use address::without_credentials;
 pub use archive::{Archive, Credentials, STATE_FREE_BYTES, Warn};
-use checks::{check_volume_name, check_word, volume_path};
+use checks::{check_not_of_dom0, check_volume_name, check_word, volume_path};
 pub use hours::{Hours, NoHours};
 use mistake::Found;
 pub use mistake::Mistake;
@@ -157,7 +157,7 @@ impl Config {
                 .insert(name.into_inner(), archive.check(&mut found));
         }
         for (name, path) in document.volumes {
-            found.check(check_volume_name(&name));
+            found.check(check_volume_name(&name).and_then(|()| check_not_of_dom0(&name)));
             let Some(absolute) = found.check(volume_path(&path)) else {
                 continue;
             };
@@ -290,6 +290,7 @@ mod tests {
                 "does not name a ZFS volume",
             ),
             ("[volumes]\n\"a/b\" = \"/x\"\n", 2, "is no name"),
+            ("[volumes]\n\"dom0:files\" = \"/x\"\n", 2, "is reserved"),
             ("[volumes]\nwork = 7\n", 2, "invalid type: integer"),
             (
                 "[volumes]\na = \"/x\"\n[profiles.p]\narchive = \"home\"\nvolumes = [\n  \"a\",\n  \"b\",\n]\n",

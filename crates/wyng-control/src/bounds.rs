@@ -12,7 +12,9 @@ use crate::command::{
     Unattended,
 };
 use crate::failure::Failure;
-use crate::qube::{QubeChoice, is_qube_continued, is_qube_exclusion, is_qube_selector, is_system};
+use crate::qube::{
+    QubeChoice, is_of_dom0, is_qube_continued, is_qube_exclusion, is_qube_selector, is_system,
+};
 use crate::store::{StoreMistake, check_store_address};
 use crate::thin::{THIN_VOLUMES_MAX, ThinWaste};
 
@@ -191,7 +193,8 @@ impl Command {
         match self {
             Self::VolumeRename { volume, new, .. } => {
                 check_volume(volume)?;
-                check_volume(new)
+                check_volume(new)?;
+                check_not_of_dom0(new)
             }
             Self::VolumeDescribe { volume, text, .. } => {
                 check_volume(volume)?;
@@ -272,9 +275,25 @@ fn check_compared(
 
 fn check_sources(sources: &[BackupSource]) -> Result<(), Failure> {
     check_count(sources.len(), "the number of sources")?;
-    sources
-        .iter()
-        .try_for_each(|source| check_volume(&source.volume))
+    sources.iter().try_for_each(|source| {
+        check_volume(&source.volume)?;
+        // The configuration names paths.
+        match source.configured {
+            true => check_not_of_dom0(&source.volume),
+            false => Ok(()),
+        }
+    })
+}
+
+/// Refuses the names of dom0's own volumes.
+fn check_not_of_dom0(volume: &str) -> Result<(), Failure> {
+    match is_of_dom0(volume) {
+        false => Ok(()),
+        true => Err(out_of_bounds(
+            &format!("the name {:?}", quoted(volume)),
+            "any that does not begin with dom0:, as dom0's own volumes do",
+        )),
+    }
 }
 
 fn check_qubes(choice: &QubeChoice) -> Result<(), Failure> {

@@ -62,7 +62,8 @@ pub use origin::{
 };
 pub use qube::{
     ChosenQube, ChosenQubes, LeftOut, NoQubePlace, QubeChoice, QubeFault, QubePart, WhyLeftOut,
-    is_qube_continued, is_qube_exclusion, is_qube_origin, is_qube_selector, qube_origin,
+    is_of_dom0, is_qube_continued, is_qube_exclusion, is_qube_origin, is_qube_selector,
+    qube_origin,
 };
 pub use restoring::{PLAN_PAGE_MAX_BYTES, QubeParts, QubesWish, RestoredQube};
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};

@@ -145,6 +145,15 @@ impl QubePart {
     }
 }
 
+/// The beginning of the names of dom0's own volumes.
+const OF_DOM0: &str = "dom0:";
+
+/// Whether a volume of this name is one of dom0's own: its files, or the settings of the whole
+/// system. No path and no renamed volume has such a name.
+pub fn is_of_dom0(volume: &str) -> bool {
+    volume.starts_with(OF_DOM0)
+}
+
 /// The path of an origin whose volume is a part of a qube.
 const ORIGIN: &str = "qube:";
 
