@@ -110,7 +110,12 @@ fn hear(world: &World, mut stream: UnixStream, locks: &StartupLocks, socket: Soc
     let answered = |speed| {
         let answer = match socket {
             Socket::Admin => request.answer(world, locks, speed),
-            Socket::Internal => request.answer_inside(world),
+            Socket::Internal => {
+                while speed == Speed::Slow && !world.0.join("go").exists() {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                request.answer_inside(world)
+            }
         };
         encode(answer, world.release())
     };

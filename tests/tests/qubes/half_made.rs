@@ -2,9 +2,13 @@
 //! Restores that do not get far: what is left of a qube is guarded and named until a person has
 //! decided, what is complete stays, and nothing is built on what is not.
 
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use wyng_tests::fake_qubes::FakeQubes;
 use wyng_tests::sandbox::{Outcome, noise};
+use wyng_tests::service::until;
 
 use super::back::{Machine, disk, plan, says, work};
 use super::backups::{can, left_out, names};
@@ -130,6 +134,70 @@ fn a_lost_connection_takes_only_the_qubes_that_are_not_complete() {
     new.wyng(&["archive", "take-over", "home"]).success();
     let next = new.wyng(&["backup", "home", "--qube", "alpha"]);
     assert_eq!(names(next.success()), ["alpha:private", "alpha:settings"]);
+}
+
+/// Whether a signal waits for a process that takes signals one by one.
+fn is_waiting(process: u32, signal: Signal) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let masks = ["SigPnd:", "ShdPnd:"];
+    masks.iter().any(|mask| {
+        let mut lines = status.lines();
+        let digits = lines
+            .find_map(|line| line.strip_prefix(mask))
+            .unwrap_or("0");
+        let mask = u64::from_str_radix(digits.trim(), 16).unwrap();
+        mask & (1 << (signal.as_raw() - 1)) != 0
+    })
+}
+
+#[test]
+fn an_interrupt_takes_only_the_qubes_that_are_not_complete() {
+    if !can("an_interrupt_takes_only_the_qubes_that_are_not_complete") {
+        return;
+    }
+    let disk = disk();
+    let fill = |qubes: &FakeQubes| {
+        for (name, seed, mib) in [("alpha", 7, 1), ("beta", 8, 48)] {
+            qubes.make("AppVM", name, "debian-13");
+            qubes.fill(name, "private", &noise(mib * MIB, seed));
+        }
+    };
+    let both = ["--qube", "alpha", "--qube", "beta"];
+    let (_old, new) = Machine::two(&disk, fill, &both);
+    let (qubes, world) = (&new.qubes, &new.qubes.world);
+    let begin = "internal.vm.volume.ImportBegin";
+    qubes.set_qubesd_traps(&format!("{begin}@beta slow"));
+    std::fs::write(world.0.join("calls"), "").unwrap();
+    let words = [
+        &["restore", "home"],
+        &both[..],
+        &["--config", &qubes.config],
+    ]
+    .concat();
+    let mut command = new.sandbox.command(&words);
+    let restore = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the second volume is begun", || {
+        let calls = world.noted("calls");
+        calls.contains(&format!("{begin}+private beta"))
+    });
+    let process = Pid::from_child(&restore);
+    kill_process(process, Signal::INT).unwrap();
+    until("the signal is heard", || {
+        !is_waiting(restore.id(), Signal::INT)
+    });
+    qubes.let_go();
+    let outcome = Outcome::of(restore.wait_with_output().unwrap());
+    assert_eq!(outcome.expect(130).codes().last().unwrap(), "interrupted");
+    assert!(
+        world.exists("alpha") && !world.exists("beta"),
+        "{}",
+        outcome.json
+    );
+    assert!(new.is_let_go("alpha") && new.image("alpha", "private") == noise(MIB, 7));
 }
 
 #[test]

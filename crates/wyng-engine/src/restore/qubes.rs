@@ -308,8 +308,8 @@ fn carry_out<P: Parts>(
     };
     let (mut made, mut lost) = (Vec::new(), None);
     loop {
-        if tools.world.client.cancelled() {
-            return Err(Failure::Interrupted);
+        if lost.is_none() && tools.world.client.cancelled() {
+            lost = Some(Failure::Interrupted);
         }
         match tools.world.volumes.next_of_qubes()? {
             NextOfQubes::Import { item, .. } if lost.is_some() => {
@@ -320,9 +320,6 @@ fn carry_out<P: Parts>(
                 match tools.restore(plan, shape) {
                     Err(ended) if ended.others_go_on => {
                         tools.world.client.tell(ToClient::Failed(ended.failure))?;
-                    }
-                    Err(Ended { failure, .. }) if failure.exit() == ExitStatus::Interrupted => {
-                        return Err(failure);
                     }
                     Err(ended) => {
                         tools.world.volumes.close_target(item);
