@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::pipe::PipeFlags;
 use wyng_config::{AdminDomain, Config};
 use wyng_control::{
-    Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, FoundSource, Given, NoSource, Origin,
-    PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
+    Asked, BaseOf, CONTROL_VERSION, Command, ExitStatus, FoundSource, Given, InPlaceEnd, NoSource,
+    Origin, PATH_MAX_BYTES, TargetFault, TargetFound, TargetLook, ToClient, ToDaemon, Wanted,
 };
 use wyng_origin::Machine;
 
@@ -49,7 +49,7 @@ use crate::watch;
 const POLICY: &str = "/etc/qubes/policy.d/60-wyng.policy";
 
 /// What is confirmed before qubes are made.
-const MAKING_QUBES: &str = "making qubes";
+const MAKING_QUBES: &str = "restoring qubes";
 
 /// Runs a command, and shows its results.
 pub(crate) fn run(cli: Cli) -> ExitStatus {
@@ -494,6 +494,10 @@ impl<'a> Conversation<'a> {
     /// again only if its plan is another one.
     fn confirm_plan(&mut self, item: u32, report: &Report) -> Result<(), ClientError> {
         let signals = &self.signals;
+        let question = match &self.cli.verb {
+            Verb::Restore(restore) if restore.in_place => "Change this qube in place as shown?",
+            _ => "Make these qubes as shown?",
+        };
         let answer = if self.cli.options.yes {
             Answer::Yes
         } else {
@@ -501,7 +505,7 @@ impl<'a> Conversation<'a> {
             *self
                 .answered
                 .entry(report.plan())
-                .or_insert_with(|| confirm::ask("Make these qubes as shown?", signals))
+                .or_insert_with(|| confirm::ask(question, signals))
         };
         if answer == Answer::Interrupted && !self.client.is_gone() {
             self.interrupt()?;
@@ -802,6 +806,25 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
             ),
             format!("taking over archive {name:?}"),
         ),
+        Verb::Restore(restore) if restore.qubes.settled().is_some() => {
+            let Some((qubes, end)) = restore.qubes.settled() else {
+                return Ok(());
+            };
+            let qubes = plain(&qubes.join(", "));
+            match end {
+                InPlaceEnd::Accept => (
+                    format!("Give up what {qubes} was before the restore in place?"),
+                    "accepting a restore".to_owned(),
+                ),
+                InPlaceEnd::Undo => (
+                    format!(
+                        "Put {qubes} back to what it was before the restore in place? What it \
+                         wrote since is lost."
+                    ),
+                    "undoing a restore".to_owned(),
+                ),
+            }
+        }
         Verb::History {
             svg: Some(path), ..
         } if would_overwrite(path) => (
@@ -853,7 +876,12 @@ fn confirm_removal(cli: &Cli, signals: &Signals) -> Result<(), Message> {
 
 /// Whether the command makes qubes.
 fn makes_qubes(cli: &Cli) -> bool {
-    matches!(&cli.verb, Verb::Restore(restore) if restore.qubes.are_named() && !restore.dry_run)
+    match &cli.verb {
+        Verb::Restore(restore) => {
+            restore.qubes.are_named() && restore.qubes.settled().is_none() && !restore.dry_run
+        }
+        _ => false,
+    }
 }
 
 /// The question before a file or device is changed in place.

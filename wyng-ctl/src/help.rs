@@ -344,7 +344,7 @@ const PAGES: [Page; 40] = [
     Page {
         path: "restore",
         usage: Some(
-            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE...\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all-qubes\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --dom0 --to DIR",
+            "wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --to PATH\n       wyng-ctl restore [OPTIONS] [ARCHIVE] VOLUME --in-place\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all --to DIR\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE...\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --qube QUBE --in-place|--accept|--undo\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --all-qubes\n       wyng-ctl restore [OPTIONS] [ARCHIVE] --dom0 --to DIR",
         ),
         examples: &[
             ("to a new file", "restore home vm.img --to vm-restored.img"),
@@ -371,6 +371,14 @@ const PAGES: [Page; 40] = [
             (
                 "in dom0: a qube as it was, beside the present one",
                 "restore home --qube work --session 2026-11-28 --as work-then",
+            ),
+            (
+                "in dom0: the present qube becomes what it was",
+                "restore home --qube work --in-place",
+            ),
+            (
+                "in dom0: it becomes again what it was before that",
+                "restore home --qube work --undo",
             ),
             (
                 "in dom0: its own files, into a new folder",

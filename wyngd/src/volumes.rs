@@ -193,7 +193,9 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
         &[],
     )?;
     if daemon == Daemon::Service {
-        volumes.whole.iter().for_each(Qubes::begin);
+        let trusted = volumes.trusted;
+        let whole = volumes.whole.iter();
+        whole.for_each(|qubes| qubes.begin(trusted));
     }
     let served = volumes.serve();
     let qubes = volumes.qubes.take();
@@ -302,7 +304,9 @@ impl Volumes {
             KeyholderToVolumes::NextChanges { item } => self.send_changes(item),
             KeyholderToVolumes::NextHoles { item } => self.send_holes(item),
             KeyholderToVolumes::EndAll => {
-                self.whole.iter_mut().for_each(Qubes::end_all);
+                let trusted = self.trusted;
+                let whole = self.whole.iter_mut();
+                whole.for_each(|qubes| qubes.end_all(trusted));
                 self.snapshots.clear();
                 self.changed.clear();
                 Ok(())
@@ -311,9 +315,9 @@ impl Volumes {
             KeyholderToVolumes::DropBase { item } => self.drop_base(item),
             KeyholderToVolumes::CloseSource { item } => {
                 self.changed.remove(&item);
-                self.whole
-                    .iter_mut()
-                    .for_each(|qubes| qubes.close_import(item));
+                let trusted = self.trusted;
+                let whole = self.whole.iter_mut();
+                whole.for_each(|qubes| qubes.close_import(item, trusted));
                 match self.snapshots.remove(&item) {
                     Some(snapshot) if snapshot.is_of_client() => {
                         self.control.send(&VolumesToControl::Forget { item }, &[])

@@ -106,6 +106,7 @@ impl Command {
                 wish.new_name.as_deref().map_or(Ok(()), check_volume)?;
                 check_session(session)
             }
+            Self::SettleQubes { qubes, .. } => check_volumes(qubes),
             Self::Rehearse { volume, .. } => volume.as_deref().map_or(Ok(()), check_volume),
             Self::Diff {
                 volume,

@@ -7,7 +7,7 @@ use std::fmt;
 use bincode::{Decode, Encode};
 
 use crate::qube::QubeChoice;
-use crate::restoring::QubesWish;
+use crate::restoring::{InPlaceEnd, QubesWish};
 use crate::thin::ThinWaste;
 use crate::via::Via;
 
@@ -400,6 +400,15 @@ pub enum Command {
         /// Reports the plan; changes nothing.
         dry_run: bool,
     },
+    /// In dom0: gives up what qubes were before their restores in place, or puts it back.
+    SettleQubes {
+        /// The archive's name.
+        archive: String,
+        /// The qubes, by the names that they have here.
+        qubes: Vec<String>,
+        /// Which of the two.
+        end: InPlaceEnd,
+    },
     /// Restores a random session to a target that gets no name, to see that it can be restored.
     /// Asks for the passphrase and for the target.
     Rehearse {
@@ -572,7 +581,9 @@ impl Command {
             Self::VolumeDescribe { .. } => "volume describe",
             Self::Tag { remove: false, .. } => "tag add",
             Self::Tag { remove: true, .. } => "tag remove",
-            Self::Restore { .. } | Self::RestoreQubes { .. } => "restore",
+            Self::Restore { .. } | Self::RestoreQubes { .. } | Self::SettleQubes { .. } => {
+                "restore"
+            }
             Self::Rehearse { .. } => "rehearse",
             Self::Diff { .. } => "diff",
             Self::Verify { .. } => "verify",
@@ -649,6 +660,7 @@ impl Command {
             | Self::Tag { archive, .. }
             | Self::Restore { archive, .. }
             | Self::RestoreQubes { archive, .. }
+            | Self::SettleQubes { archive, .. }
             | Self::Rehearse { archive, .. }
             | Self::Diff { archive, .. }
             | Self::Verify { archive, .. }

@@ -65,7 +65,10 @@ pub use qube::{
     is_of_dom0, is_qube_continued, is_qube_exclusion, is_qube_origin, is_qube_selector,
     qube_origin,
 };
-pub use restoring::{PLAN_PAGE_MAX_BYTES, QubeParts, QubesWish, RestoredQube};
+pub use restoring::{
+    ArchivedVolume, InPlaceEnd, KeptQube, PLAN_PAGE_MAX_BYTES, QubeDeed, QubeParts, QubesWish,
+    RestoredQube,
+};
 pub use store::{STORES_ALLOWED, StoreMistake, check_store_address};
 pub use target::{TargetFault, TargetForm, TargetFound, TargetLook};
 pub use thin::{

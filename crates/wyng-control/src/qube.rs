@@ -311,6 +311,8 @@ pub enum QubeFault {
     Replaced,
     /// The qube was not to be paused for so long.
     PausedTooLong,
+    /// It is not halted.
+    NotHalted,
     /// The plan does not make it.
     NotPlanned {
         /// Why; the end of a sentence.
@@ -385,6 +387,7 @@ impl fmt::Display for QubeFault {
             Self::PausedTooLong => {
                 to.write_str("its qube would have had to be paused for more than 10 seconds")
             }
+            Self::NotHalted => to.write_str("it is not halted"),
             Self::NotPlanned { why } => to.write_str(why),
             Self::VolumeNotRestored { volume } => {
                 write!(to, "its volume {volume} could not be restored")

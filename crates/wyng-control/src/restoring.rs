@@ -37,6 +37,74 @@ pub struct QubesWish {
     pub unproven: bool,
     /// A person reads the plan and is asked.
     pub attended: bool,
+    /// The one qube is changed where it is.
+    pub in_place: bool,
+}
+
+/// How a restore in place ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum InPlaceEnd {
+    /// What was there before is given up.
+    Accept,
+    /// What was there before is put back.
+    Undo,
+}
+
+/// A qube of which what it was before a restore in place is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct KeptQube {
+    /// Its name then.
+    pub qube: String,
+    /// Its uuid.
+    pub uuid: String,
+}
+
+/// What was done with a qube.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum QubeDeed {
+    /// It was made.
+    Made,
+    /// It was changed in place.
+    InPlace,
+    /// What it was before a restore in place was given up.
+    Accepted,
+    /// It became again what it was before a restore in place.
+    Undone,
+}
+
+impl QubeDeed {
+    /// A short word for scripts, stable over versions.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::InPlace => "in-place",
+            Self::Accepted => "accepted",
+            Self::Undone => "undone",
+        }
+    }
+
+    /// The end of a line about the qube.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Made => "made",
+            Self::InPlace => "restored in place",
+            Self::Accepted => "accepted",
+            Self::Undone => "undone",
+        }
+    }
+}
+
+/// A volume of a qube in the archive.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ArchivedVolume {
+    /// Its name in the qube.
+    pub name: String,
+    /// The number of its target.
+    pub item: u32,
+    /// Its length, bytes.
+    pub size_bytes: u64,
+    /// Bytes of it that are not holes.
+    pub data_bytes: u64,
 }
 
 /// What became of a qube.
@@ -46,7 +114,9 @@ pub struct RestoredQube {
     pub qube: String,
     /// The name that it got here.
     pub name: String,
-    /// The uuid that it got here; `None` if it was not made, or was removed again.
+    /// What was done, or tried.
+    pub deed: QubeDeed,
+    /// The uuid that it has here; `None` if that was not done.
     pub uuid: Option<String>,
     /// Its next backup continues the history of the qube in the archive.
     pub continues: bool,

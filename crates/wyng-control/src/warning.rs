@@ -117,6 +117,13 @@ pub enum Warning {
         /// What it is about, and what was found.
         what: String,
     },
+    /// What a qube was before a restore in place is kept.
+    QubeKept {
+        /// The qube's name.
+        qube: String,
+        /// Time until it is given up, seconds by the kept clock.
+        left_secs: u64,
+    },
     /// A timer's run is skipped, because the run before it began too recently.
     TooSoon {
         /// Time until a timer's run may begin, seconds.
@@ -145,6 +152,7 @@ impl Warning {
             Self::Unproven => "unproven",
             Self::HistoryNotContinued { .. } => "history-not-continued",
             Self::Machine { fault, .. } => fault.code(),
+            Self::QubeKept { .. } => "qube-kept",
             Self::TooSoon { .. } => "too-soon",
         }
     }
@@ -201,6 +209,9 @@ impl Warning {
                 "Nothing if it is another qube. If it is the same one, run `wyng-ctl volume remove` for each volume that it has under the new name, and back it up with `--continue QUBE`."
             }
             Self::Machine { fault, .. } => fault.next(),
+            Self::QubeKept { .. } => {
+                "Look at the qube. Then run `wyng-ctl restore ARCHIVE --accept --qube QUBE`, or put it back with --undo."
+            }
             Self::TooSoon { .. } => {
                 "Nothing; the timer comes again. Without --interval the run begins now."
             }
@@ -298,6 +309,11 @@ impl fmt::Display for Warning {
                 "nothing here shows that the qube {qube} is the one that the archive has under this name: its volumes have the name {label}, with a history of their own"
             ),
             Self::Machine { what, .. } => to.write_str(what),
+            Self::QubeKept { qube, left_secs } => write!(
+                to,
+                "what the qube {qube} was before its restore in place is kept for {} more",
+                spelled(*left_secs)
+            ),
             Self::TooSoon { left_secs } => write!(
                 to,
                 "this run is left out: the profile's last one began too short a time ago, and the next may begin in {}",

@@ -6,6 +6,7 @@ use wyng_archive::format::{SlotKind, SlotLabel};
 use wyng_archive::plan::kept_clock::KeptClock;
 use wyng_control::{Abilities, BackupSource, Command, ExitStatus, Failure, ToClient};
 
+use super::kept_qubes::settle_qubes;
 use super::outcome::internal;
 use super::{admin, backup, copy, kept, locking, look, prune, restore, space, verify};
 use crate::state::{ArchiveFolder, Origins, StoreRoom};
@@ -150,6 +151,11 @@ fn carry_out<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitSta
         | Command::KeyCheck { .. }
         | Command::Unlock { .. }
         | Command::Lock { .. } => about_keys(world, command),
+        Command::SettleQubes {
+            archive,
+            qubes,
+            end,
+        } => settle_qubes(world, &archive, &qubes, end),
         Command::VolumeRename { .. } | Command::VolumeDescribe { .. } | Command::Tag { .. } => {
             about_entries(world, command)
         }

@@ -27,6 +27,7 @@ pub mod cache;
 mod command;
 pub mod copy;
 mod kept;
+mod kept_qubes;
 mod locking;
 pub mod look;
 pub mod naming;

@@ -313,6 +313,8 @@ mod tests {
             thin_pool: None,
             dir_path: Some(location.to_owned()),
             container: Some(location.to_owned()),
+            size_bytes: None,
+            usage_bytes: None,
         }
     }
 

@@ -16,6 +16,7 @@
     deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)
 )]
 
+mod aside;
 mod label;
 
 use std::ffi::OsString;
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, Stat, StatxFlags};
 use rustix::io::Errno;
 use wyng_control::{BaseLabel, BaseOf};
+
+pub use aside::AsideName;
 
 /// Name of the folder at the top of a file system.
 const FOLDER: &str = ".wyng";

@@ -78,6 +78,17 @@ impl Machine {
     /// The same by a person at a terminal, who answers the question about the plan. Returns what
     /// the person saw, too.
     pub(crate) fn restore_attended(&self, words: &[&str], answer: &str) -> (Outcome, String) {
+        self.restore_attended_after(words, answer, || {})
+    }
+
+    /// The same by a person before whose answer something happens.
+    fn restore_attended_after(
+        &self,
+        words: &[&str],
+        answer: &str,
+        before: impl FnOnce(),
+    ) -> (Outcome, String) {
+        let mut before = Some(before);
         let terminal = Pty::open();
         let other_end = OwnedFd::from(terminal.program);
         let stream = || Stdio::from(other_end.try_clone().unwrap());
@@ -106,6 +117,7 @@ impl Machine {
             seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
             if !is_asked && seen.contains("[y/N]") {
                 is_asked = true;
+                before.take().into_iter().for_each(|before| before());
                 person.write_all(format!("{answer}\n").as_bytes()).unwrap();
             }
         }
@@ -468,8 +480,50 @@ fn a_record_that_somebody_made_up_is_refused_or_shown_and_never_applied() {
     assert!(!new.qubes.world.exists("odd"));
 }
 
+#[test]
+fn a_pool_without_room_is_named_with_figures_before_anything_is_made() {
+    if !can("a_pool_without_room_is_named_with_figures") {
+        return;
+    }
+    let disk = disk();
+    let (_old, new) = Machine::two(&disk, work, &["--qube", "work"]);
+    let has_free = |bytes: usize| {
+        let folder = disk.join("new").display().to_string();
+        let lines = [
+            "driver=file-reflink".to_owned(),
+            format!("dir_path={folder}"),
+            format!("size={}", 4 * MIB),
+            format!("usage={}", 4 * MIB - bytes),
+        ];
+        new.qubes.world.add_pool("vm-pool", &lines);
+    };
+    let world = &new.qubes.world;
+    let is_refused = |outcome: &Outcome| {
+        assert_eq!(outcome.codes(), ["qubes-not-planned"], "{}", outcome.json);
+        let text = outcome.json["errors"][0]["text"].to_string();
+        let figures = "has 1048575 bytes free, and 1048576 bytes are written to it";
+        assert!(text.contains(figures), "{text}");
+        let calls = world.noted("calls");
+        assert!(
+            !calls.iter().any(|call| call.contains(".Create")),
+            "{calls:#?}"
+        );
+    };
+    std::fs::write(world.0.join("calls"), "").unwrap();
+    has_free(MIB - 1);
+    is_refused(&new.restore(&["--qube", "work", "--dry-run"]));
+    is_refused(&new.restore(&["--qube", "work"]));
+    // The room goes while a person reads the plan.
+    has_free(MIB);
+    let attended = new.restore_attended_after(&["--qube", "work"], "y", || has_free(MIB - 1));
+    is_refused(&attended.0);
+    has_free(MIB);
+    new.restore(&["--qube", "work"]).success();
+    assert!(new.image("work", "private") == noise(MIB, 1));
+}
+
 /// The calls that change something, counted from 1, in a restore that is not killed.
-fn changing(calls: &[String]) -> Vec<usize> {
+pub(crate) fn changing(calls: &[String]) -> Vec<usize> {
     let changes = |call: &String| {
         let asks = [".Get", ".List", ".Info", ".GetAll", ".ListSnapshots"];
         let method = call.split('+').next().unwrap();

@@ -9,6 +9,7 @@ mod disposables;
 mod fakes;
 mod half_made;
 mod histories;
+mod in_place;
 mod lost;
 mod pools;
 mod system;

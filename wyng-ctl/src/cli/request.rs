@@ -371,11 +371,19 @@ impl RestoreArgs {
     /// `assumes_yes`: nobody is asked.
     fn command(&self, assumes_yes: bool) -> Command {
         let (archive, session) = (named(&self.archive), self.session.clone());
+        if let Some((qubes, end)) = self.qubes.settled() {
+            let qubes = qubes.to_vec();
+            return Command::SettleQubes {
+                archive,
+                qubes,
+                end,
+            };
+        }
         if self.qubes.are_named() {
             let asks = !assumes_yes && confirm::can_ask();
             return Command::RestoreQubes {
                 archive,
-                wish: self.qubes.wish(self.dry_run || asks),
+                wish: self.qubes.wish(self.dry_run || asks, self.in_place),
                 session,
                 dry_run: self.dry_run,
             };

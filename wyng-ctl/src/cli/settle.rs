@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use wyng_config::{Archive, Config, Credentials, Profile};
-use wyng_control::{CompareWith, Failure, Via};
+use wyng_control::{CompareWith, Via};
 
 use super::args::{
     ArchiveVerb, BackupArgs, Cli, CopyArgs, CreateArgs, DiffArgs, KeyVerb, MonitorArgs, PruneArgs,
@@ -51,8 +51,11 @@ impl Cli {
                 }
             }
             Verb::Restore(restore) if restore.qubes.are_named() => {
-                return match restore.in_place {
-                    true => Err(Message::of_failure(&Failure::QubesInPlace)),
+                return match restore.in_place && restore.qubes.are_several() {
+                    true => Err(Message::usage(
+                        "one qube at a time is restored in place",
+                        "Run the command once for each qube.",
+                    )),
                     false => Ok(()),
                 };
             }

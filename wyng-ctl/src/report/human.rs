@@ -902,7 +902,7 @@ impl Human {
             ToClient::QubeRestored(qube) => {
                 let name = plain(&qube.name);
                 let unset = qube.unset.iter();
-                std::iter::once(format!("{name}  made"))
+                std::iter::once(format!("{name}  {}", qube.deed.word()))
                     .chain(unset.map(|unset| format!("{name}  not set: {}", plain(unset))))
                     .collect()
             }

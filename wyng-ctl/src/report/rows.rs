@@ -282,6 +282,7 @@ impl LeftOutRow {
 pub(super) struct QubeRow {
     qube: String,
     name: String,
+    deed: &'static str,
     made: bool,
     unset: Vec<String>,
 }
@@ -291,6 +292,7 @@ impl QubeRow {
         Self {
             qube: qube.qube.clone(),
             name: qube.name.clone(),
+            deed: qube.deed.code(),
             made: qube.uuid.is_some(),
             unset: qube.unset.clone(),
         }

@@ -108,6 +108,10 @@ fn warnings() -> String {
             qube: "work".into(),
             label: "work@2".into(),
         },
+        Warning::QubeKept {
+            qube: "work".into(),
+            left_secs: 1_209_600,
+        },
         Warning::TooSoon { left_secs: 60 },
     ];
     let machine = MachineFault::ALL.map(|fault| Warning::Machine {
@@ -134,6 +138,7 @@ fn warnings() -> String {
             | Warning::Unproven
             | Warning::HistoryNotContinued { .. }
             | Warning::Machine { .. }
+            | Warning::QubeKept { .. }
             | Warning::TooSoon { .. } => {}
         }
     }

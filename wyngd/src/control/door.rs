@@ -333,7 +333,7 @@ impl Door {
             // Damage that is believed removes sessions: a person who may decide has to look first.
             Command::Backup { heal: true, .. } => denied("have damage believed by --heal"),
             Command::Compact { .. } => denied("compact an archive"),
-            Command::RestoreQubes { .. } => denied("restore qubes"),
+            Command::RestoreQubes { .. } | Command::SettleQubes { .. } => denied("restore qubes"),
             Command::SessionRemove { dry_run: false, .. } => denied("remove a session"),
             Command::VolumeRemove { dry_run: false, .. } => denied("remove a volume"),
             Command::Pin { pinned: false, .. } => denied("unpin a session"),

@@ -4,9 +4,9 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, LeftOut, MachineFact, Method, NoSource,
-    QubeChoice, QubePart, QubesWish, Remembered, RestoredQube, TargetFault, TargetKind, There, Via,
-    WholeCause,
+    ArchivedVolume, BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, InPlaceEnd, KeptQube,
+    LeftOut, MachineFact, Method, NoSource, QubeChoice, QubePart, QubesWish, Remembered,
+    RestoredQube, TargetFault, TargetKind, There, Via, WholeCause,
 };
 
 /// Maximum number of ranges in one message, of which each takes at most 18 bytes.
@@ -78,8 +78,8 @@ pub enum KeyholderToVolumes {
         label: String,
         /// The record's number.
         record: u32,
-        /// Its volumes: names in the qube, numbers of their targets, lengths in bytes.
-        volumes: Vec<(String, u32, u64)>,
+        /// Its volumes.
+        volumes: Vec<ArchivedVolume>,
         /// The uuid of the qube on this machine that its history belongs to.
         uuid: Option<String>,
         /// What is asked for.
@@ -103,6 +103,15 @@ pub enum KeyholderToVolumes {
     /// The plan is confirmed: its next part is to be done. A new qube's volume is answered with
     /// [`VolumesToKeyholder::Target`].
     NextOfQubes,
+    /// Which qubes are kept as they were before restores in place is to be told.
+    KeptQubes,
+    /// What a qube was before a restore in place is to be given up, or put back.
+    SettleQube {
+        /// The qube's name.
+        qube: String,
+        /// Which of the two.
+        end: InPlaceEnd,
+    },
     /// The volume of a new qube is complete and durable: its import is to be ended.
     EndImport {
         /// Its number.
@@ -239,7 +248,12 @@ pub enum VolumesToKeyholder {
         /// Why the volume is not in its place.
         failure: Option<Failure>,
     },
-    /// A qube is made, or is known not to be.
+    /// Qubes of which what they were before restores in place is kept.
+    KeptQubes {
+        /// At most 256.
+        kept: Vec<KeptQube>,
+    },
+    /// A qube is made, or settled, or is known not to be.
     QubeMade {
         /// What became of it.
         qube: RestoredQube,

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use wyng_control::{Failure, TargetFault, TargetKind};
+use wyng_control::{Failure, TargetFault, TargetKind, There};
 
 use super::Volumes;
 use super::qubes::Next;
@@ -19,7 +19,7 @@ impl Volumes {
         };
         let answer = match message {
             KeyholderToVolumes::OpenRecord { item } => match qubes.restores().open_record(item) {
-                Ok(file) => return self.hand_over_new(item, &file, TargetKind::File),
+                Ok(file) => return self.hand_over_new(item, &file, (TargetKind::File, None)),
                 Err(errno) => VolumesToKeyholder::NoTarget {
                     item,
                     fault: TargetFault::Unavailable {
@@ -45,14 +45,19 @@ impl Volumes {
                 lines: qubes.system_commands(record),
             },
             KeyholderToVolumes::PlanQubes { wish, is_proven } => VolumesToKeyholder::Planned {
-                failure: qubes.plan(&wish, is_proven).err(),
+                failure: qubes.plan(&wish, is_proven, trusted).err(),
             },
             KeyholderToVolumes::NextPlanLines => VolumesToKeyholder::PlanLines {
                 lines: qubes.restores().next_lines(),
             },
             KeyholderToVolumes::NextOfQubes => match qubes.next_of_plan(trusted) {
-                Ok(Next::Import { item, file, kind }) => {
-                    return self.hand_over_new(item, &file, kind);
+                Ok(Next::Import {
+                    item,
+                    file,
+                    kind,
+                    there,
+                }) => {
+                    return self.hand_over_new(item, &file, (kind, there));
                 }
                 Ok(Next::NoImport { item }) => VolumesToKeyholder::NoImport { item },
                 Ok(Next::Made(qube, failure)) => VolumesToKeyholder::QubeMade { qube, failure },
@@ -63,19 +68,31 @@ impl Volumes {
             },
             KeyholderToVolumes::EndImport { item } => VolumesToKeyholder::ImportEnded {
                 item,
-                failure: qubes.end_import(item).err(),
+                failure: qubes.end_import(item, trusted).err(),
             },
+            KeyholderToVolumes::KeptQubes => VolumesToKeyholder::KeptQubes {
+                kept: qubes.restores().kept_qubes(),
+            },
+            KeyholderToVolumes::SettleQube { qube, end } => {
+                let (qube, failure) = qubes.settle(&qube, end, trusted);
+                VolumesToKeyholder::QubeMade { qube, failure }
+            }
             _ => return Err(Fatal::Unexpected(self.keyholder.peer())),
         };
         self.keyholder.send(&answer, &[])
     }
 
-    /// Hands over a new target without a name of its own.
-    fn hand_over_new(&self, item: u32, file: &OwnedFd, kind: TargetKind) -> Result<(), Fatal> {
+    /// Hands over a new target without a name of its own, with what is in it already.
+    fn hand_over_new(
+        &self,
+        item: u32,
+        file: &OwnedFd,
+        (kind, there): (TargetKind, Option<There>),
+    ) -> Result<(), Fatal> {
         let message = VolumesToKeyholder::Target {
             item,
             kind,
-            there: None,
+            there,
             discards_bytes: 0,
             fresh: None,
             remembered: None,

@@ -163,14 +163,47 @@ macro_rules! qubes_failures {
                after the daemon's start is found after a restart of the daemon.",
     }
 
-    /// Qubes are to be changed where they are.
-    QubesInPlace = {
+    /// A qube cannot be changed where it is; `why` is the end of a sentence.
+    QubesInPlace { qube: String, why: String } = {
         code: "qubes-in-place", exit: Usage,
-        what: ("a qube that exists is not changed in place"),
+        what: ("the qube {qube:?} is not restored in place: {why}"),
         safe: NOTHING_CHANGED,
-        next: "Restore it beside the present one with --as NAME, and compare or rename the two. A \
-               halted qube's volume in a pool of files can be restored by its path: `wyng-ctl \
-               restore ARCHIVE VOLUME --in-place --to PATH`.",
+        next: "Do what the line says. Or restore it beside the present one, with --as NAME and \
+               without --in-place, and compare or rename the two.",
+    }
+
+    /// A restore in place failed, and the qube is again what it was.
+    QubePutBack { qube: String, why: QubeFault } = {
+        code: "qube-put-back", exit: Failed,
+        what: ("the qube {qube:?} was not restored, and is what it was before: {why}"),
+        safe: Safe::OfCommand,
+        next: "See journalctl -u qubesd, and run the same command again.",
+    }
+
+    /// A restore in place failed, and the qube could not be put back.
+    QubeNotPutBack { qube: String, why: QubeFault } = {
+        code: "qube-not-put-back", exit: Failed,
+        what: ("the qube {qube:?} is partly restored, and could not be put back yet: {why}"),
+        safe: Safe::OfCommand,
+        next: "Leave it halted: what it was is kept, and each restore of qubes tries again. \
+               `wyng-ctl restore ARCHIVE --undo --qube QUBE` does it at once.",
+    }
+
+    /// What a qube was could not be put back, or given up, by a person's word.
+    QubeNotSettled { qube: String, why: QubeFault } = {
+        code: "qube-not-settled", exit: Failed,
+        what: ("what the qube {qube:?} was before its restore in place is still kept: {why}"),
+        safe: Safe::OfCommand,
+        next: "Shut the qube down if it runs, see journalctl -u qubesd, and run the same command \
+               again.",
+    }
+
+    /// Nothing is kept of a qube.
+    NothingKept { qube: String } = {
+        code: "nothing-kept", exit: Usage,
+        what: ("nothing is kept of the qube {qube:?} from before a restore in place"),
+        safe: NOTHING_CHANGED,
+        next: "See `wyng-ctl snapshots list`, which names what is kept.",
     }
 
     /// The archive has no settings record of a qube.

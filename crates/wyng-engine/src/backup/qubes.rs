@@ -14,6 +14,7 @@ use wyng_control::{
 use super::request::BackupRequest;
 use crate::archive::Archive;
 use crate::kept::agrees;
+use crate::kept_qubes::follow_kept;
 use crate::state::{ArchiveFolder, CopyNote, Origins, Said};
 use crate::world::{Client, Files, Parts, Volumes, World};
 
@@ -90,6 +91,9 @@ impl Chosen {
         } = world
             .volumes
             .choose_qubes(&request.qubes, &far_ends, request.live)?;
+        if !request.dry_run {
+            follow_kept(world)?;
+        }
         for left_out in left_out {
             world.client.tell(ToClient::LeftOut(left_out))?;
         }

@@ -16,6 +16,7 @@ use wyng_control::{
 use super::space::{IDS_A_PART, sizes, space};
 use crate::archive::{Archive, Packs};
 use crate::kept::{local_clock, moment_now, moment_of_session};
+use crate::kept_qubes::tell_kept;
 use crate::renewing::lock_summary;
 use crate::space::{look_for_waits, tell_waits};
 use crate::state::{ArchiveFolder, CopyNote, Origins, StoreRoom, to_hex};
@@ -291,6 +292,7 @@ pub fn status<P: Parts>(world: &mut World<P>, only: Option<&str>) -> Result<Exit
         Some(name) => vec![name.to_owned()],
         None => ArchiveFolder::names(&mut world.files)?,
     };
+    tell_kept(&mut world.files, &mut world.clock, &mut world.client)?;
     each(world, names, status_of)
 }
 
@@ -415,6 +417,7 @@ pub fn snapshots<P: Parts>(
     for name in ArchiveFolder::names(&mut world.files)? {
         snapshots_of(world, &name)?;
     }
+    tell_kept(&mut world.files, &mut world.clock, &mut world.client)?;
     Ok(ExitStatus::Done)
 }
 

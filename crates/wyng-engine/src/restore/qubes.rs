@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use wyng_archive::format::VolumeEntry;
 use wyng_control::{
-    ExitStatus, Failure, QubePart, QubeParts, QubesWish, RestoredQube, SessionChoice, ToClient,
-    Warning,
+    ArchivedVolume, ExitStatus, Failure, QubePart, QubeParts, QubesWish, RestoredQube,
+    SessionChoice, ToClient, Warning,
 };
 use wyng_wire::Service;
 
@@ -17,7 +17,9 @@ use super::plan::{Planned, RECORD_MAX_BYTES};
 use super::run::openers;
 use super::system::show_system;
 use super::volume::{Ended, Openers, restore_into};
+use super::walk::for_each_chunk;
 use crate::archive::{Archive, session_name};
+use crate::kept_qubes::follow_kept;
 use crate::outcome::exit_of;
 use crate::pool::Pool;
 use crate::world::{
@@ -161,6 +163,7 @@ pub fn restore_qubes<P: Parts>(
         world.store.finish_fetch()?;
     }
     continue_histories(world, &mut archive, &qubes, &made)?;
+    follow_kept(world)?;
     if let Some(lost) = lost {
         return Err(lost);
     }
@@ -280,12 +283,19 @@ fn take_record<P: Parts>(
     }
     let shape = tools.world.volumes.open_record(settings.item, name)?;
     tools.restore(settings, shape)?;
-    let volume =
-        |(name, plan): (&String, &Planned)| (name.clone(), plan.item, plan.session.size_bytes);
+    let mut volumes = Vec::new();
+    for (name, plan) in &qube.volumes {
+        volumes.push(ArchivedVolume {
+            name: name.clone(),
+            item: plan.item,
+            size_bytes: plan.session.size_bytes,
+            data_bytes: data_bytes(tools, plan)?,
+        });
+    }
     let archived = ArchivedQube {
         label: qube.label.clone(),
         record: settings.item,
-        volumes: qube.volumes.iter().map(volume).collect(),
+        volumes,
         uuid,
     };
     let added = tools.world.volumes.add_qube(&archived, &request.wish);
@@ -293,6 +303,17 @@ fn take_record<P: Parts>(
         others_go_on: matches!(failure, Failure::QubeRecord { .. }),
         failure,
     })
+}
+
+/// Bytes of a session that are not holes, which its target takes up.
+fn data_bytes<P: Parts>(tools: &mut Tools<'_, P>, plan: &Planned) -> Result<u64, Failure> {
+    let (files, client) = (&mut tools.world.files, &mut tools.world.client);
+    let mut bytes = 0_u64;
+    for_each_chunk(files, client, tools.archive, &plan.session, |index, _| {
+        bytes = bytes.saturating_add(plan.session.chunk_bytes(index).into());
+        Ok(())
+    })?;
+    Ok(bytes)
 }
 
 /// Does what was confirmed. Returns the qubes that are made, and what ended the fetching, if

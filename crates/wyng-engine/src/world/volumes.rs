@@ -2,8 +2,9 @@
 //! Sources, targets and their base snapshots, each under the number of its item.
 
 use wyng_control::{
-    BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, MachineFact, Method, QubeChoice,
-    QubePart, QubesWish, Remembered, RestoredQube, TargetKind, TargetLook, Via, WholeCause,
+    ArchivedVolume, BaseLabel, BaseOf, ChosenQubes, Failure, FoundSource, InPlaceEnd, KeptQube,
+    MachineFact, Method, QubeChoice, QubePart, QubesWish, Remembered, RestoredQube, TargetKind,
+    TargetLook, Via, WholeCause,
 };
 
 pub use wyng_control::{Beside, There};
@@ -51,9 +52,8 @@ pub struct ArchivedQube {
     pub label: String,
     /// The number under which its settings record was restored.
     pub record: u32,
-    /// Its volumes: each with its name in the qube, the number of its target, and its length in
-    /// bytes.
-    pub volumes: Vec<(String, u32, u64)>,
+    /// Its volumes.
+    pub volumes: Vec<ArchivedVolume>,
     /// The uuid of the qube on this machine that its history belongs to.
     pub uuid: Option<String>,
 }
@@ -205,6 +205,19 @@ pub trait Volumes {
     }
     /// Does the next part of the plan.
     fn next_of_qubes(&mut self) -> Result<NextOfQubes, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// The qubes of which what they were before restores in place is kept.
+    fn kept_qubes(&mut self) -> Result<Vec<KeptQube>, Failure> {
+        Err(Failure::NoQubesHere)
+    }
+    /// Gives up what a qube was before a restore in place, or puts it back. Returns what became of
+    /// it, and why it was not done.
+    fn settle_qube(
+        &mut self,
+        _qube: &str,
+        _end: InPlaceEnd,
+    ) -> Result<(RestoredQube, Option<Failure>), Failure> {
         Err(Failure::NoQubesHere)
     }
     /// The next page of changes since the base snapshot; `None` if they are not known.

@@ -76,6 +76,17 @@ pub struct PoolInfo {
     pub dir_path: Option<String>,
     /// The data set of a ZFS pool.
     pub container: Option<String>,
+    /// Bytes that it can hold, if it is known.
+    pub size_bytes: Option<u64>,
+    /// Bytes that are used of them.
+    pub usage_bytes: Option<u64>,
+}
+
+impl PoolInfo {
+    /// Bytes that are free, if both numbers are known.
+    pub fn free_bytes(&self) -> Option<u64> {
+        Some(self.size_bytes?.saturating_sub(self.usage_bytes?))
+    }
 }
 
 /// The answer to `admin.pool.Info` of this pool: lines of `KEY=VALUE`.
@@ -98,6 +109,8 @@ pub fn pool(name: &str, text: &str) -> Result<PoolInfo, Malformed> {
         thin_pool: location("thin_pool")?,
         dir_path: location("dir_path")?,
         container: location("container")?,
+        size_bytes: pairs.read_if_there("size", number)?,
+        usage_bytes: pairs.read_if_there("usage", number)?,
     })
 }
 
@@ -187,6 +200,7 @@ mod tests {
         let found = pool("varlibqubes", text).unwrap();
         assert_eq!(found.driver, Driver::FileReflink);
         assert_eq!(found.dir_path.as_deref(), Some("/var/lib/qubes"));
+        assert_eq!(found.free_bytes(), Some(4));
         assert!(pool("other", text).is_err());
         assert!(pool("p", "name=p\n").is_err());
         assert!(pool("p", "driver=a b\n").is_err());

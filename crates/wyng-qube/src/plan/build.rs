@@ -11,6 +11,7 @@ use super::machine::{Machine, UnreadPolicy};
 use super::order::net_order;
 use super::policy::{Sought, mentions};
 use super::references::plan_references;
+use super::room::{check_room, needs};
 use super::settings::plan_settings;
 use super::step::{GUARD_FEATURE, Guard, Step};
 use super::volumes::{plan_volumes, pools};
@@ -27,6 +28,8 @@ pub struct Plan {
     pub lines: Vec<Line>,
     /// What is done, in this order. Each can be sent.
     pub steps: Vec<Step>,
+    /// Bytes that are written to each pool.
+    pub needs: BTreeMap<String, u64>,
 }
 
 /// Plans a restore. `archived` has what the archive holds, by the names in the records.
@@ -86,7 +89,14 @@ pub fn plan(
         }
     }
     in_order(&mut steps, &mut drafts, &in_net_order, guard);
+    let by_new_name = qubes
+        .iter()
+        .filter_map(|plan| Some((plan.new_name()?, archived.get(&plan.qube)?)))
+        .collect();
+    let needs = needs(&steps, &by_new_name);
+    check_room(&needs, machine)?;
     Ok(Plan {
+        needs,
         qubes,
         lines,
         steps,

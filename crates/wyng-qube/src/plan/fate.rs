@@ -97,6 +97,16 @@ pub enum PlanError {
     /// Settings are trusted by a person only.
     #[error("settings are never trusted without a person")]
     TrustedUnattended,
+    /// A pool has too little room.
+    #[error("the pool {} has {free_bytes} bytes free, and {needed_bytes} bytes are written to it", Shown::of(.pool))]
+    NoRoom {
+        /// The pool.
+        pool: String,
+        /// Bytes that it has free.
+        free_bytes: u64,
+        /// Bytes that are written to it.
+        needed_bytes: u64,
+    },
     /// A qube has power over all qubes that are being restored, and this release honours no other
     /// guard.
     #[error("{} has the tag backup-restore-mgmt, and nothing else can guard new qubes", Shown::of(.0))]

@@ -20,6 +20,8 @@ pub struct Machine {
     pub labels: BTreeSet<String>,
     /// The driver of each pool.
     pub pools: BTreeMap<String, Driver>,
+    /// Bytes that each pool has free, as far as it is known.
+    pub free_bytes: BTreeMap<String, u64>,
     /// The pool that volumes are made in where nothing else is said.
     pub default_pool: String,
     /// Names of kernels.

@@ -12,12 +12,14 @@ mod clean_up;
 mod draft;
 mod fate;
 mod global;
+mod in_place;
 mod line;
 mod machine;
 mod order;
 mod policy;
 mod references;
 mod request;
+mod room;
 mod settings;
 mod step;
 mod volumes;
@@ -27,9 +29,15 @@ pub use build::{Plan, plan};
 pub use clean_up::{CleanUp, Found, Intent, WhyNamed, ending, may_remove, removal};
 pub use fate::{Fate, PlanError, QubePlan, WhyNot};
 pub use global::global_commands;
+pub use in_place::{
+    Back, BadNotes, Change, Field, InPlaceLine, InPlaceNote, InPlacePlan, InPlaceState,
+    InPlaceWish, KeptVolume, NOTES_MAX_BYTES, NotesFile, Present, WhyNotInPlace, back,
+    plan_in_place,
+};
 pub use line::{Instead, Line, Need, Setting, WhyLeft};
 pub use machine::{Machine, PolicyFile, PresentQube, UnreadPolicy};
 pub use request::{Request, Socket, Unsendable};
+pub use room::check_room;
 pub use step::{
     GUARD_FEATURE, GUARD_TAG, Guard, ImportEnd, Nonce, Step, guard_query, import_end, is_guarded,
     mark_query, restorer_query,

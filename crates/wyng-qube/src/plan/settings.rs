@@ -19,9 +19,9 @@ const INCLUDED: &str = "include_in_backups";
 const AUTOSTART: &str = "autostart";
 const KERNEL: &str = "kernel";
 /// Memory that is applied without trust, MiB.
-const MEMORY_MIB: RangeInclusive<u64> = 16..=262_144;
+pub(super) const MEMORY_MIB: RangeInclusive<u64> = 16..=262_144;
 /// Virtual processors that are applied without trust.
-const VCPUS_COUNT: RangeInclusive<u64> = 1..=128;
+pub(super) const VCPUS_COUNT: RangeInclusive<u64> = 1..=128;
 /// Features that begin like this make disposables start.
 const PRELOAD: &str = "preload-";
 /// The feature that `provides_network` makes.
@@ -34,7 +34,7 @@ const NEVER_TAGS: [&str; 3] = [
 ];
 const PCI: &str = "pci";
 /// What a firewall without rules does, as a rule.
-const DROP: &str = "action=drop";
+pub(super) const DROP: &str = "action=drop";
 
 /// Plans everything but volumes and references.
 pub(super) fn plan_settings(draft: &mut Draft<'_>, scene: &Scene<'_>) {

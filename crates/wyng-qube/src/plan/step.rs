@@ -100,6 +100,8 @@ pub enum Step {
     },
     /// Keeps the qube from writing to a volume.
     SetReadOnly { qube: String, volume: String },
+    /// Lets the qube write to a volume.
+    SetWritable { qube: String, volume: String },
     /// Sets a feature.
     SetFeature {
         qube: String,
@@ -112,6 +114,8 @@ pub enum Step {
         property: String,
         value: String,
     },
+    /// Lets a property have its default, whatever that is.
+    ResetProperty { qube: String, property: String },
     /// Lets a property have its default, if that is what was recorded: resets it, after which
     /// [`Step::settle`] compares what it is now.
     KeepDefault {
@@ -151,6 +155,8 @@ impl Step {
             | Self::Resize { qube, .. }
             | Self::SetRevisions { qube, .. }
             | Self::SetReadOnly { qube, .. }
+            | Self::SetWritable { qube, .. }
+            | Self::ResetProperty { qube, .. }
             | Self::SetFeature { qube, .. }
             | Self::SetProperty { qube, .. }
             | Self::KeepDefault { qube, .. }
@@ -187,7 +193,7 @@ impl Step {
                 property,
                 value,
             } => admin("admin.vm.property.Set", property, qube, value),
-            Self::KeepDefault { qube, property, .. } => {
+            Self::KeepDefault { qube, property, .. } | Self::ResetProperty { qube, property } => {
                 admin("admin.vm.property.Reset", property, qube, NONE)
             }
             Self::SetTag { qube, tag } => admin("admin.vm.tag.Set", tag, qube, NONE),
@@ -212,7 +218,8 @@ impl Step {
             | Self::Import { .. }
             | Self::Resize { .. }
             | Self::SetRevisions { .. }
-            | Self::SetReadOnly { .. } => self.volume_request(),
+            | Self::SetReadOnly { .. }
+            | Self::SetWritable { .. } => self.volume_request(),
         }
     }
 
@@ -274,6 +281,7 @@ impl Step {
                 count,
             } => set("Set.revisions_to_keep", volume, qube, &count.to_string()),
             Self::SetReadOnly { qube, volume } => set("Set.rw", volume, qube, FALSE),
+            Self::SetWritable { qube, volume } => set("Set.rw", volume, qube, TRUE),
             _ => Err(Unsendable::Character),
         }
     }

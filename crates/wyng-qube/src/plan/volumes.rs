@@ -12,10 +12,10 @@ use crate::class::Class;
 
 const ROOT: &str = "root";
 const PRIVATE: &str = "private";
-const VOLATILE: &str = "volatile";
-const KERNEL: &str = "kernel";
+pub(super) const VOLATILE: &str = "volatile";
+pub(super) const KERNEL: &str = "kernel";
 /// The lengths that a record may give a volume, bytes: 1 MiB to 16 TiB.
-const SIZE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 44;
+pub(super) const SIZE_BYTES: RangeInclusive<u64> = 1 << 20..=1 << 44;
 /// The number of older states that pools keep where nothing else is set.
 const REVISIONS: i64 = 1;
 
@@ -29,7 +29,7 @@ fn with_a_pool(class: &Class) -> &'static [&'static str] {
 }
 
 /// The volumes of a class that keep what is written to them, and can be imported into.
-fn with_data(class: &Class) -> &'static [&'static str] {
+pub(super) fn with_data(class: &Class) -> &'static [&'static str] {
     match class {
         Class::Template | Class::Standalone => &[PRIVATE, ROOT],
         Class::App => &[PRIVATE],

@@ -66,6 +66,8 @@ pub struct Archived {
     pub record: QubeRecord,
     /// The volumes of which there is a session, with their lengths in bytes.
     pub volumes: BTreeMap<String, u64>,
+    /// Bytes of these volumes that are not holes.
+    pub data_bytes: BTreeMap<String, u64>,
     /// The uuid that this machine's state notes for it.
     pub uuid: Option<QubeUuid>,
     /// A qube with that uuid is here, under whatever name.

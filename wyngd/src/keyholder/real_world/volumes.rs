@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 use rustix::io::Errno as SystemErrno;
 use wyng_control::{
-    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, MachineFact, NoSource,
-    QubeChoice, QubesWish, TargetFault, TargetKind, TargetLook, ToClient, Via, WholeCause,
-    path_text, qube_origin,
+    BaseLabel, BaseOf, Beside, ChosenQubes, Failure, FoundSource, Given, InPlaceEnd, KeptQube,
+    MachineFact, NoSource, QubeChoice, QubesWish, RestoredQube, TargetFault, TargetKind,
+    TargetLook, ToClient, Via, WholeCause, path_text, qube_origin,
 };
 use wyng_jail::DiskTurn;
 
@@ -164,7 +164,7 @@ impl OpenVolumes {
         let VolumesToKeyholder::Target {
             item,
             kind,
-            there: None,
+            there,
             discards_bytes,
             fresh: None,
             remembered: None,
@@ -172,14 +172,24 @@ impl OpenVolumes {
         else {
             return Err(fatal());
         };
+        if there.is_some_and(|there| there.in_place || there.beside.is_some()) {
+            return Err(fatal());
+        }
         let file = received.descriptors().into_iter().next();
-        let target = Target::new(file.ok_or_else(fatal)?, kind, false, None);
+        let mut target = Target::new(file.ok_or_else(fatal)?, kind, false, None);
+        if there.is_some() {
+            // Dirty data may look like a hole, and a direct read must find it.
+            let path = item.to_string();
+            target
+                .sync()
+                .map_err(|errno| unusable(&path, &path, errno))?;
+        }
         self.targets
             .insert(item, target.with_blocks_of(discards_bytes));
         self.of_qubes.insert(item, of);
         let shape = TargetShape {
             kind,
-            there: None,
+            there,
             fresh: None,
             remembered: None,
         };
@@ -469,6 +479,34 @@ impl Volumes for OpenVolumes {
                 Ok(NextOfQubes::Made { qube, failure })
             }
             VolumesToKeyholder::QubesDone { failure } => failure.map_or(Ok(NextOfQubes::Done), Err),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn kept_qubes(&mut self) -> Result<Vec<KeptQube>, Failure> {
+        match self.ask(&KeyholderToVolumes::KeptQubes)?.message {
+            VolumesToKeyholder::KeptQubes { kept } => Ok(kept),
+            VolumesToKeyholder::QubeAdded {
+                failure: Some(failure),
+            } => Err(failure),
+            _ => Err(broken(&Fatal::Unexpected("volumes"))),
+        }
+    }
+
+    fn settle_qube(
+        &mut self,
+        qube: &str,
+        end: InPlaceEnd,
+    ) -> Result<(RestoredQube, Option<Failure>), Failure> {
+        let qube = qube.to_owned();
+        match self
+            .ask(&KeyholderToVolumes::SettleQube { qube, end })?
+            .message
+        {
+            VolumesToKeyholder::QubeMade { qube, failure } => Ok((qube, failure)),
+            VolumesToKeyholder::QubeAdded {
+                failure: Some(failure),
+            } => Err(failure),
             _ => Err(broken(&Fatal::Unexpected("volumes"))),
         }
     }

@@ -21,16 +21,18 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 use wyng_config::{AdminDomain, Qubes as Settings};
-use wyng_control::{Failure, LeftOut, NoQubePlace, NoSource, QubeFault, QubesWish, WhyLeftOut};
+use wyng_control::{
+    Failure, InPlaceEnd, LeftOut, NoSource, QubeFault, QubesWish, RestoredQube, WhyLeftOut,
+};
 use wyng_jail::PathAccess;
 use wyng_qube::answer::VolumeInfo;
-use wyng_qube::{NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
+use wyng_qube::{Place, Which};
 use wyng_snapshot::{Folder, Fresh};
 
 use super::open::Trusted;
 use api::{Api, Found};
 pub(super) use part::Part;
-use reach::Pools;
+use reach::{Pools, clone_of, place_of};
 pub(super) use restore::Next;
 use restore::Restores;
 
@@ -111,10 +113,10 @@ impl Qubes {
     }
 
     /// Drops clones that nobody asked for.
-    pub(super) fn end_all(&mut self) {
+    pub(super) fn end_all(&mut self, trusted: Trusted) {
         self.held.clear();
         self.torn.clear();
-        self.restores.end(&self.api);
+        self.restores.end((&self.api, &self.pools, trusted));
     }
 
     /// The restore of qubes, if it is not begun: records and plan.
@@ -130,8 +132,25 @@ impl Qubes {
     }
 
     /// Makes a plan of the qubes that were added.
-    pub(super) fn plan(&mut self, wish: &QubesWish, is_proven: bool) -> Result<(), Failure> {
-        self.restores.plan(&self.api, wish, is_proven)
+    pub(super) fn plan(
+        &mut self,
+        wish: &QubesWish,
+        is_proven: bool,
+        trusted: Trusted,
+    ) -> Result<(), Failure> {
+        let ground = (&self.api, &self.pools, trusted);
+        self.restores.plan(ground, wish, is_proven)
+    }
+
+    /// Gives up what a qube was before a restore in place, or puts it back.
+    pub(super) fn settle(
+        &self,
+        qube: &str,
+        end: InPlaceEnd,
+        trusted: Trusted,
+    ) -> (RestoredQube, Option<Failure>) {
+        let ground = (&self.api, &self.pools, trusted);
+        self.restores.settle(ground, qube, end)
     }
 
     /// Does the next part of the plan.
@@ -140,13 +159,14 @@ impl Qubes {
     }
 
     /// Ends the import of a volume that is complete.
-    pub(super) fn end_import(&mut self, item: u32) -> Result<(), Failure> {
-        self.restores.end_import(&self.api, item)
+    pub(super) fn end_import(&mut self, item: u32, trusted: Trusted) -> Result<(), Failure> {
+        let ground = (&self.api, &self.pools, trusted);
+        self.restores.end_import(ground, item)
     }
 
     /// Ends the import of a volume that is not, if there is one under this number.
-    pub(super) fn close_import(&mut self, item: u32) {
-        self.restores.close(&self.api, item);
+    pub(super) fn close_import(&mut self, item: u32, trusted: Trusted) {
+        self.restores.close((&self.api, &self.pools, trusted), item);
     }
 
     /// Opens a part of a qube. Its name and uuid must still belong together.
@@ -235,29 +255,7 @@ impl Qubes {
 
     /// Where a volume lies now.
     fn place(&self, found: &Found, info: &VolumeInfo, which: Which) -> Result<Place, NoSource> {
-        let pool = self.api.pool(&info.pool).map_err(NoSource::OfQube)?;
-        let query = PlaceQuery {
-            qube: &found.listed.name,
-            class: found.class(),
-            volume: info,
-            pool: &pool,
-            is_halted: found.is_halted(),
-        };
-        let no_place = |why| NoSource::OfQube(QubeFault::NoPlace(why));
-        let place = place(&query, which).map_err(|why| match why {
-            NoPlace::NothingCommitted => NoSource::QubeRuns,
-            NoPlace::UnknownDriver => no_place(NoQubePlace::UnknownDriver),
-            NoPlace::NotKept => no_place(NoQubePlace::NotKept),
-            NoPlace::BadPool => no_place(NoQubePlace::BadPool),
-            NoPlace::BadId => no_place(NoQubePlace::BadId),
-        })?;
-        match place {
-            Place::Zvol {
-                at: ZvolAt::CleanSnapshot,
-                ..
-            } => Err(no_place(NoQubePlace::ZfsSnapshot)),
-            place => Ok(place),
-        }
+        place_of(&self.api, found, info, which)
     }
 
     /// Notes in qubesd when a qube was backed up, which its own tools show. It is not noted at
@@ -380,13 +378,6 @@ fn which(live: bool) -> Which {
     } else {
         Which::Committed
     }
-}
-
-/// A clone in a file without a name; `None` where the file system does not clone it.
-fn clone_of(source: &OwnedFd, folder: &Folder) -> Option<Fresh> {
-    let fresh = folder.fresh().ok()?;
-    rustix::fs::ioctl_ficlone(&fresh.file, source).ok()?;
-    Some(fresh)
 }
 
 /// Whether two descriptors are of one file, or of one device.

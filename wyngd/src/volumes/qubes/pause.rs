@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use wyng_control::QubeFault;
 use wyng_qube::answer::Listed;
 
+use super::super::open::Trusted;
 use super::Qubes;
 
 /// The feature of a qube that is paused; its value is the mark of the daemon.
@@ -72,10 +73,10 @@ impl Qubes {
 
     /// The same when a service begins. A private daemon, and one that cannot ask qubesd now, leaves
     /// it to its next run.
-    pub(in crate::volumes) fn begin(&self) {
+    pub(in crate::volumes) fn begin(&self, trusted: Trusted) {
         if let Ok(qubes) = self.api.list() {
             self.let_left_over_go_on(&qubes);
-            self.restores.begin(&self.api);
+            self.restores.begin((&self.api, &self.pools, trusted));
         }
     }
 

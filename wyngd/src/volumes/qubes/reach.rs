@@ -8,14 +8,14 @@ use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use wyng_control::{NoSource, QubeFault, TargetKind};
+use wyng_control::{NoQubePlace, NoSource, QubeFault, TargetKind};
 use wyng_jail::PathAccess;
-use wyng_qube::answer::PoolInfo;
-use wyng_qube::{Driver, Place};
-use wyng_snapshot::Folder;
+use wyng_qube::answer::{PoolInfo, VolumeInfo};
+use wyng_qube::{Driver, NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
+use wyng_snapshot::{Folder, Fresh};
 
 use super::super::open::{Trusted, open, open_beneath, open_beneath_for_writing, open_for_writing};
-use super::api::Api;
+use super::api::{Api, Found};
 use super::part::Part;
 
 const DEVICES: &str = "/dev";
@@ -107,6 +107,12 @@ impl Pools {
 }
 
 impl Pools {
+    /// The folder of clones of the pool that keeps its files here.
+    pub(super) fn bases_of(&self, folder: &str) -> Option<&Folder> {
+        let pool = self.folders.iter().find(|pool| pool.path == folder)?;
+        pool.bases.as_deref()
+    }
+
     /// Opens the place of an import for writing.
     pub(super) fn open_import(
         &self,
@@ -163,4 +169,43 @@ impl Pool {
             bases: None,
         })
     }
+}
+
+/// Where a volume lies now.
+pub(super) fn place_of(
+    api: &Api,
+    found: &Found,
+    info: &VolumeInfo,
+    which: Which,
+) -> Result<Place, NoSource> {
+    let pool = api.pool(&info.pool).map_err(NoSource::OfQube)?;
+    let query = PlaceQuery {
+        qube: &found.listed.name,
+        class: found.class(),
+        volume: info,
+        pool: &pool,
+        is_halted: found.is_halted(),
+    };
+    let no_place = |why| NoSource::OfQube(QubeFault::NoPlace(why));
+    let place = place(&query, which).map_err(|why| match why {
+        NoPlace::NothingCommitted => NoSource::QubeRuns,
+        NoPlace::UnknownDriver => no_place(NoQubePlace::UnknownDriver),
+        NoPlace::NotKept => no_place(NoQubePlace::NotKept),
+        NoPlace::BadPool => no_place(NoQubePlace::BadPool),
+        NoPlace::BadId => no_place(NoQubePlace::BadId),
+    })?;
+    match place {
+        Place::Zvol {
+            at: ZvolAt::CleanSnapshot,
+            ..
+        } => Err(no_place(NoQubePlace::ZfsSnapshot)),
+        place => Ok(place),
+    }
+}
+
+/// A clone in a file without a name; `None` where the file system does not clone it.
+pub(super) fn clone_of(source: &OwnedFd, folder: &Folder) -> Option<Fresh> {
+    let fresh = folder.fresh().ok()?;
+    rustix::fs::ioctl_ficlone(&fresh.file, source).ok()?;
+    Some(fresh)
 }

@@ -10,6 +10,7 @@ use crate::driver::Driver;
 use crate::record::{DeviceRecord, OwnValue, QubeParts, QubeRecord};
 
 mod fates;
+mod in_place;
 mod order;
 mod settings;
 
@@ -101,7 +102,7 @@ fn archived(records: Vec<QubeRecord>) -> BTreeMap<String, Archived> {
             .volumes
             .iter()
             .filter(|(_, volume)| volume.save_on_stop);
-        let volumes = kept
+        let volumes: BTreeMap<String, u64> = kept
             .map(|(name, volume)| (name.clone(), volume.size))
             .collect();
         let name = record.name.clone();
@@ -110,6 +111,7 @@ fn archived(records: Vec<QubeRecord>) -> BTreeMap<String, Archived> {
             name,
             Archived {
                 record,
+                data_bytes: volumes.clone(),
                 volumes,
                 uuid,
                 is_here: false,
@@ -159,6 +161,7 @@ fn machine() -> Machine {
         ]),
         labels: BTreeSet::from(["blue".to_owned()]),
         pools: BTreeMap::from([("vm-pool".to_owned(), Driver::LvmThin)]),
+        free_bytes: BTreeMap::new(),
         default_pool: "vm-pool".into(),
         kernels: BTreeSet::from(["6.6".to_owned()]),
         device_classes: BTreeSet::from(["usb".to_owned(), "pci".to_owned()]),

@@ -332,3 +332,27 @@ fn a_missing_label_is_made_first_and_once() {
         ("admin.label.Create", "blue", "0x3465a4")
     );
 }
+
+#[test]
+fn a_plan_that_a_pool_has_no_room_for_is_refused_with_both_figures() {
+    let of = |free_bytes| Machine {
+        free_bytes: BTreeMap::from([("vm-pool".to_owned(), free_bytes)]),
+        ..machine()
+    };
+    let records = || archived(vec![app("work", ""), app("home", "")]);
+    let both: u64 = 2 * (2 << 30);
+    let planned = plan(&records(), &wish(&[]), &of(both)).unwrap();
+    assert_eq!(
+        planned.needs,
+        BTreeMap::from([("vm-pool".to_owned(), both)])
+    );
+    let refused = plan(&records(), &wish(&[]), &of(both - 1)).unwrap_err();
+    let text = "the pool vm-pool has 4294967295 bytes free, and 4294967296 bytes are written to it";
+    assert_eq!(refused.to_string(), text);
+    // Settings take no room.
+    let settings = RestoreWish {
+        parts: Parts::SettingsOnly,
+        ..wish(&[])
+    };
+    assert!(plan(&records(), &settings, &of(0)).is_ok());
+}

@@ -6,15 +6,15 @@ use std::os::fd::OwnedFd;
 
 use wyng_control::{Failure, QubeFault, TargetKind};
 use wyng_qube::Shown;
-use wyng_qube::plan::{Guard, Intent, Step};
+use wyng_qube::plan::{Guard, Intent, Step, check_room};
 
-use super::super::super::open::Trusted;
 use super::super::api::Api;
-use super::super::reach::Pools;
-use super::clean::{Unanswered, is_missing, remove, send};
+use super::clean::{Unanswered, remove, send, set};
 use super::journal::{Noted, Progress};
+use super::keep::Ground;
+use super::next::Next;
 use super::outcome::words;
-use super::{Next, Planned, Restores, import, machine, unwritable};
+use super::{Planned, Restores, import, machine, unwritable};
 
 /// Properties whose values are qubes.
 const NAMES_A_QUBE: [&str; 5] = [
@@ -30,9 +30,12 @@ impl Restores {
     /// qube after the other.
     pub(in crate::volumes::qubes) fn next(
         &mut self,
-        (api, pools, trusted): (&Api, &Pools, Trusted),
+        (api, pools, trusted): Ground<'_>,
     ) -> Result<Next, Failure> {
         self.begin_plan(api)?;
+        if let (Some(running), Ok(journal)) = (&mut self.running, &self.journal) {
+            return running.next((api, pools, trusted), journal);
+        }
         while let Some(step) = self.take_step() {
             let Some(qube) = step.qube().map(str::to_owned) else {
                 // A label that cannot be made is missing when its first qube is made.
@@ -49,7 +52,12 @@ impl Restores {
                     return Ok(Next::NoImport { item });
                 }
                 return Ok(match self.open(item, (api, pools, trusted), &step) {
-                    Ok((file, kind)) => Next::Import { item, file, kind },
+                    Ok((file, kind)) => Next::Import {
+                        item,
+                        file,
+                        kind,
+                        there: None,
+                    },
                     Err(fault) => {
                         self.give_up(api, &qube, fault);
                         Next::NoImport { item }
@@ -79,6 +87,9 @@ impl Restores {
             return Ok(());
         };
         let (now, _) = machine::machine(api, policy).map_err(super::super::api::of_command)?;
+        check_room(&planned.needs, &now).map_err(|error| Failure::QubesNotPlanned {
+            why: error.to_string(),
+        })?;
         if machine::steady(now) != planned.machine {
             return Err(Failure::QubesChanged);
         }
@@ -141,7 +152,7 @@ impl Restores {
     fn open(
         &mut self,
         item: u32,
-        (api, pools, trusted): (&Api, &Pools, Trusted),
+        (api, pools, trusted): Ground<'_>,
         step: &Step,
     ) -> Result<(OwnedFd, TargetKind), QubeFault> {
         let Step::Import { qube, volume, .. } = step else {
@@ -174,9 +185,13 @@ impl Restores {
     /// Makes a volume what was written, if this is the target of the open import.
     pub(in crate::volumes::qubes) fn end_import(
         &mut self,
-        api: &Api,
+        ground: Ground<'_>,
         item: u32,
     ) -> Result<(), Failure> {
+        let (api, ..) = ground;
+        if let Some(running) = &mut self.running {
+            return running.end_import(ground, item).unwrap_or(Ok(()));
+        }
         let Some((qube, volume)) = self.take_open(item) else {
             return Ok(());
         };
@@ -189,7 +204,11 @@ impl Restores {
     }
 
     /// Ends the import of a volume that was not completed; its qube is not restored.
-    pub(in crate::volumes::qubes) fn close(&mut self, api: &Api, item: u32) {
+    pub(in crate::volumes::qubes) fn close(&mut self, ground: Ground<'_>, item: u32) {
+        let (api, ..) = ground;
+        if let Some(running) = &mut self.running {
+            return running.close(ground, item);
+        }
         if let Some((qube, volume)) = self.take_open(item) {
             import::end_unsuccessfully(api, &qube, &volume);
             let _ = self.note_of(&qube, |noted| noted.intent.open_import = None);
@@ -416,27 +435,5 @@ impl Planned {
             _ => None,
         });
         guard.unwrap_or(Guard::Tag)
-    }
-}
-
-/// Sets what a step says. That what is to be removed is not there is no error.
-fn set(api: &Api, step: &Step) -> Result<(), QubeFault> {
-    let removes = matches!(
-        step,
-        Step::RemoveFeature { .. } | Step::Unmark { .. } | Step::Unguard { .. }
-    );
-    match send(api, step.request()) {
-        Ok(_) => {}
-        Err(QubeFault::Exception { class, .. }) if removes && is_missing(&class) => {}
-        Err(fault) => return Err(fault),
-    }
-    let Step::KeepDefault { qube, property, .. } = step else {
-        return Ok(());
-    };
-    let now = api.property(qube, property)?.value;
-    let now = Some(now.as_str()).filter(|now| !now.is_empty());
-    match step.settle(now) {
-        Some(step) => send(api, step.request()).map(drop),
-        None => Ok(()),
     }
 }

@@ -265,3 +265,25 @@ pub(super) fn send(api: &Api, request: Result<Request, Unsendable>) -> Result<St
     })?;
     api.call(&request)
 }
+
+/// Sets what a step says. That what is to be removed is not there is no error.
+pub(super) fn set(api: &Api, step: &Step) -> Result<(), QubeFault> {
+    let removes = matches!(
+        step,
+        Step::RemoveFeature { .. } | Step::Unmark { .. } | Step::Unguard { .. }
+    );
+    match send(api, step.request()) {
+        Ok(_) => {}
+        Err(QubeFault::Exception { class, .. }) if removes && is_missing(&class) => {}
+        Err(fault) => return Err(fault),
+    }
+    let Step::KeepDefault { qube, property, .. } = step else {
+        return Ok(());
+    };
+    let now = api.property(qube, property)?.value;
+    let now = Some(now.as_str()).filter(|now| !now.is_empty());
+    match step.settle(now) {
+        Some(step) => send(api, step.request()).map(drop),
+        None => Ok(()),
+    }
+}

@@ -8,14 +8,13 @@ use wyng_control::{NoQubePlace, QubeFault, TargetKind};
 use wyng_qube::plan::{ImportEnd, Step, import_end};
 use wyng_qube::{NoPlace, PlaceQuery, answer, import_place};
 
-use super::super::super::open::Trusted;
 use super::super::api::Api;
-use super::super::reach::Pools;
 use super::clean::send;
+use super::keep::Ground;
 
 /// Begins an import, and opens what is to be written. After an error the import is ended.
 pub(super) fn begin(
-    (api, pools, trusted): (&Api, &Pools, Trusted),
+    (api, pools, trusted): Ground<'_>,
     step: &Step,
 ) -> Result<(OwnedFd, TargetKind), QubeFault> {
     let Step::Import {

@@ -10,7 +10,7 @@ use std::os::unix::fs::DirBuilderExt;
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
-use wyng_qube::plan::{Guard, Intent, Nonce};
+use wyng_qube::plan::{Guard, InPlaceNote, Intent, NOTES_MAX_BYTES, Nonce, NotesFile};
 use wyng_qube::{is_qube_name, is_volume_name};
 
 /// Where root's daemons keep the journal.
@@ -105,18 +105,45 @@ impl Journal {
             }
             return rustix::fs::fsync(&self.folder);
         }
-        let fresh = format!("{}.new", self.name);
+        self.replace(&self.name, text(noted).as_bytes())
+    }
+
+    /// The notes of restores in place.
+    pub(super) fn read_in_place(&self) -> Result<Vec<InPlaceNote>, Errno> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let name = self.in_place_name();
+        let file = match rustix::fs::openat(&self.folder, &name, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            file => file?,
+        };
+        let bytes = super::whole_file::read_all(&file, NOTES_MAX_BYTES)?;
+        let notes = NotesFile::decode(&bytes).map_err(|_| Errno::BADMSG)?;
+        Ok(notes.notes)
+    }
+
+    /// Notes all of this durably, in the place of the notes before.
+    pub(super) fn write_in_place(&self, notes: Vec<InPlaceNote>) -> Result<(), Errno> {
+        let bytes = NotesFile::of(notes).encode().map_err(|_| Errno::FBIG)?;
+        self.replace(&self.in_place_name(), &bytes)
+    }
+
+    fn in_place_name(&self) -> String {
+        format!("{}.in-place", self.name)
+    }
+
+    /// Gives a file these bytes durably, all of them or none.
+    fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), Errno> {
+        let fresh = format!("{name}.new");
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&self.folder, &fresh, flags, Mode::from_raw_mode(0o600))?;
-        let text = text(noted);
-        let mut left = text.as_bytes();
+        let mut left = bytes;
         while !left.is_empty() {
             let written = rustix::io::retry_on_intr(|| rustix::io::write(&file, left))?;
             left = left.get(written..).unwrap_or_default();
         }
         rustix::fs::fsync(&file)?;
-        rustix::fs::renameat(&self.folder, &fresh, &self.folder, &self.name)?;
+        rustix::fs::renameat(&self.folder, &fresh, &self.folder, name)?;
         rustix::fs::fsync(&self.folder)
     }
 }

@@ -52,6 +52,10 @@ pub(super) fn machine(
         qubes,
         labels: labels.into_iter().collect(),
         kernels: kernels(api, &pools),
+        free_bytes: pools
+            .iter()
+            .filter_map(|pool| Some((pool.name.clone(), pool.free_bytes()?)))
+            .collect(),
         pools: pools
             .into_iter()
             .map(|pool| (pool.name, pool.driver))
@@ -132,8 +136,9 @@ fn defaults(api: &Api) -> BTreeMap<String, Option<String>> {
         .collect()
 }
 
-/// A machine without what comes and goes by itself: disposables.
+/// A machine without what comes and goes by itself: disposables, and the room of pools.
 pub(super) fn steady(mut machine: Machine) -> Machine {
+    machine.free_bytes.clear();
     machine
         .qubes
         .retain(|name, qube| qube.class != Class::Disposable || !is_passing(name));

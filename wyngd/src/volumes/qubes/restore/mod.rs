@@ -6,17 +6,24 @@
 mod carry_out;
 mod clean;
 mod import;
+mod in_place;
+mod into_present;
 mod journal;
+mod keep;
 mod machine;
+mod next;
 mod outcome;
 mod policy;
+mod put_back;
 mod whole_file;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
-use wyng_control::{Failure, PLAN_PAGE_MAX_BYTES, QubeFault, QubeParts, QubesWish, RestoredQube};
+use wyng_control::{
+    ArchivedVolume, Failure, PLAN_PAGE_MAX_BYTES, QubeFault, QubeParts, QubesWish, RestoredQube,
+};
 use wyng_jail::PathAccess;
 use wyng_qube::plan::{
     Archived, Asked, Fate, Machine, Nonce, Parts, Plan, PolicyFile, Proof, RestoreWish, Step,
@@ -25,9 +32,11 @@ use wyng_qube::plan::{
 use wyng_qube::record::{QubeRecord, RECORD_MAX_BYTES};
 use wyng_qube::{QubeUuid, Shown};
 
-use super::api::Api;
 use clean::Unanswered;
+use in_place::Running;
 use journal::{Journal, Noted};
+use keep::Ground;
+pub(in crate::volumes) use next::Next;
 use outcome::Outcomes;
 use policy::PolicyFolders;
 use whole_file::read_all;
@@ -47,6 +56,8 @@ pub(in crate::volumes) struct Restores {
     /// What was added, by the names in the records.
     added: BTreeMap<String, Added>,
     planned: Option<Planned>,
+    /// A qube that is changed in place; then the plan has no other step.
+    running: Option<Running>,
 }
 
 /// What the archive has of a qube.
@@ -63,6 +74,8 @@ struct Planned {
     machine: Machine,
     lines: VecDeque<String>,
     steps: VecDeque<Step>,
+    /// Bytes that are written to each pool.
+    needs: BTreeMap<String, u64>,
     is_begun: bool,
     /// The volume that is being imported, under its target's number.
     open: Option<(u32, String, String)>,
@@ -71,22 +84,6 @@ struct Planned {
     outcomes: Outcomes,
     /// What is reported once all steps are done.
     reports: Option<VecDeque<(RestoredQube, Option<Failure>)>>,
-}
-
-/// What is next in a plan.
-pub(in crate::volumes) enum Next {
-    /// This target is to be written.
-    Import {
-        item: u32,
-        file: OwnedFd,
-        kind: wyng_control::TargetKind,
-    },
-    /// This one cannot be.
-    NoImport { item: u32 },
-    /// This is what became of a qube.
-    Made(RestoredQube, Option<Failure>),
-    /// Nothing more.
-    Done,
 }
 
 impl Restores {
@@ -100,6 +97,7 @@ impl Restores {
             records: HashMap::new(),
             added: BTreeMap::new(),
             planned: None,
+            running: None,
         }
     }
 
@@ -118,17 +116,30 @@ impl Restores {
 
     /// Removes what an earlier daemon over the same state directory began and did not end. What
     /// stays is logged.
-    pub(super) fn begin(&self, api: &Api) {
-        if let Ok(journal) = &self.journal {
-            for sentence in clean::clean(api, journal, Unanswered::Dropped) {
-                tracing::warn!("{sentence}");
-            }
+    pub(super) fn begin(&self, ground: Ground<'_>) {
+        let left = self.end_left(ground, Unanswered::Dropped);
+        for sentence in left.unwrap_or_default() {
+            tracing::warn!("{sentence}");
         }
+    }
+
+    /// Ends what earlier runs left. Returns sentences about what stays, or was put back.
+    fn end_left(&self, ground: Ground<'_>, unanswered: Unanswered) -> Result<Vec<String>, Failure> {
+        let journal = self
+            .journal
+            .as_ref()
+            .map_err(|errno| Failure::QubesJournal { errno: *errno })?;
+        let mut sentences = clean::clean(ground.0, journal, unanswered);
+        sentences.extend(put_back::end_left(ground, journal));
+        Ok(sentences)
     }
 
     /// Whether a restore began this qube and did not complete it: it stays noted until a person has
     /// decided.
     pub(super) fn is_unfinished(&self, uuid: &str) -> bool {
+        if self.is_half_changed(uuid) {
+            return true;
+        }
         let noted = self.journal.as_ref().ok().map(Journal::read);
         let is_it = |noted: &Noted| {
             let own = noted.intent.uuid.as_ref();
@@ -156,7 +167,7 @@ impl Restores {
     pub(in crate::volumes) fn add(
         &mut self,
         (label, item): (&str, u32),
-        volumes: &[(String, u32, u64)],
+        volumes: &[ArchivedVolume],
         uuid: Option<String>,
         wish: &QubesWish,
     ) -> Result<(), Failure> {
@@ -193,13 +204,17 @@ impl Restores {
                 record,
                 volumes: volumes
                     .iter()
-                    .map(|(name, _, size_bytes)| (name.clone(), *size_bytes))
+                    .map(|volume| (volume.name.clone(), volume.size_bytes))
+                    .collect(),
+                data_bytes: volumes
+                    .iter()
+                    .map(|volume| (volume.name.clone(), volume.data_bytes))
                     .collect(),
                 uuid: uuid.and_then(|uuid| uuid.parse().ok()),
             },
             items: volumes
                 .iter()
-                .map(|(name, item, _)| (name.clone(), *item))
+                .map(|volume| (volume.name.clone(), volume.item))
                 .collect(),
         };
         self.added.insert(name, added);
@@ -209,18 +224,16 @@ impl Restores {
     /// Makes the plan, after what an earlier run left is cleaned up.
     pub(in crate::volumes::qubes) fn plan(
         &mut self,
-        api: &Api,
+        ground: Ground<'_>,
         wish: &QubesWish,
         is_proven: bool,
     ) -> Result<(), Failure> {
-        let journal = self
-            .journal
-            .as_ref()
-            .map_err(|errno| Failure::QubesJournal { errno: *errno })?;
-        let stays = clean::clean(api, journal, Unanswered::Dropped);
-        let noted = journal.read().map_err(|errno| Failure::QubesJournal {
-            errno: errno.raw_os_error(),
-        })?;
+        let (api, ..) = ground;
+        let stays = self.end_left(ground, Unanswered::Dropped)?;
+        if wish.in_place {
+            return self.plan_in_place(ground, wish, is_proven, stays);
+        }
+        let noted = self.noted()?;
         let (machine, uuids) =
             machine::machine(api, &self.policy).map_err(super::api::of_command)?;
         let nonce = nonce().ok_or(Failure::QubesNotPlanned {
@@ -238,19 +251,11 @@ impl Restores {
                 ),
             },
             new_name: wish.new_name.clone(),
-            parts: match wish.parts {
-                QubeParts::Both => Parts::Both,
-                QubeParts::SettingsOnly => Parts::SettingsOnly,
-                QubeParts::DataOnly => Parts::DataOnly,
-            },
+            parts: parts(wish),
             with_needs: wish.with_needs,
             trust_settings: wish.trust_settings,
             is_attended: wish.attended,
-            proof: match (is_proven, wish.unproven) {
-                (true, _) => Proof::Proven,
-                (false, true) => Proof::UnprovenAccepted,
-                (false, false) => Proof::Unproven,
-            },
+            proof: proof(is_proven, wish),
             nonce: nonce.clone(),
         };
         let archived: BTreeMap<String, Archived> = self
@@ -268,12 +273,18 @@ impl Restores {
                 why: error.to_string(),
             })?;
         let outcomes = self.outcomes(&planned, wish, &uuids);
-        let Plan { lines, steps, .. } = planned;
+        let Plan {
+            lines,
+            steps,
+            needs,
+            ..
+        } = planned;
         let lines = lines.iter().map(ToString::to_string);
         self.planned = Some(Planned {
             machine: machine::steady(machine),
             lines: stays.into_iter().chain(lines).collect(),
             steps: steps.into(),
+            needs,
             is_begun: false,
             open: None,
             noted,
@@ -282,6 +293,17 @@ impl Restores {
             reports: None,
         });
         Ok(())
+    }
+
+    /// What is noted of qubes that are made.
+    fn noted(&self) -> Result<Vec<Noted>, Failure> {
+        let journal = self
+            .journal
+            .as_ref()
+            .map_err(|errno| Failure::QubesJournal { errno: *errno })?;
+        journal.read().map_err(|errno| Failure::QubesJournal {
+            errno: errno.raw_os_error(),
+        })
     }
 
     /// What is known of each qube of the plan before anything is done.
@@ -334,17 +356,34 @@ impl Restores {
     }
 
     /// Ends what the command left open: what is not complete is removed.
-    pub(in crate::volumes::qubes) fn end(&mut self, api: &Api) {
+    pub(in crate::volumes::qubes) fn end(&mut self, ground: Ground<'_>) {
         self.records.clear();
         self.added.clear();
-        let Some(planned) = self.planned.take() else {
-            return;
-        };
-        if let (true, Ok(journal)) = (planned.is_begun, &self.journal) {
-            for sentence in clean::clean(api, journal, Unanswered::Kept) {
+        let running = self.running.take();
+        let is_changing = running.is_some_and(|running| running.is_begun());
+        let planned = self.planned.take();
+        if is_changing || planned.is_some_and(|planned| planned.is_begun) {
+            let left = self.end_left(ground, Unanswered::Kept);
+            for sentence in left.unwrap_or_default() {
                 tracing::warn!("{sentence}");
             }
         }
+    }
+}
+
+fn parts(wish: &QubesWish) -> Parts {
+    match wish.parts {
+        QubeParts::Both => Parts::Both,
+        QubeParts::SettingsOnly => Parts::SettingsOnly,
+        QubeParts::DataOnly => Parts::DataOnly,
+    }
+}
+
+fn proof(is_proven: bool, wish: &QubesWish) -> Proof {
+    match (is_proven, wish.unproven) {
+        (true, _) => Proof::Proven,
+        (false, true) => Proof::UnprovenAccepted,
+        (false, false) => Proof::Unproven,
     }
 }
 

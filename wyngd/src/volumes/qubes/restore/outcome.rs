@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use wyng_control::{Failure, QubeFault, RestoredQube};
+use wyng_control::{Failure, QubeDeed, QubeFault, RestoredQube};
 use wyng_qube::QubeUuid;
 use wyng_qube::plan::{Setting, Step};
 
@@ -96,6 +96,7 @@ impl Outcome {
             qube: RestoredQube {
                 qube: self.label.clone(),
                 name: name.to_owned(),
+                deed: QubeDeed::Made,
                 uuid: uuid.map(|uuid| uuid.as_str().to_owned()),
                 continues: self.continues,
                 unset: self.unset.iter().chain(&self.stays).cloned().collect(),
@@ -119,9 +120,9 @@ impl Outcome {
 pub(super) fn words(step: &Step) -> String {
     let volume = |volume: &String, what| Setting::Volume(volume.clone(), what).to_string();
     match step {
-        Step::SetProperty { property, .. } | Step::KeepDefault { property, .. } => {
-            Setting::Property(property.clone()).to_string()
-        }
+        Step::SetProperty { property, .. }
+        | Step::ResetProperty { property, .. }
+        | Step::KeepDefault { property, .. } => Setting::Property(property.clone()).to_string(),
         Step::AllowDisposables { .. } => {
             Setting::Property("template_for_dispvms".into()).to_string()
         }
@@ -134,7 +135,9 @@ pub(super) fn words(step: &Step) -> String {
         Step::SetEphemeral { volume: name, .. } => volume(name, "encryption"),
         Step::Resize { volume: name, .. } => volume(name, "size"),
         Step::SetRevisions { volume: name, .. } => volume(name, "revisions_to_keep"),
-        Step::SetReadOnly { volume: name, .. } => volume(name, "rw"),
+        Step::SetReadOnly { volume: name, .. } | Step::SetWritable { volume: name, .. } => {
+            volume(name, "rw")
+        }
         Step::Import { volume: name, .. } => volume(name, "data"),
         Step::Unmark { .. } => "the mark of the restore".into(),
         Step::Unguard { .. } => "the guard of the restore".into(),
