@@ -29,6 +29,8 @@ pub enum MachineSubject {
     Policy,
     /// The clock.
     Clock,
+    /// A restore of a qube that was interrupted.
+    Restore,
 }
 
 /// What may be wrong on a machine.
@@ -54,6 +56,8 @@ pub enum MachineFault {
     PolicyAllows,
     /// A line in front of Wyng's own allows notices to a far end.
     PolicyAllowsNotices,
+    /// A restore began a qube and did not complete it.
+    RestoreUnfinished,
 }
 
 impl MachineFact {
@@ -75,6 +79,7 @@ impl MachineSubject {
             Self::FarEnd => "far-end",
             Self::Policy => "policy",
             Self::Clock => "clock",
+            Self::Restore => "restore",
         }
     }
 
@@ -89,7 +94,7 @@ impl MachineSubject {
 
 impl MachineFault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::PoolReadWhole,
         Self::PoolOutOfReach,
         Self::PoolCannotClone,
@@ -100,6 +105,7 @@ impl MachineFault {
         Self::PolicyUnread,
         Self::PolicyAllows,
         Self::PolicyAllowsNotices,
+        Self::RestoreUnfinished,
     ];
 
     /// A word for scripts, stable over versions.
@@ -115,6 +121,7 @@ impl MachineFault {
             Self::PolicyUnread => "policy-unread",
             Self::PolicyAllows => "policy-allows",
             Self::PolicyAllowsNotices => "policy-allows-notices",
+            Self::RestoreUnfinished => "restore-unfinished",
         }
     }
 
@@ -148,6 +155,9 @@ impl MachineFault {
             }
             Self::PolicyAllowsNotices => {
                 "Move the line to a file with a higher number than 60: a far end could show notices that look like Wyng's."
+            }
+            Self::RestoreUnfinished => {
+                "Nothing if a restore runs. Otherwise the next restore removes it if it is as it was left. To decide yourself, remove it with `qvm-remove`, or take its guard away: `qvm-tags QUBE del backup-restore-in-progress`, `qvm-features --unset QUBE prohibit-start`."
             }
         }
     }

@@ -65,6 +65,11 @@ fn a_qube_that_is_left_without_its_mark_is_guarded_and_named_until_a_person_deci
             left_out(&backup),
             [("work".into(), "unfinished-restore".into())]
         );
+        let check = new.wyng(&["qubes", "check", "qrexec:sys-backup"]);
+        let facts = check.json["machine"].as_array().unwrap();
+        let is_named_there =
+            |fact: &Value| fact["fault"] == "restore-unfinished" && fact["name"] == "work";
+        assert!(facts.iter().any(is_named_there), "{}", check.json);
         match failing {
             // A person keeps it.
             "admin.vm.feature.Set" => {

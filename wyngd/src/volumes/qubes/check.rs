@@ -27,6 +27,11 @@ impl Qubes {
         facts.extend(far_ends.iter().filter_map(|via| self.of_far_end(via)));
         facts.extend(self.of_policy(far_ends));
         facts.push(self.of_clock(far_ends));
+        facts.extend(self.restores.unfinished().into_iter().map(|qube| {
+            let detail = "a restore began it and did not complete it".to_owned();
+            let fault = Some(MachineFault::RestoreUnfinished);
+            fact(MachineSubject::Restore, &qube, detail, fault)
+        }));
         let mut room_bytes = MESSAGE_MAX_BYTES.saturating_sub(ROOM_BYTES);
         facts
             .into_iter()

@@ -148,6 +148,16 @@ impl Restores {
         noted.is_some_and(|noted| noted.is_ok_and(|noted| noted.iter().any(is_it)))
     }
 
+    /// The qubes that a restore began and did not complete.
+    pub(super) fn unfinished(&self) -> Vec<String> {
+        let noted = self.journal.as_ref().ok().map(Journal::read);
+        let noted = noted.and_then(Result::ok).unwrap_or_default().into_iter();
+        noted
+            .filter(|noted| !noted.is_made())
+            .map(|noted| noted.intent.qube)
+            .collect()
+    }
+
     /// A new memory file for a record.
     pub(in crate::volumes) fn open_record(&mut self, item: u32) -> Result<OwnedFd, Errno> {
         let errno = |error: std::io::Error| Errno::from_io_error(&error).unwrap_or(Errno::IO);
