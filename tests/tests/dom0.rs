@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::archive_writer::ArchiveWriter;
+use wyng_tests::sandbox::{Outcome, PASSPHRASE, Sandbox, noise};
 
 const CHUNK: usize = 64 << 10;
 
@@ -185,18 +186,18 @@ fn an_archive_that_nothing_proves_gives_no_files_of_dom0_unless_a_person_accepts
 #[test]
 fn a_hostile_volume_of_dom0_is_not_unpacked() {
     let dom0 = Dom0::new();
-    dom0.back_up().success();
-    // Whoever holds the credential can write any volume; here its configuration says it.
     let tar = dom0.sandbox.path("evil.tar");
     let mut evil = Command::new("tar");
     evil.args(["--format=pax", "-cf"]).arg(&tar);
     let status = evil.args(["-P", "/etc/passwd"]).status().unwrap();
     assert!(status.success());
-    let config = format!("[volumes]\n\"dom0:files\" = \"{}\"\n", tar.display());
-    let config = dom0.sandbox.text("evil.toml", &config);
-    let words = ["--config", &config, "backup", "home", "dom0:files"];
-    dom0.sandbox.wyng(&words).success();
-    let (outcome, to) = dom0.restore("back", &[]);
+    // Whoever holds the credential can write any volume.
+    let store = dom0.sandbox.store();
+    std::fs::remove_dir_all(&store).unwrap();
+    let mut writer = ArchiveWriter::open_or_create(&store, PASSPHRASE.as_bytes(), Some(3)).unwrap();
+    writer.back_up(&[("dom0:files".into(), tar)]).unwrap();
+    dom0.sandbox.adopt("passphrase").success();
+    let (outcome, to) = dom0.restore("back", &["--unproven"]);
     outcome.expect(1);
     assert_eq!(outcome.codes(), ["admin-files-foreign"]);
     assert!(!to.exists());

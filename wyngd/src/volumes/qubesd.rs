@@ -141,10 +141,12 @@ impl Call {
                 .as_millis(),
         )
         .unwrap_or(u64::MAX);
-        let stop = stop.map_or((self.connection.as_fd(), PollFlags::empty()), |stop| {
-            (stop, PollFlags::IN)
-        });
-        match wait([(self.connection.as_fd(), what), stop], Some(left)) {
+        let answered = (self.connection.as_fd(), what);
+        let ended = match stop {
+            None => wait([answered], Some(left)).map(|[answered]| [answered, false]),
+            Some(stop) => wait([answered, (stop, PollFlags::IN)], Some(left)),
+        };
+        match ended {
             Ok([true, _]) => Ok(()),
             Ok([false, true]) => Err(QubesdError::GivenUp),
             Ok([false, false]) => Err(QubesdError::Socket(Errno::TIMEDOUT)),
