@@ -97,7 +97,11 @@ impl Folder {
                         _ => Err(self.refusal(STORING, answer).await),
                     };
                 }
-                Err(problem) => Faced::Error(problem),
+                Err(problem) => {
+                    // Some close the connection before the body has come, and their answer is lost.
+                    self.check_room(&incoming, body.len()).await?;
+                    Faced::Error(problem)
+                }
             };
             if !patience.again(&faced).await {
                 return Err(failed(STORING, faced.errno()));
