@@ -64,7 +64,7 @@ pub enum Action<'n> {
         /// Length of the range, bytes.
         length_bytes: NonZeroU32,
     },
-    /// Lists up to [`VERSIONS_KEYS`] versions of the object, and of those whose keys begin with its
+    /// Lists up to 100 versions of the object, and of those whose keys begin with its
     /// key.
     Versions(&'n [u8; 32]),
     /// Lists up to [`PAGE_KEYS`] objects.
