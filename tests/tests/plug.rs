@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The real processes are killed: each just before its n-th send, write, sync or change of a name,
-//! for each n up to 8 and for every sixteenth n after that. Then the same command runs again without
-//! a repair: it succeeds, everything that was ever reported restores exactly, and nothing is left
-//! over. Prune, compact and undelete are killed at calls that are drawn.
+//! for each n up to 8 and for every sixteenth n after that. Then the same command runs again
+//! without a repair: it succeeds, everything that was ever reported restores exactly, and nothing
+//! is left over. Prune, compact and undelete are killed at calls that are drawn.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -63,8 +63,8 @@ pub(crate) struct Where<'a> {
 struct Place {
     path: PathBuf,
     folder: Folder,
-    /// Its snapshots belong to the caller even if their archive is not known. Where a volume lies may
-    /// be another user's word, so the folder must belong to the caller, too.
+    /// Its snapshots belong to the caller even if their archive is not known. Where a volume lies
+    /// may be another user's word, so the folder must belong to the caller, too.
     is_ours: bool,
 }
 

@@ -39,8 +39,8 @@ impl ZvolName {
         is_name.then(|| Self(name.to_owned()))
     }
 
-    /// What is named as `zfs:POOL/DATASET`; `None` for any other text, `Some(None)` if it is no name
-    /// of a volume.
+    /// What is named as `zfs:POOL/DATASET`; `None` for any other text, `Some(None)` if it is no
+    /// name of a volume.
     pub fn of_scheme(text: &str) -> Option<Option<Self>> {
         text.strip_prefix(SCHEME).map(Self::new)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Whether the policy of qrexec is as Wyng needs it: its own file is there, and no rule in front of
-//! it gives away what that file denies. The first rule that fits decides, in the order of the files'
-//! names.
+//! it gives away what that file denies. The first rule that fits decides, in the order of the
+//! files' names.
 
 use std::collections::BTreeSet;
 

@@ -21,8 +21,8 @@ pub(crate) struct QubesBackArgs {
     /// Give up what this qube was before it was restored in place
     #[arg(long, requires = "qube", conflicts_with_all = NEVER_SETTLED)]
     accept: bool,
-    /// Put this qube back: it becomes what it was before it was restored in place, and what it wrote
-    /// since is lost
+    /// Put this qube back: it becomes what it was before it was restored in place, and what it
+    /// wrote since is lost
     #[arg(long, requires = "qube", conflicts_with_all = NEVER_SETTLED, conflicts_with = "accept")]
     undo: bool,
     /// Restore settings alone; the volumes are those of a new qube

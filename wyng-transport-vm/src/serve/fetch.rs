@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! `wyng.Fetch`: LIST, STAT, GET, VERSIONS, answered in order. An end of file between two requests ends the
-//! call, because nothing has to be finished. Nothing is written.
+//! `wyng.Fetch`: LIST, STAT, GET, VERSIONS, answered in order. An end of file between two requests
+//! ends the call, because nothing has to be finished. Nothing is written.
 //!
 //! A folder is read request by request. A store behind a network works on many requests at a time:
 //! see `ahead`.

@@ -14,8 +14,8 @@ use crate::ipc::DeviceNumber;
 
 /// Bytes of a sector, the unit of tables.
 const SECTOR_BYTES: u64 = 512;
-/// How many blocks of data one block of metadata has the places of, at least: a third of what a leaf
-/// can have.
+/// How many blocks of data one block of metadata has the places of, at least: a third of what a
+/// leaf can have.
 const PLACES_PER_METADATA_BLOCK: u64 = 84;
 
 /// The line of a thin volume's table.
@@ -138,8 +138,8 @@ impl PoolStatus {
         })
     }
 
-    /// Blocks of data that may be taken. A tenth of the data stays free, and a tenth of the metadata,
-    /// which must have room for where the blocks are.
+    /// Blocks of data that may be taken. A tenth of the data stays free, and a tenth of the
+    /// metadata, which must have room for where the blocks are.
     pub(super) fn room_blocks(&self) -> u64 {
         let free =
             |(used, all): (u64, u64)| all.saturating_sub(used).saturating_sub(all.div_ceil(10));

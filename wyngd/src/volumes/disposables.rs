@@ -262,8 +262,8 @@ impl Disposables {
         })
     }
 
-    /// Whether [`kill_ended`](Self::kill_ended) was put off for so long that nothing puts it off any
-    /// more.
+    /// Whether [`kill_ended`](Self::kill_ended) was put off for so long that nothing puts it off
+    /// any more.
     pub(super) fn is_overdue(&self) -> bool {
         self.retry
             .is_some_and(|(due, _)| due.elapsed() > PUT_OFF_MAX)

@@ -14,8 +14,8 @@ use crate::world::{Client, Files, OpenStore, Parts, Place, Store, Volumes, World
 const NO_STORE: &str = "dir:/nonexistent/wyng";
 
 /// Says what whole qubes depend on here. Then calls each far end for each service, and has it look
-/// for a store that does not exist: a helper that says so has been reached. Without `vias`, those of every archive are called for what they
-/// do.
+/// for a store that does not exist: a helper that says so has been reached. Without `vias`, those
+/// of every archive are called for what they do.
 pub fn check_far_ends<P: Parts>(
     world: &mut World<P>,
     vias: Vec<Via>,

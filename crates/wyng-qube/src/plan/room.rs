@@ -34,8 +34,8 @@ pub(super) fn needs(steps: &[Step], archived: &BTreeMap<&str, &Archived>) -> BTr
     needs
 }
 
-/// Fails with [`PlanError::NoRoom`] if a pool has less free than is written to it. One whose room is
-/// not known is believed to have enough.
+/// Fails with [`PlanError::NoRoom`] if a pool has less free than is written to it. One whose room
+/// is not known is believed to have enough.
 pub fn check_room(needs: &BTreeMap<String, u64>, machine: &Machine) -> Result<(), PlanError> {
     for (pool, needed_bytes) in needs {
         match machine.free_bytes.get(pool) {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Signs requests to S3 for a far end that has no key. Each signature is that of one request, which
 //! names one object and its bytes, one range, one look or one page. The id of an older version is
-//! the far end's word; it becomes the value of one parameter of a GET, and of nothing else. A DELETE is signed only for a
-//! name that the engine's guard has checked, or that `store check` drew. No lock is made shorter:
-//! the service refuses that, and a bypass is never signed. The time is that of this
-//! machine's clock alone; while that clock is known to be ahead, nothing that reads, lists or deletes
-//! is signed. What stores or locks is harmless at any time.
+//! the far end's word; it becomes the value of one parameter of a GET, and of nothing else. A
+//! DELETE is signed only for a name that the engine's guard has checked, or that `store check`
+//! drew. No lock is made shorter: the service refuses that, and a bypass is never signed. The time
+//! is that of this machine's clock alone; while that clock is known to be ahead, nothing that
+//! reads, lists or deletes is signed. What stores or locks is harmless at any time.
 
 use std::num::NonZeroU32;
 use std::time::{SystemTime, UNIX_EPOCH};
