@@ -116,19 +116,17 @@ impl Restores {
         notes.and_then(Result::ok).unwrap_or_default()
     }
 
-    /// Whether a restore in place of this qube is neither complete nor put back.
-    pub(super) fn is_half_changed(&self, uuid: &str) -> bool {
-        let is_it = |note: &InPlaceNote| {
-            let is_half = matches!(note.state, InPlaceState::Begun | InPlaceState::Undoing);
-            is_half && note.uuid == uuid
-        };
-        self.notes().iter().any(is_it)
+    /// The restores in place that are neither complete nor put back.
+    pub(super) fn half_changed(&self) -> impl Iterator<Item = InPlaceNote> {
+        self.notes().into_iter().filter(is_half)
     }
 
-    /// The qubes of which what they were is kept.
+    /// The qubes of which what they were is kept. While a qube is half changed, no time gives up
+    /// what it was: it is still needed.
     pub(in crate::volumes) fn kept_qubes(&self) -> Vec<KeptQube> {
         let notes = self.notes().into_iter();
         notes
+            .filter(|note| !is_half(note))
             .map(|note| KeptQube {
                 qube: note.qube,
                 uuid: note.uuid,
@@ -161,6 +159,9 @@ impl Restores {
             return (report, Some(Failure::NothingKept { qube }));
         };
         let ended = match end {
+            InPlaceEnd::Accept if is_half(note) => Err(QubeFault::NotPlanned {
+                why: "it is neither complete nor put back, and --undo puts it back".into(),
+            }),
             InPlaceEnd::Accept => put_back::accept(ground, journal, note).map(|()| Vec::new()),
             InPlaceEnd::Undo => put_back::put_back(ground, journal, note),
         };
@@ -176,4 +177,9 @@ impl Restores {
             }
         }
     }
+}
+
+/// Whether a qube is neither what it was nor what it was to become.
+fn is_half(note: &InPlaceNote) -> bool {
+    matches!(note.state, InPlaceState::Begun | InPlaceState::Undoing)
 }

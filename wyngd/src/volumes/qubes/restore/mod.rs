@@ -137,7 +137,7 @@ impl Restores {
     /// Whether a restore began this qube and did not complete it: it stays noted until a person has
     /// decided.
     pub(super) fn is_unfinished(&self, uuid: &str) -> bool {
-        if self.is_half_changed(uuid) {
+        if self.half_changed().any(|note| note.uuid == uuid) {
             return true;
         }
         let noted = self.journal.as_ref().ok().map(Journal::read);
@@ -148,13 +148,14 @@ impl Restores {
         noted.is_some_and(|noted| noted.is_ok_and(|noted| noted.iter().any(is_it)))
     }
 
-    /// The qubes that a restore began and did not complete.
+    /// The qubes that a restore began, or changes, and did not complete.
     pub(super) fn unfinished(&self) -> Vec<String> {
         let noted = self.journal.as_ref().ok().map(Journal::read);
         let noted = noted.and_then(Result::ok).unwrap_or_default().into_iter();
         noted
             .filter(|noted| !noted.is_made())
             .map(|noted| noted.intent.qube)
+            .chain(self.half_changed().map(|note| note.qube))
             .collect()
     }
 
