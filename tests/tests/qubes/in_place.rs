@@ -280,31 +280,56 @@ fn if_the_second_volume_fails_the_first_is_put_back_byte_for_byte() {
     qubes.set_qubesd_traps("internal.vm.volume.ImportEnd@build error QubesException");
     let failed = machine.restore(&IN_PLACE);
     assert_ne!(failed.status, 0);
-    // What is still needed is given up by no person and by no time.
-    let accepted = settle(&machine, "--accept");
-    assert_eq!(accepted.expect(1).codes(), ["qube-not-settled"]);
-    let times = std::path::Path::new(&machine.sandbox.state()).join("kept-qubes");
-    for _ in 0..2 {
-        machine.wyng(&["backup", "home", "--qube", "build"]);
-        if let Ok(text) = std::fs::read_to_string(&times) {
-            let over = |line: &str| {
-                let words: Vec<&str> = line.split(' ').collect();
-                match words[..] {
-                    [uuid, _, qube] => format!("{uuid} 0 {qube}\n"),
-                    _ => format!("{line}\n"),
-                }
-            };
-            std::fs::write(&times, text.lines().map(over).collect::<String>()).unwrap();
-        }
-    }
-    assert_eq!(kept(&disk).len(), 2);
-    let check = machine.wyng(&["qubes", "check", "qrexec:sys-backup"]);
-    assert!(warned(&check).contains(&"restore-unfinished".into()));
     qubes.set_qubesd_traps("");
     let dry = machine.restore(&[&IN_PLACE[..], &["--dry-run"]].concat());
     dry.success();
     is(&machine, &now(), "700");
     assert_eq!(guard(&machine).as_deref(), Some(OWN_GUARD));
+}
+
+#[test]
+fn what_a_half_changed_qube_still_needs_is_given_up_by_no_person_and_no_time() {
+    if !can("what_a_half_changed_qube_still_needs_is_given_up_by_nobody") {
+        return;
+    }
+    let disk = disk();
+    let machine = changed(&disk);
+    let (qubes, world) = (&machine.qubes, &machine.qubes.world);
+    std::fs::write(world.0.join("calls"), "").unwrap();
+    machine.restore(&IN_PLACE).success();
+    let calls = world.noted("calls");
+    let end = "internal.vm.volume.ImportEnd+private build";
+    let number = 1 + calls.iter().position(|call| call == end).unwrap();
+    settle(&machine, "--undo").success();
+    // Killed with one volume of two in its place; and it runs, so that it cannot be put back.
+    qubes.kill_at(number, "after", "caller");
+    assert_ne!(machine.restore(&IN_PLACE).status, 0);
+    std::fs::write(world.0.join("kill"), "").unwrap();
+    assert!(images(&machine)[0] == then()[0]);
+    world.start("build");
+    let accepted = settle(&machine, "--accept");
+    assert_eq!(accepted.expect(1).codes(), ["qube-not-settled"]);
+    let times = std::path::Path::new(&machine.sandbox.state()).join("kept-qubes");
+    for _ in 0..2 {
+        machine.wyng(&["backup", "home", "--qube", "build"]);
+        let text = std::fs::read_to_string(&times).unwrap_or_default();
+        let over = text.lines().map(|line| {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                [uuid, _, qube] => format!("{uuid} 0 {qube}\n"),
+                _ => format!("{line}\n"),
+            }
+        });
+        std::fs::write(&times, over.collect::<String>()).unwrap();
+    }
+    assert_eq!(kept(&disk).len(), 2);
+    let check = machine.wyng(&["qubes", "check", "qrexec:sys-backup"]);
+    assert!(warned(&check).contains(&"restore-unfinished".into()));
+    world.halt("build");
+    let dry = machine.restore(&[&IN_PLACE[..], &["--dry-run"]].concat());
+    dry.success();
+    is(&machine, &now(), "700");
+    assert_eq!((guard(&machine), kept(&disk).len()), (None, 0));
 }
 
 #[test]
