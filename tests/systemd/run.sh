@@ -21,7 +21,7 @@ disk() {
     mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
     ln -sf ../wyng-scenario.service "$root/etc/systemd/system/multi-user.target.wants/wyng-scenario.service"
     # What the other VM needs, and what would only cost time here.
-    for unit in getty.target systemd-udevd.service systemd-udev-trigger.service lvm2-monitor.service blk-availability.service; do
+    for unit in getty.target lvm2-monitor.service blk-availability.service; do
         ln -sf /dev/null "$root/etc/systemd/system/$unit"
     done
     echo wyng-test >"$root/etc/hostname"

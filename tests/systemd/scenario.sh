@@ -119,10 +119,11 @@ wyng restore home work --to /srv/restored.img >/dev/null
 cmp /srv/restored.img /srv/volumes/work.img || fail "what was restored differs"
 step "the volume is restored, byte by byte"
 
-# A thin pool on a loop device, without udev: what udev's rules are for is shown by tests/tests/lvm.
+# A thin pool on a loop device, with the real udevd.
 truncate -s 1G /srv/disk.img
 disk=$(losetup --find --show /srv/disk.img)
-{ pvcreate -q "$disk" && vgcreate -q pools "$disk" && lvcreate -q -L 512M -T pools/pool && lvcreate -q -V 64M -T pools/pool -n vault; } >/dev/null 2>&1 || fail "a thin pool"
+pool() { pvcreate -q "$disk" && vgcreate -q pools "$disk" && lvcreate -q -L 512M -T pools/pool && lvcreate -q -V 64M -T pools/pool -n vault; }
+said=$(pool 2>&1) || fail "a thin pool: $said"
 printf '[volumes]\nwork = "/srv/volumes/work.img"\nvault = "/dev/pools/vault"\n[profiles.nightly]\narchive = "home"\n' >/etc/wyng/wyng.toml
 systemctl restart wyngd.service
 thin() {
