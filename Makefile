@@ -64,9 +64,9 @@ demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@scripts/demo.sh
 
-# The units under a real systemd, in a VM: root, ten minutes.
+# The units under a real systemd, in a VM: root, some minutes.
 test-systemd: rust
-	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
+	$(CARGO) build --locked --bins --workspace
 	@tests/systemd/run.sh
 
 # Thin pools of a real kernel, with lvm and udev, in a VM: root, some minutes.

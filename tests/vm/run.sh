@@ -65,11 +65,7 @@ boot() {
         -serial "file:$run/console" -serial "file:$run/output" -serial "file:$run/status"
 }
 
-needs
-mkdir -p "$base"
-kernel
-initramfs
-debian
+parts
 root_disk
 tests=none
 if [ $# = 0 ]; then
