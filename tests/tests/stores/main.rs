@@ -13,6 +13,7 @@ mod jails;
 mod links;
 mod listings;
 mod locks;
+mod replacing;
 mod rooms;
 mod signatures;
 mod signed;
