@@ -9,6 +9,7 @@ mod blobs;
 mod call;
 mod copies;
 mod faults;
+mod garage;
 mod jails;
 mod links;
 mod listings;
