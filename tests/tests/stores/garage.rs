@@ -23,11 +23,12 @@ fn killing(
     impl Fn(&Seen) -> Action + Send + Sync + 'static,
     Arc<AtomicBool>,
 ) {
-    let (cluster, killed) = (Arc::clone(cluster), Arc::new(AtomicBool::new(false)));
+    // The proxy's thread outlives the test, and the nodes must not.
+    let (cluster, killed) = (Arc::downgrade(cluster), Arc::new(AtomicBool::new(false)));
     let done = Arc::clone(&killed);
     let rule = move |seen: &Seen| {
         if seen.acknowledged >= after && !done.swap(true, Ordering::SeqCst) {
-            cluster.kill(node);
+            cluster.upgrade().unwrap().kill(node);
         }
         Action::Pass
     };
