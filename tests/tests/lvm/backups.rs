@@ -481,7 +481,7 @@ fn a_run_that_is_killed_at_any_call_of_lvm_leaves_nothing_that_the_next_run_does
         let was_killed = std::fs::remove_file("/run/killed").is_ok();
         // lvm that was started is not killed with the daemon.
         run(&format!(
-            "while pgrep -f {REAL_LVM} >/dev/null; do sleep 0.1; done"
+            "while pgrep -f ^{REAL_LVM} >/dev/null; do sleep 0.1; done"
         ));
         without_wrapper();
         if !was_killed {
