@@ -108,7 +108,8 @@ macro_rules! store_failures {
     StoreLax { store: String } = {
         code: "store-lax", exit: Failed,
         what: ("the store {store} does what was not signed, or replaces what it must keep"),
-        safe: Safe::Always("No archive was made, and no new credentials are used."),
+        safe: Safe::Always("Everything stored stays as it is. No archive was made, and no new \
+                            credentials are used."),
         next: "Signed requests do not bind the network qube there: use another service, or leave \
                out --signed and give push, fetch and prune a key each (docs/stores.md). For an \
                archive that exists: archive open NAME --credentials FILE --no-signed.",
