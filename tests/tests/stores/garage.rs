@@ -9,7 +9,7 @@ use serde_json::json;
 use wyng_tests::sandbox::{Sandbox, noise, write_at};
 use wyng_tests::stores::{Action, Garage, Proxy, Seen};
 
-use super::archives::create;
+use super::archives::{adopt, create};
 
 const IMAGE_BYTES: usize = 12_000_000;
 
@@ -94,15 +94,6 @@ fn a_node_of_a_distributed_store_is_killed_in_the_middle_of_a_backup_and_nothing
     // Another machine finds the same.
     let other = Sandbox::new();
     other.text("credentials", &cluster.credentials());
-    let words = [
-        "archive",
-        "open",
-        "home",
-        "--credentials",
-        "credentials",
-        "--store",
-        &url,
-    ];
-    other.wyng(&words).success();
+    adopt(&other, &url, &[]).success();
     assert_whole(&other, &image, "elsewhere");
 }

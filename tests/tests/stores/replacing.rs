@@ -10,7 +10,7 @@ use wyng_tests::sandbox::{Outcome, Sandbox, noise, write_at};
 use wyng_tests::stores::{Action, Kind, Proxy, Seen, Server};
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
 
-use super::archives::{create, sandbox};
+use super::archives::{adopt, create, sandbox};
 use super::call::{Call, Store, name};
 
 /// Makes a server replace what has a key, by taking it away before each PUT: the signature of the
@@ -144,16 +144,7 @@ fn an_archive_whose_store_replaces_objects_is_checked_and_not_atomic() {
 
     // Another machine takes over, and the first one does not know that.
     let second = sandbox(&server);
-    let words = [
-        "archive",
-        "open",
-        "home",
-        "--credentials",
-        "credentials",
-        "--store",
-        &url,
-    ];
-    second.wyng(&words).success();
+    adopt(&second, &url, &[]).success();
     second.wyng(&["archive", "take-over", "home"]).success();
     second.image("disk.img", 1_000_000, 2);
     second.wyng(&["backup", "home", "disk.img"]).success();
