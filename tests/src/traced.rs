@@ -18,6 +18,16 @@ pub struct Cut {
     pub killed: bool,
 }
 
+/// The numbers of the calls before which a test kills: by default each power of two, since a kill
+/// costs several runs of the programs; with `WYNG_TEST_KILLS=all`, all of them.
+pub fn kill_numbers() -> impl Iterator<Item = u32> {
+    let all = std::env::var_os("WYNG_TEST_KILLS").is_some_and(|kills| kills == "all");
+    std::iter::successors(Some(1_u32), move |number| match all {
+        true => number.checked_add(1),
+        false => number.checked_mul(2),
+    })
+}
+
 /// Runs `command`, and kills each of its processes just before it makes its n-th call of this name.
 pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cut {
     let mut strace = Command::new("strace");

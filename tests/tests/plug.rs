@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The real processes are killed: each just before its n-th send, write, sync or change of a name,
-//! for n = 1, 2, 4, 8 and so on, or for each n where `WYNG_TEST_KILLS=all` is set. Then the same
+//! for n = 1, 2, 4, 8 and so on; `killed.rs` kills at every call, in one process. Then the same
 //! command runs again without a repair: it succeeds, everything that was ever reported restores
 //! exactly, and nothing is left over. Prune, compact and undelete are killed at calls that are
 //! drawn.
@@ -12,7 +12,7 @@ use wyng_tests::disk::run;
 use wyng_tests::programs::program;
 use wyng_tests::sandbox::{Outcome, create_home, noise, write_at};
 use wyng_tests::scene::Scene;
-use wyng_tests::traced::{HelperOutside, killed_at, watched};
+use wyng_tests::traced::{HelperOutside, kill_numbers, killed_at, watched};
 
 /// Calls by which a role changes what others see. A call that no role makes costs one run, and
 /// detects a role that starts to make it.
@@ -34,13 +34,6 @@ const CALLS: [&str; 14] = [
 ];
 /// The calls of the helper.
 const HELPER_CALLS: [&str; 5] = ["write", "fsync", "fdatasync", "linkat", "mkdirat"];
-
-/// Numbers of a role's calls of one kind before which it is killed. By default some of them, since
-/// each costs several runs of the programs; `killed.rs` kills at all of them, in one process.
-fn numbers() -> impl Iterator<Item = u32> {
-    let all = std::env::var_os("WYNG_TEST_KILLS").is_some_and(|kills| kills == "all");
-    (1_u32..).filter(move |number| all || number.is_power_of_two())
-}
 
 /// Watches for the end of the last process only.
 const NOTHING: [&str; 3] = ["--seccomp-bpf", "-e", "trace=exit_group"];
@@ -88,7 +81,7 @@ fn killed_everywhere(
     let trace = scene.sandbox.path("trace");
     let mut kills = 0;
     for call in CALLS {
-        for number in numbers() {
+        for number in kill_numbers() {
             base.put_back(scene);
             let sessions = scene.sessions.len();
             let cut = killed_at(&scene.sandbox.command(arguments), call, number, &trace);
@@ -150,7 +143,7 @@ fn a_backup_survives_kills_of_the_helper() {
     let backup = ["backup", "home", "root.img"];
     let mut kills = 0;
     for call in HELPER_CALLS {
-        for number in numbers() {
+        for number in kill_numbers() {
             base.put_back(&scene);
             let helper =
                 HelperOutside::killed_at(call, number, &program("wyng-transport-vm"), &pipes);
