@@ -684,6 +684,7 @@ fn a_gap_excuses_no_hash_that_contradicts_what_this_machine_knows() {
             known_generation: 5
         })
     );
+    assert_eq!(mine.try_back_up(), Err(Failure::Stopped));
 }
 
 #[test]

@@ -374,7 +374,8 @@ fn a_machine_that_takes_over_from_hidden_commits_has_nothing_deleted_of_the_real
         hostile.tell_lies(&lies);
         let adopted = hostile.sandbox.adopt(passphrase.to_str().unwrap());
         adopted.success();
-        hostile.wyng(&["archive", "take-over", "home"]).success();
+        let gone = ["archive", "take-over", "home", "--other-writer-is-gone"];
+        hostile.wyng(&gone).success();
         for commit in 1..commits {
             hostile.change_image(commit);
             hostile.suffer(&["backup", "home", "disk.img"]);

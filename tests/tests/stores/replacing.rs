@@ -269,6 +269,7 @@ fn of_two_machines_that_commit_at_one_moment_the_replaced_one_is_told() {
     first.wyng(&["backup", "home", "disk.img"]).success();
     let second = sandbox(&server);
     adopt(&second, &urls[1], &[]).success();
+    second.image("disk.img", 300_000, 3);
 
     // The first machine has seen that the name of its commit is free, and waits.
     let (reached, is_reached) = mpsc::channel();
@@ -294,10 +295,11 @@ fn of_two_machines_that_commit_at_one_moment_the_replaced_one_is_told() {
     drop(go_on);
     backup.join().unwrap().success();
 
-    // The store has the first machine's commit now, and the second machine says so.
+    // The store has the first machine's commit now. The second machine says so, and pushes nothing.
     for (words, code) in [
         (["archive", "open", "home"].as_slice(), "not-descended"),
-        (&["verify", "home"], "forked"),
+        (&["backup", "home", "disk.img"], "stopped"),
+        (&["verify", "home"], "problems-found"),
     ] {
         let told = second.wyng(words);
         assert_eq!(told.expect(5).codes(), [code], "{words:?}");

@@ -65,13 +65,18 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
         .store
         .connect(Service::Fetch, &place, OpenStore::Existing)?;
     let view = match named {
-        Some((here, credential)) => look(
-            &mut world.store,
-            &mut world.client,
-            wanted,
-            Arc::new(credential),
-            here,
-        )?,
+        Some((here, credential)) => {
+            let (folder, mut ledger) = (here.folder.clone(), here.ledger.clone());
+            let (store, client) = (&mut world.store, &mut world.client);
+            let looked = look(store, client, wanted, Arc::new(credential), here);
+            if matches!(looked, Err(Failure::NotDescended { .. })) && wanted.expected.is_none() {
+                // Another machine's commit has the place of one of this machine's. Nothing is
+                // pushed beside it.
+                ledger.stopped = true;
+                ledger.write(&mut world.files, &folder)?;
+            }
+            looked?
+        }
         None => by_passphrase(world, &request.name, wanted)?,
     };
     if let Some(known_as) = view.here.other_name.clone() {
