@@ -8,7 +8,7 @@ HELPER_RUST := 1.85
 CARGO ?= cargo
 export WYNG_TEST_SKIPPED := $(CURDIR)/target/skipped
 
-.PHONY: all build check test test-user test-systemd test-vm demo bench rust helper-rust oldest figures needs hooks clean
+.PHONY: all build check test test-user test-systemd test-vm test-garage demo bench rust helper-rust oldest figures needs hooks clean
 
 all: build
 
@@ -64,15 +64,21 @@ demo: rust
 	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
 	@scripts/demo.sh
 
-# The units under a real systemd, in a VM: root, ten minutes.
+# The units under a real systemd, in a VM: root, some minutes.
 test-systemd: rust
-	$(CARGO) build --locked --bins --package wyngd --package wyng-ctl --package wyng-transport-vm
+	$(CARGO) build --locked --bins --workspace
 	@tests/systemd/run.sh
 
 # Thin pools of a real kernel, with lvm and udev, in a VM: root, some minutes.
 test-vm: rust
 	$(CARGO) build --locked --bins --workspace
 	@tests/vm/run.sh
+
+# A distributed store of three nodes, of which one is killed in the middle of a backup.
+test-garage: rust
+	@if [ "$(WYNG_TEST_INSTALL)" = 1 ]; then scripts/install-garage.sh; fi
+	$(CARGO) build --locked --workspace --bins
+	WYNG_TEST_GARAGE=1 WYNG_TEST_REQUIRE=all $(CARGO) test --locked --workspace --test stores garage::
 
 # WYNG_BENCH_SIZE, WYNG_BENCH_RUNS, WYNG_BENCH_PROFILE: see bench/bench.py.
 bench: rust

@@ -14,8 +14,11 @@ left_out="$left_out | binary(budget) | binary(commits_under_damage) | binary(cop
     | binary(identity) | binary(index) | binary(killed) | binary(proof) | binary(prune) | binary(restored)
     | binary(scale) | binary(sizes) | binary(space) | package(wyng-archive) | package(wyng-thin)"
 # Minutes for which it is the same who runs them.
-left_out="$left_out | binary(boundaries) | binary(hostile_vm) | binary(many_chunks) | binary(plug)
-    | binary(power_loss) | binary(thin_metadata) | test(/^lost::/)"
+left_out="$left_out | binary(around_damage) | binary(boundaries) | binary(clients) | binary(deleting)
+    | binary(hostile_vm) | binary(many_chunks) | binary(plug) | binary(power_loss) | binary(pruned)
+    | binary(renewing) | binary(thin_metadata)"
+left_out="$left_out | binary(qubes) & test(/^(back|disposables|in_place|lost)::/)
+    | binary(stores) & not test(/^archives::/)"
 getent passwd $user >/dev/null || useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin $user
 folder=$(mktemp -d /var/tmp/wyng-user.XXXXXX)
 trap 'rm -rf "$folder"' EXIT

@@ -12,7 +12,7 @@ use crate::booted;
 use crate::disk::{ExfatDisk, LoopMount};
 use crate::fake_zfs::FakeZfs;
 use crate::programs::{sftp_server, static_helper};
-use crate::stores::Kind;
+use crate::stores::{Kind, garage_program};
 
 /// A component that not every machine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub enum Component {
     Rclone,
     /// `moto_server`, a server of S3 that keeps versions and object locks.
     Moto,
+    /// `garage`, a distributed server of S3, which `make test-garage` builds.
+    Garage,
 }
 
 /// Whether the component is available. If not, the test is added to the list of skipped tests, or
@@ -107,13 +109,17 @@ pub fn missing(component: Component, test: &str) {
 
 impl Component {
     /// Whether the component can be installed. A kernel has a driver for exFAT or not, and not
-    /// every machine allows FUSE mounts.
+    /// every machine allows FUSE mounts. Garage takes long to build, and has a target of its own.
     fn can_be_had(self) -> bool {
         let has_driver = |kind| {
             std::fs::read_to_string("/proc/filesystems")
                 .is_ok_and(|kinds| kinds.split_whitespace().any(|known| known == kind))
         };
-        self != Self::Exfat || has_driver("exfat")
+        match self {
+            Self::Exfat => has_driver("exfat"),
+            Self::Garage => std::env::var("WYNG_TEST_GARAGE").as_deref() == Ok("1"),
+            _ => true,
+        }
     }
 
     /// Whether this machine has it, whatever the tests require.
@@ -168,6 +174,7 @@ impl Component {
             Self::Wsgidav => serves(Kind::Wsgidav, "--version"),
             Self::Rclone => serves(Kind::Rclone, "version"),
             Self::Moto => serves(Kind::Moto, "--help"),
+            Self::Garage => garage_program().is_file(),
             Self::SystemdAnalyze => runs("systemd-analyze", &["--version"]),
             Self::SftpServer => {
                 sftp_server().is_file() && Command::new("sftp").arg("-h").output().is_ok()

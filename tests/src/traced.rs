@@ -3,6 +3,7 @@
 //! needs no code in the programs. It returns when the last process of the run has ended, so that a
 //! test cannot overlook a process that stays behind.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output};
 
@@ -13,8 +14,18 @@ use crate::disk::run;
 pub struct Cut {
     /// The exit status and output of the program itself.
     pub output: Output,
-    /// Whether any process reached its n-th call.
+    /// Whether any process reached its n-th call, and was killed.
     pub killed: bool,
+}
+
+/// The numbers of the calls before which a test kills: by default each power of two, since a kill
+/// costs several runs of the programs; with `WYNG_TEST_KILLS=all`, all of them.
+pub fn kill_numbers() -> impl Iterator<Item = u32> {
+    let all = std::env::var_os("WYNG_TEST_KILLS").is_some_and(|kills| kills == "all");
+    std::iter::successors(Some(1_u32), move |number| match all {
+        true => number.checked_add(1),
+        false => number.checked_mul(2),
+    })
 }
 
 /// Runs `command`, and kills each of its processes just before it makes its n-th call of this name.
@@ -29,10 +40,27 @@ pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cu
         .arg("-e")
         .arg(format!("inject={call}:signal=SIGKILL:when={number}"));
     let output = after(strace, command).output().unwrap();
-    let killed = std::fs::read_to_string(trace)
-        .unwrap()
-        .contains("+++ killed by SIGKILL +++");
+    let killed = made(call, number, trace);
     Cut { output, killed }
+}
+
+/// Whether any thread made its n-th call of this name, before which it was killed. That a process
+/// was killed says nothing: the daemon kills its own children when they take too long to end.
+fn made(call: &str, number: u32, trace: &Path) -> bool {
+    let mut calls = BTreeMap::<&str, u32>::new();
+    let trace = std::fs::read_to_string(trace).unwrap();
+    for line in trace.lines() {
+        // `PID CALL(…`; the id is padded, and the second half of a call begins with `<...`.
+        let Some((id, rest)) = line.split_once(' ') else {
+            continue;
+        };
+        if let Some((name, _)) = rest.trim_start().split_once('(')
+            && name == call
+        {
+            *calls.entry(id).or_default() += 1;
+        }
+    }
+    calls.values().any(|made| *made >= number)
 }
 
 /// The real helper, outside of the daemon's processes. The daemon starts a relay in its place,
@@ -40,6 +68,8 @@ pub fn killed_at(command: &Command, call: &str, number: u32, trace: &Path) -> Cu
 pub struct HelperOutside {
     process: Child,
     trace: PathBuf,
+    call: String,
+    number: u32,
 }
 
 impl HelperOutside {
@@ -72,6 +102,8 @@ impl HelperOutside {
         Self {
             process: shell.spawn().unwrap(),
             trace,
+            call: call.to_owned(),
+            number,
         }
     }
 
@@ -84,9 +116,7 @@ impl HelperOutside {
     /// Waits for its end. Returns whether it was killed.
     pub fn ended(mut self) -> bool {
         self.process.wait().unwrap();
-        std::fs::read_to_string(&self.trace)
-            .unwrap()
-            .contains("+++ killed by SIGKILL +++")
+        made(&self.call, self.number, &self.trace)
     }
 }
 

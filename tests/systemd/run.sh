@@ -38,11 +38,8 @@ boot() {
         -serial "file:$work/console" -serial "file:$work/steps" || true
 }
 
-needs
-mkdir -p "$base" "$work"
-kernel
-initramfs
-debian
+parts
+mkdir -p "$work"
 disk
 boot &
 booted=$!

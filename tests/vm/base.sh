@@ -74,7 +74,19 @@ debian() {
     mv "$base/unfinished.tar" "$debian"
 }
 
-# The same, unpacked to a folder.
+# All of it, by one script at a time: both VMs may be started at once.
+parts() {
+    mkdir -p "$base"
+    exec 9>"$base/lock"
+    flock 9
+    needs
+    kernel
+    initramfs
+    debian
+    exec 9>&-
+}
+
+# The Debian, unpacked to a folder.
 debian_root() {
     rm -rf "$1" && mkdir -p "$1"
     tar -C "$1" -xf "$debian"

@@ -65,19 +65,14 @@ boot() {
         -serial "file:$run/console" -serial "file:$run/output" -serial "file:$run/status"
 }
 
-needs
-mkdir -p "$base"
-kernel
-initramfs
-debian
+parts
 root_disk
 tests=none
 if [ $# = 0 ]; then
     tests=$(cargo test --locked --workspace --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
     tests=${tests#"$PWD/"}
     # shellcheck disable=SC2086 # one word a filter
-    # A kill at each call of lvm takes a quarter of an hour: it is run where it is named.
-    set -- "$tests" ${WYNG_VM_TESTS:---skip killed_at_any_call} --include-ignored --test-threads=1 --color never
+    set -- env "WYNG_TEST_KILLS=${WYNG_TEST_KILLS:-}" "$tests" ${WYNG_VM_TESTS:-} --include-ignored --test-threads=1 --color never
 fi
 files_disk "$*"
 run=$(mktemp -d "$base/run.XXXXXX")

@@ -103,14 +103,14 @@ byte_enum! {
         /// The store rejects the signature's time. An earlier try of the same request,
         /// whose answer was lost, may have had its effect. The call continues.
         Expired = 10,
-        /// The store also does what was not signed. Only for the first PUT of a call that tries the
-        /// store.
+        /// The store also does what was not signed, or replaces what has the name although the signed
+        /// request forbids it.
         Lax = 11,
         /// The blob is new and durable. It was sent twice at the same moment, and the store refused
         /// one of the two. Only for the first PUT of a call that tries the store.
         StoredOnce = 12,
         /// The blob is new and durable. It was sent twice at the same moment, and the store took
-        /// both. Only for the first PUT of a call that tries the store.
+        /// both; or the store was seen in this call to replace what has a name.
         StoredTwice = 13,
         /// The blob is locked until the day of its RENEW, or longer.
         Renewed = 14,

@@ -3,11 +3,14 @@
 //! helper.
 
 mod checker;
+mod garage;
 mod proxy;
 mod server;
 mod shelf;
 
 pub use checker::Checker;
+pub use garage::Garage;
+pub(crate) use garage::program as garage_program;
 pub use proxy::{Action, Proxy, Seen};
 pub use server::{Answer, Kind, SECRET, Server, USER};
 pub use shelf::Shelf;

@@ -16,6 +16,8 @@ pub struct Seen {
     pub head: String,
     /// Its body.
     pub body: Vec<u8>,
+    /// Number of PUTs that the server has answered with success by then.
+    pub acknowledged: usize,
 }
 
 impl Seen {
@@ -65,6 +67,13 @@ pub enum Action {
     Replace(&'static str, &'static str),
 }
 
+/// Numbers of what has passed.
+#[derive(Default)]
+struct Count {
+    requests: AtomicUsize,
+    acknowledged: AtomicUsize,
+}
+
 /// Decides what becomes of a request.
 type Rule = Box<dyn Fn(&Seen) -> Action + Send + Sync>;
 
@@ -85,7 +94,7 @@ impl Proxy {
             rule: Arc::new(Mutex::new(Box::new(rule))),
         };
         let (seen, rule) = (Arc::clone(&proxy.seen), Arc::clone(&proxy.rule));
-        let count = Arc::new(AtomicUsize::new(0));
+        let count = Arc::new(Count::default());
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (seen, rule, count) =
@@ -135,7 +144,7 @@ fn serve(
     server: u16,
     seen: &Mutex<Vec<Seen>>,
     rule: &Mutex<Rule>,
-    count: &AtomicUsize,
+    count: &Count,
 ) -> io::Result<()> {
     let mut requests = BufReader::new(client.try_clone()?);
     loop {
@@ -143,9 +152,10 @@ fn serve(
             return Ok(());
         };
         let request = Seen {
-            number: count.fetch_add(1, Ordering::SeqCst),
+            number: count.requests.fetch_add(1, Ordering::SeqCst),
             head: String::from_utf8_lossy(&head).into_owned(),
             body: body.clone(),
+            acknowledged: count.acknowledged.load(Ordering::SeqCst),
         };
         seen.lock().unwrap().push(request.clone());
         let action = (rule.lock().unwrap())(&request);
@@ -169,6 +179,9 @@ fn serve(
         let Some((head, body)) = read_message(&mut BufReader::new(upstream), framing)? else {
             return client.shutdown(Shutdown::Both);
         };
+        if request.is("PUT") && head.starts_with(b"HTTP/1.1 2") {
+            count.acknowledged.fetch_add(1, Ordering::SeqCst);
+        }
         let mut answer = [head, body].concat();
         match action {
             Action::CutAnswer(length) => {

@@ -17,7 +17,7 @@ pub const SECRET: &str = "canary-store-secret-51c0";
 /// The public part.
 pub const USER: &str = "ann";
 /// The bucket, or the folder above the store.
-const PLACE: &str = "disks";
+pub(super) const PLACE: &str = "disks";
 /// The certificate of a server with TLS, in its folder.
 const CERTIFICATE: &str = "certificate.pem";
 /// Time for a server to start on a busy machine.

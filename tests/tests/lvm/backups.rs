@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use wyng_tests::sandbox::{Outcome, Sandbox, noise};
+use wyng_tests::traced::kill_numbers;
 
 pub(super) const MIB: u64 = 1 << 20;
 const DISK: &str = "/dev/vdc";
@@ -465,12 +466,12 @@ fn what_a_guest_wrote_is_never_probed() {
 
 #[test]
 #[ignore = "runs in the VM of make test-vm"]
-fn a_run_that_is_killed_at_any_call_of_lvm_leaves_nothing_that_the_next_run_does_not_remove() {
+fn a_run_that_is_killed_at_a_call_of_lvm_leaves_nothing_that_the_next_run_does_not_remove() {
     let thin = Thin::new("1G", "64M");
     thin.write(0, 8, 0);
     thin.backs_up();
-    for call in 1.. {
-        thin.write(2, 1, call);
+    for call in kill_numbers() {
+        thin.write(2, 1, call.into());
         // At this call of lvm all of the daemon is killed, and lvm goes on.
         before_lvm(&format!(
             "n=$(cat /run/calls 2>/dev/null || echo 0); n=$((n + 1)); echo $n >/run/calls\n\
@@ -481,7 +482,7 @@ fn a_run_that_is_killed_at_any_call_of_lvm_leaves_nothing_that_the_next_run_does
         let was_killed = std::fs::remove_file("/run/killed").is_ok();
         // lvm that was started is not killed with the daemon.
         run(&format!(
-            "while pgrep -f {REAL_LVM} >/dev/null; do sleep 0.1; done"
+            "while pgrep -f ^{REAL_LVM} >/dev/null; do sleep 0.1; done"
         ));
         without_wrapper();
         if !was_killed {

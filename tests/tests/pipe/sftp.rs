@@ -627,7 +627,8 @@ fn what_a_killed_upload_left_is_no_blob_and_goes_after_a_day() {
     run(Command::new("touch")
         .args(["-d", "2 days ago"])
         .arg(incoming.join("note")));
-    drop(ssh.open(Service::Push, store.path()));
+    let swept = ssh.open(Service::Push, store.path()).finish(0);
+    assert_eq!(swept, []);
     assert_eq!(files(&incoming), ["note"], "the foreign file stays");
 }
 

@@ -25,7 +25,7 @@ fn shown(sandbox: &Sandbox) -> [Value; 2] {
 }
 
 /// What a command prints for a person.
-fn text(sandbox: &Sandbox, words: &[&str]) -> String {
+pub(crate) fn text(sandbox: &Sandbox, words: &[&str]) -> String {
     let mut command = Command::new(sandbox.program("wyng-ctl"));
     command
         .arg("--standalone")
@@ -37,7 +37,7 @@ fn text(sandbox: &Sandbox, words: &[&str]) -> String {
 
 /// Answers the second PUT of each key with this status, as a server does that two writers reach at
 /// the same moment.
-fn second_put_is(status: &'static str) -> impl Fn(&Seen) -> Action + Send + Sync {
+pub(crate) fn second_put_is(status: &'static str) -> impl Fn(&Seen) -> Action + Send + Sync {
     let puts: Mutex<BTreeMap<String, u32>> = Mutex::default();
     move |seen| {
         let line = seen.head.lines().next().unwrap_or_default().to_owned();

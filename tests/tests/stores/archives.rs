@@ -25,6 +25,13 @@ pub(crate) fn create(sandbox: &Sandbox, url: &str) -> Outcome {
     sandbox.wyng(&words)
 }
 
+/// Opens the archive on a machine that may not know it.
+pub(crate) fn adopt(sandbox: &Sandbox, url: &str, more: &[&str]) -> Outcome {
+    let words = "archive open home --credentials credentials --store";
+    let words: Vec<&str> = words.split(' ').chain([url]).collect();
+    sandbox.wyng(&[&words, more].concat())
+}
+
 /// Fails the test if the secret is in what a command printed, or anywhere in the state except in
 /// the file that keeps it for its owner alone.
 fn assert_secret_is_kept(sandbox: &Sandbox, outcome: &Outcome) {

@@ -10,6 +10,7 @@ use wyng_tests::sandbox::{Outcome, Sandbox, noise};
 use wyng_tests::stores::{Action, Kind, Proxy, Server};
 use wyng_wire::{BlobName, OpenStatus, ReceiptStatus, Service};
 
+use super::archives::adopt;
 use super::call::{Call, Store, name};
 
 const IMAGE_BYTES: usize = 1_000_000;
@@ -225,16 +226,7 @@ fn a_backup_makes_the_locks_longer_of_which_half_is_over() {
             }
         });
         let url = format!("{}&{query}", server.url_through(proxy.port(), "store"));
-        let own = [
-            "archive",
-            "open",
-            "home",
-            "--credentials",
-            "credentials",
-            "--store",
-            &url,
-        ];
-        sandbox.wyng(&[&own[..], words].concat()).success();
+        adopt(&sandbox, &url, words).success();
         proxy.set_rule(move |seen| {
             let renews = seen.is("PUT") && seen.head.contains("?retention");
             count.fetch_add(usize::from(renews), Ordering::SeqCst);
@@ -315,16 +307,7 @@ fn what_the_service_refuses_to_lock_longer_is_a_warning_and_stays_as_it_was() {
             false => Action::Pass,
         });
         let url = format!("{}&{query}", server.url_through(proxy.port(), "store"));
-        let open = [
-            "archive",
-            "open",
-            "home",
-            "--credentials",
-            "credentials",
-            "--store",
-            &url,
-        ];
-        sandbox.wyng(&open).success();
+        adopt(&sandbox, &url, &[]).success();
         sandbox.image("disk.img", 100_000, 1);
         let backed_up = sandbox.wyng(&["backup", "home", "disk.img"]);
         let warning = &backed_up.success().json["warnings"][0];

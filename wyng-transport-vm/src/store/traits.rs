@@ -18,7 +18,7 @@ pub(crate) enum Placed {
     New,
     /// The same, and it was sent twice at the same moment: the store refused one of the two.
     Once,
-    /// The same, and the store took both.
+    /// The same, and the store took both; or it was seen in this call to replace what has a name.
     Twice,
     /// The name held the same bytes already; they are durable.
     Same,

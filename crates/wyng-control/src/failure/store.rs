@@ -107,10 +107,12 @@ macro_rules! store_failures {
     /// The store also does what this machine did not sign.
     StoreLax { store: String } = {
         code: "store-lax", exit: Failed,
-        what: ("the store {store} accepts bytes or headers that were not signed"),
-        safe: Safe::Always("No archive was made, and no new credentials are used."),
+        what: ("the store {store} does what was not signed, or replaces what it must keep"),
+        safe: Safe::Always("Everything stored stays as it is. No archive was made, and no new \
+                            credentials are used."),
         next: "Signed requests do not bind the network qube there: use another service, or leave \
-               out --signed and give push, fetch and prune a key each (docs/stores.md).",
+               out --signed and give push, fetch and prune a key each (docs/stores.md). For an \
+               archive that exists: archive open NAME --credentials FILE --no-signed.",
     }
 
     /// The store rejects the time of this machine's signatures.

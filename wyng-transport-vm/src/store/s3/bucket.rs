@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use tracing::warn;
 use wyng_s3::{AccessKey, LockUntil, S3Address, Signature, Stamp};
 
+use super::condition::Condition;
 use super::listing::error_code;
 use super::versions::Versions;
 use crate::net::{Answer, Http, HttpError, Patience, Sent, until_it_lasts};
@@ -33,6 +34,8 @@ pub(super) struct Bucket {
     pub(super) key: Option<AccessKey>,
     /// The next PUT also tries what the server refuses.
     pub(super) tries: AtomicBool,
+    /// Whether it keeps to the condition of a PUT.
+    pub(super) condition: Condition,
     /// Until when what is stored is locked.
     pub(super) lock: Option<LockUntil>,
     /// The ids of older versions that were listed in this call, by key.

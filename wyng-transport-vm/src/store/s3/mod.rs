@@ -3,6 +3,7 @@
 //! signed with the hash of its body. Other objects of the bucket are left alone.
 
 mod bucket;
+mod condition;
 mod listing;
 mod reading;
 mod renewal;
@@ -22,6 +23,7 @@ use super::turns::Turns;
 use super::{Given, Prune, StoreError};
 use crate::net::{Credentials, Network, Prepared};
 use bucket::{Ask, Bucket, OPENING};
+use condition::Condition;
 use listing::{Page, has_versions};
 use versions::Versions;
 
@@ -134,6 +136,7 @@ impl S3 {
             lock: address.locked_until(lock_until_day),
             address,
             tries: AtomicBool::new(tries),
+            condition: Condition::default(),
             versions: Versions::default(),
             key,
         });

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Storing a blob if its key is free: one PUT with `If-None-Match: *`, whose body's hash is signed.
-//! The body is buffered, so that it can be sent again; the next one is received meanwhile.
+//! The body is buffered, so that it can be sent again; the next one is received meanwhile. Until the
+//! server is seen to keep to the condition, the key is looked up before each PUT.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -15,7 +16,8 @@ use wyng_wire::BlobName;
 
 use super::S3;
 use super::bucket::{Ask, Bucket};
-use crate::net::{Faced, Patience};
+use super::condition::Seen;
+use crate::net::{Answer, Faced, Patience, is_passing, retry_after};
 use crate::store::buffered::Buffered;
 use crate::store::{Given, NETWORK_BODIES_AT_ONCE, Placed, Push, Renewal, Reserve, StoreError};
 
@@ -27,6 +29,11 @@ const HELD_BACK: Duration = Duration::from_secs(1);
 const TWICE_MAX_BYTES: usize = 64 * 1024;
 /// Maximum length of the answer to a PUT, bytes.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// Nobody but the server could keep a second object from a key whose PUTs come signed.
+const REPLACES: StoreError = StoreError::Lax {
+    accepted: "it replaces an object although If-None-Match forbids it",
+};
 
 impl Push for S3 {
     type Upload = Buffered;
@@ -165,6 +172,12 @@ impl Bucket {
         if body.len() > TWICE_MAX_BYTES {
             return self.put(key, body, given).await;
         }
+        if given.is_none() {
+            match self.compare(key, &body).await? {
+                None | Some(Placed::Unknown) => {}
+                Some(_) => return self.put(key, body, None).await,
+            }
+        }
         let end = Instant::now() + HELD_BACK;
         let (bucket, own) = (
             Arc::clone(self),
@@ -176,8 +189,18 @@ impl Bucket {
         });
         let one = self.put_at(key, body.clone(), given, end).await;
         match (one, other.await.ok().flatten()) {
-            (Some(true), Some(true)) => Ok(Placed::Twice),
-            (Some(true), Some(false)) | (Some(false), Some(true)) => Ok(Placed::Once),
+            (Some(true), Some(both)) | (Some(both), Some(true)) => {
+                let headers = self.put_headers(&body, given);
+                let headers = headers.pairs();
+                self.learn(&put_request(key, body, given, &headers)).await;
+                let took_both = both || self.condition.seen() == Seen::Replaced;
+                let placed = if took_both {
+                    Placed::Twice
+                } else {
+                    Placed::Once
+                };
+                self.when_new(given).map(|_| placed)
+            }
             // Whatever happened to them, one more request shows what the key holds.
             _ => self.put(key, body, given).await,
         }
@@ -216,32 +239,42 @@ impl Bucket {
     ) -> Result<Placed, StoreError> {
         let headers = self.put_headers(&body, given);
         let headers = headers.pairs();
-        let ask = put_request(key, body.clone(), given, &headers);
+        let ask = put_request(key, body, given, &headers);
+        match (given, self.condition.seen()) {
+            // The daemon signed no request to look first.
+            (Some(_), Seen::Replaced) => Err(REPLACES),
+            (Some(_), _) | (None, Seen::Refused) => self.put_if_free(&ask, given).await,
+            (None, Seen::Nothing | Seen::Replaced) => self.look_and_put(&ask).await,
+        }
+    }
+
+    /// Puts a blob by a request that the server refuses if the key is taken.
+    async fn put_if_free(
+        &self,
+        ask: &Ask<'_>,
+        given: Option<&Given>,
+    ) -> Result<Placed, StoreError> {
         let mut patience = Patience::to(STORING);
         loop {
-            let (answer, _) = self.ask(&ask).await?;
+            let (answer, _) = self.ask(ask).await?;
             match answer.status.as_u16() {
                 200 | 201 | 204 => {
                     self.http.give_back(answer);
-                    return Ok(Placed::New);
+                    self.learn(ask).await;
+                    return self.when_new(given);
                 }
                 412 => {
+                    self.condition.note(Seen::Refused);
                     let _ = self.refusal(STORING, answer).await;
                 }
-                400 if self.lock.is_some() => {
-                    warn!("the bucket may have no object lock, or the date of this lock is wrong");
-                    let _ = self.refusal(STORING, answer).await;
-                    let (step, errno) = (STORING, Errno::ACCESS);
-                    return Err(StoreError::Refused { step, errno });
-                }
-                _ => return Err(self.refusal(STORING, answer).await.into_error(STORING)),
+                _ => return Err(self.refused_put(answer).await),
             }
             // The daemon signed no request to read, and knows what that means.
             if given.is_some() {
                 return Ok(Placed::Unknown);
             }
             // Also what an earlier try stored, whose answer was lost.
-            if let Some(placed) = self.compare(key, &body).await? {
+            if let Some(placed) = self.compare(ask.object, &ask.body).await? {
                 return Ok(placed);
             }
             // Taken a moment ago, and gone now.
@@ -251,6 +284,101 @@ impl Bucket {
                 return Err(StoreError::Failed { step, errno });
             }
         }
+    }
+
+    /// Puts a blob where the server may replace what has the key: the key is looked up before each
+    /// try, and what has it is compared.
+    async fn look_and_put(&self, ask: &Ask<'_>) -> Result<Placed, StoreError> {
+        let mut patience = Patience::to(STORING);
+        loop {
+            match self.compare(ask.object, &ask.body).await? {
+                None => {}
+                // A key that may store and not read.
+                Some(Placed::Unknown) if self.condition.seen() != Seen::Replaced => {
+                    return self.put_if_free(ask, None).await;
+                }
+                Some(Placed::Unknown) => {
+                    warn!(
+                        "the key of this service must be allowed to read: the server replaces \
+                           objects, and only a look shows that a name is free"
+                    );
+                    let (step, errno) = (STORING, Errno::ACCESS);
+                    return Err(StoreError::Refused { step, errno });
+                }
+                Some(placed) => {
+                    // With the same bytes, a PUT does no harm and shows what the server does.
+                    if placed == Placed::Same {
+                        self.learn(ask).await;
+                    }
+                    return Ok(placed);
+                }
+            }
+            let faced = match self.try_once(ask).await {
+                Ok(answer) => match answer.status.as_u16() {
+                    200 | 201 | 204 => {
+                        self.http.give_back(answer);
+                        self.learn(ask).await;
+                        return self.when_new(None);
+                    }
+                    412 => {
+                        self.condition.note(Seen::Refused);
+                        let _ = self.refusal(STORING, answer).await;
+                        return self.put_if_free(ask, None).await;
+                    }
+                    // 409: another write of the same key is under way.
+                    status if status == 409 || is_passing(answer.status) => {
+                        Faced::Status(answer.status, retry_after(&answer))
+                    }
+                    _ => return Err(self.refused_put(answer).await),
+                },
+                Err(problem) => Faced::Error(problem),
+            };
+            if !patience.again(&faced).await {
+                let (step, errno) = (STORING, faced.errno());
+                return Err(StoreError::Failed { step, errno });
+            }
+        }
+    }
+
+    /// Sends the PUT of an object that is there once more, if this call has not seen yet what the
+    /// server makes of it. Both have the same bytes, so that no harm is done.
+    async fn learn(&self, ask: &Ask<'_>) {
+        if self.condition.seen() != Seen::Nothing || ask.body.len() > TWICE_MAX_BYTES {
+            return;
+        }
+        let Ok(answer) = self.try_once(ask).await else {
+            return;
+        };
+        match answer.status.as_u16() {
+            200 | 201 | 204 => {
+                warn!("the server replaces an object although it is told not to (If-None-Match)");
+                self.condition.note(Seen::Replaced);
+            }
+            412 => self.condition.note(Seen::Refused),
+            _ => {}
+        }
+        let _ = self.http.read_whole(answer, ANSWER_MAX_BYTES).await;
+    }
+
+    /// The outcome for a blob that is new. Where the server replaces objects, each one says so.
+    fn when_new(&self, given: Option<&Given>) -> Result<Placed, StoreError> {
+        match (self.condition.seen(), given) {
+            (Seen::Replaced, Some(_)) => Err(REPLACES),
+            (Seen::Replaced, None) => Ok(Placed::Twice),
+            (Seen::Nothing | Seen::Refused, _) => Ok(Placed::New),
+        }
+    }
+
+    /// Why a PUT was not done.
+    async fn refused_put(&self, answer: Answer) -> StoreError {
+        let is_of_the_lock = answer.status == StatusCode::BAD_REQUEST && self.lock.is_some();
+        let refusal = self.refusal(STORING, answer).await;
+        if is_of_the_lock {
+            warn!("the bucket may have no object lock, or the date of this lock is wrong");
+            let (step, errno) = (STORING, Errno::ACCESS);
+            return StoreError::Refused { step, errno };
+        }
+        refusal.into_error(STORING)
     }
 
     /// The headers of a PUT of this body, whose hash the daemon has signed where it signs.
@@ -271,7 +399,7 @@ impl Bucket {
             match answer.status.as_u16() {
                 200 => {}
                 404 => {
-                    let _ = self.refusal(COMPARING, answer).await;
+                    let _ = self.http.read_whole(answer, ANSWER_MAX_BYTES).await;
                     return Ok(None);
                 }
                 _ => {

@@ -13,10 +13,11 @@ use super::packet::{BLOCK_BYTES, Code};
 use super::places::known;
 use super::server::Server;
 
-/// Maximum number of blocks that are read ahead, by all readers of a call together: the server
-/// answers one request after the other, so a longer queue would only hold up what opens the next
-/// blob. Each reader may have two, whatever the others have.
-const BLOCKS_MAX: usize = 64;
+/// Maximum number of blocks that are read ahead, by all readers of a call together: twice what ssh
+/// has on its way at most, so that the server never waits for a request. The server answers one
+/// request after the other, so a longer queue would only hold up what opens the next blob. Each
+/// reader may have two, whatever the others have.
+const BLOCKS_MAX: usize = 128;
 const BLOCKS_OF_EACH: usize = 2;
 /// Maximum number of blocks of one reader beside others. A reader that had them all would leave the
 /// link idle at its end, until the others hear of it.

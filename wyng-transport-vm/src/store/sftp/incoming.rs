@@ -11,7 +11,7 @@ use wyng_wire::BlobName;
 
 use super::connection::{Fault, Handle, Ticket};
 use super::packet::{self, Code, Status};
-use super::places::{Places, known, next_entries};
+use super::places::{Entries, Places, known};
 use super::server::Extensions;
 
 /// The folder of blobs on their way in.
@@ -86,21 +86,10 @@ impl Places {
         }
     }
 
-    /// The same, and removes what killed helpers left there. Both are asked at once.
-    pub(super) fn make_and_sweep(&self) -> Result<(), Fault> {
-        let making = self.server.make_folder(&self.path(&[FOLDER]))?;
-        let opening = self.open_incoming();
-        match making.status() {
-            Err(fault) if !fault.may_be_taken() => return Err(fault),
-            _ => {}
-        }
-        self.sweep(opening);
-        Ok(())
-    }
-
-    /// Sends OPENDIR for the folder of blobs on their way in.
-    pub(super) fn open_incoming(&self) -> Result<Ticket, Fault> {
-        self.server.ask(packet::OPENDIR, &self.path(&[FOLDER]))
+    /// Opens the folder of blobs on their way in.
+    pub(super) fn open_incoming(&self) -> Result<Handle, Fault> {
+        let path = self.path(&[FOLDER]);
+        self.server.ask(packet::OPENDIR, &path)?.handle()
     }
 
     /// Sends OPEN for the first temporary file of a name.
@@ -269,24 +258,24 @@ impl Places {
         }
     }
 
-    /// Removes what killed helpers left in the folder that was asked for, as far as that is
-    /// allowed. Such files do no harm.
-    pub(super) fn sweep(&self, opening: Result<Ticket, Fault>) {
-        if let Err(fault) = opening.and_then(|opening| self.try_to_sweep(opening)) {
+    /// Removes what killed helpers left in the folder that was opened, as far as that is allowed.
+    /// Such files do no harm.
+    pub(super) fn sweep(&self, opened: Result<Handle, Fault>) {
+        if let Err(fault) = opened.and_then(|folder| self.try_to_sweep(&folder)) {
             if !fault.is(Code::NoSuchFile) && !fault.is(Code::PermissionDenied) {
                 warn!("unfinished blobs cannot be looked for: {fault:?}");
             }
         }
     }
 
-    fn try_to_sweep(&self, opening: Ticket) -> Result<(), Fault> {
+    fn try_to_sweep(&self, folder: &Handle) -> Result<(), Fault> {
         let now = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let newest_secs = now.saturating_sub(LEFT_OVER).as_secs();
-        let folder = opening.handle()?;
+        let mut listing = Entries::of(&self.server, folder)?;
         let (mut old, mut seen) = (Vec::new(), 0_usize);
-        while let Some(entries) = next_entries(&self.server, &folder)? {
+        while let Some(entries) = listing.next()? {
             seen = seen.saturating_add(entries.len());
             for entry in entries {
                 let changed_secs = entry.attributes.changed_secs.map(u64::from);

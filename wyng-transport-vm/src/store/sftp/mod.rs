@@ -21,6 +21,7 @@ mod uploads;
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
 
 use tracing::{info, warn};
 use wyng_wire::{BlobName, CreateOnly, Durability, OpenStatus, Opened, RESERVE_BYTES, Service};
@@ -30,10 +31,10 @@ use super::turns::Turns;
 use super::{Prune, StoreError};
 use blocks::{OpenBlobs, Queue};
 pub(crate) use connection::Lost;
-use connection::{Connection, Fault};
+use connection::{Connection, Fault, Ticket};
 use incoming::Naming;
 use packet::{Code, Entry, Space};
-use places::{Places, free_mib, next_entries, or_slash, shard_of, syncs};
+use places::{Entries, Places, free_mib, or_slash, shard_of, syncs};
 use server::{IfThere, Server};
 use uploads::Uploads;
 
@@ -56,6 +57,8 @@ pub(crate) struct Sftp {
     has_named: bool,
     uploads: Arc<Uploads>,
     turns: Turns,
+    /// Removes what killed helpers left, beside the uploads.
+    sweeping: Option<JoinHandle<()>>,
 }
 
 /// ssh, started, and nothing of it read yet.
@@ -122,7 +125,7 @@ impl Sftp {
             let incoming = [&root[..], b"/", incoming::FOLDER].concat();
             for folder in [&incoming, &root] {
                 let removed = server.ask(packet::RMDIR, folder);
-                let _ = removed.and_then(connection::Ticket::status);
+                let _ = removed.and_then(Ticket::status);
             }
         }
         opened
@@ -134,6 +137,10 @@ impl Sftp {
         create: bool,
         root: &[u8],
     ) -> Result<Self, Opened> {
+        // Asked with the first request, so that its answer need not be waited for.
+        let sweeps = service == Service::Push && !create;
+        let incoming = [root, b"/", incoming::FOLDER].concat();
+        let opening = sweeps.then(|| server.ask(packet::OPENDIR, &incoming));
         let Root {
             shards,
             space,
@@ -156,7 +163,7 @@ impl Sftp {
             warn!("the server does not sync folders: what it accepts may not outlive a power cut");
         }
         let naming = Naming::of(server.extensions);
-        let store = Self {
+        let mut store = Self {
             places: Arc::new(Places {
                 server,
                 root: root.to_vec(),
@@ -171,9 +178,10 @@ impl Sftp {
             has_named: create,
             uploads: Arc::default(),
             turns: Turns::default(),
+            sweeping: None,
         };
         match service {
-            Service::Push => store.places.make_and_sweep().map_err(open_fault)?,
+            Service::Push => store.prepare_incoming(opening).map_err(open_fault)?,
             Service::Prune => store.places.sweep(store.places.open_incoming()),
             Service::Fetch => {}
         }
@@ -196,6 +204,20 @@ impl Sftp {
 }
 
 impl Sftp {
+    /// Makes the folder of blobs on their way in, unless `opening` finds it, and begins to remove
+    /// what killed helpers left there.
+    fn prepare_incoming(&mut self, opening: Option<Result<Ticket, Fault>>) -> Result<(), Fault> {
+        let opened = opening.map(|opening| opening.and_then(Ticket::handle));
+        let Some(Ok(folder)) = opened else {
+            return self.places.prepare_incoming();
+        };
+        let places = Arc::clone(&self.places);
+        let sweeping = Builder::new().name("sweep".into());
+        // Without a thread it is left to another call.
+        self.sweeping = sweeping.spawn(move || places.sweep(Ok(folder))).ok();
+        Ok(())
+    }
+
     /// What keeps two blobs from one name. Whether a file system has hard links shows only when a
     /// blob gets its name, as it does when a store is made.
     pub(crate) fn create_only(&self) -> CreateOnly {
@@ -221,6 +243,14 @@ impl Sftp {
     }
 }
 
+impl Drop for Sftp {
+    fn drop(&mut self) {
+        if let Some(sweeping) = self.sweeping.take() {
+            let _ = sweeping.join();
+        }
+    }
+}
+
 impl Prune for Sftp {
     fn delete(&mut self, name: &BlobName) -> Result<bool, StoreError> {
         const STEP: &str = "delete a blob";
@@ -232,7 +262,7 @@ impl Prune for Sftp {
         }
         let path = places.blob_path(name);
         let removed = places.server.ask(packet::REMOVE, &path);
-        let was_there = match removed.and_then(connection::Ticket::status).if_there() {
+        let was_there = match removed.and_then(Ticket::status).if_there() {
             Ok(removed) => removed.is_some(),
             Err(fault) if fault.is(Code::Failure) => {
                 let found = places.server.look(&path).map_err(at_name)?;
@@ -315,7 +345,8 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<Root, Ope
     let opening = server.extensions.fsync;
     let opening = opening.then(|| server.open_for_reading(&root)).transpose();
     let opening = opening.map_err(open_fault)?;
-    let mut next = next_entries(server, &folder).map_err(open_fault)?;
+    let mut listing = Entries::of(server, &folder).map_err(open_fault)?;
+    let mut next = listing.next().map_err(open_fault)?;
     let syncing = opening
         .map(|opening| -> Result<_, Fault> {
             let root = opening.handle()?;
@@ -338,7 +369,7 @@ fn expect_folder(server: &Server, root: &[u8], create: bool) -> Result<Root, Ope
         if count > ROOT_ENTRIES_MAX {
             break;
         }
-        next = next_entries(server, &folder).map_err(open_fault)?;
+        next = listing.next().map_err(open_fault)?;
     }
     let synced = syncing.and_then(|syncing| match syncing {
         Some((ticket, _root)) => ticket.status().map(|()| true),
@@ -368,7 +399,8 @@ fn are_empty(server: &Server, root: &[u8], shards: &BTreeSet<u8>) -> Result<bool
         let path = [root, format!("/{shard:02x}").as_bytes()].concat();
         let folder = server.ask(packet::OPENDIR, &path).map_err(open_fault)?;
         let folder = folder.handle().map_err(open_fault)?;
-        while let Some(entries) = next_entries(server, &folder).map_err(open_fault)? {
+        let mut listing = Entries::of(server, &folder).map_err(open_fault)?;
+        while let Some(entries) = listing.next().map_err(open_fault)? {
             let mut names = entries.iter().map(|entry| &entry.name[..]);
             if names.any(|name| !matches!(name, b"." | b"..")) {
                 return Ok(false);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! The paths of the store on the server, its shards, and making their names durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use wyng_wire::BlobName;
@@ -129,13 +129,40 @@ pub(super) fn free_mib(free_bytes: u64) -> u32 {
     mib.min(u32::MAX - 1)
 }
 
-/// The next entries of an open folder; `None` at its end.
-pub(super) fn next_entries(server: &Server, folder: &Handle) -> Result<Option<Vec<Entry>>, Fault> {
-    match server.read_folder(folder)?.names() {
-        // No entry is no progress, and a server could go on with that for ever.
-        Ok(entries) => Ok((!entries.is_empty()).then_some(entries)),
-        Err(fault) if fault.is(Code::EndOfFile) => Ok(None),
-        Err(fault) => Err(fault),
+/// The entries of an open folder. Two requests are on their way at a time: most folders are read in
+/// one answer, and the next one says that this was the end.
+pub(super) struct Entries<'f> {
+    server: &'f Server,
+    folder: &'f Handle,
+    asked: VecDeque<Ticket>,
+}
+
+impl<'f> Entries<'f> {
+    /// Asks for the first entries.
+    pub(super) fn of(server: &'f Server, folder: &'f Handle) -> Result<Self, Fault> {
+        let asked = VecDeque::from([server.read_folder(folder)?, server.read_folder(folder)?]);
+        Ok(Self {
+            server,
+            folder,
+            asked,
+        })
+    }
+
+    /// The next entries; `None` at the end.
+    pub(super) fn next(&mut self) -> Result<Option<Vec<Entry>>, Fault> {
+        let Some(ticket) = self.asked.pop_front() else {
+            return Ok(None);
+        };
+        match ticket.names() {
+            // No entry is no progress, and a server could go on with that for ever.
+            Ok(entries) if entries.is_empty() => Ok(None),
+            Ok(entries) => {
+                self.asked.push_back(self.server.read_folder(self.folder)?);
+                Ok(Some(entries))
+            }
+            Err(fault) if fault.is(Code::EndOfFile) => Ok(None),
+            Err(fault) => Err(fault),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use wyng_wire::{BlobName, RESERVE_BYTES};
 use super::blocks::Blocks;
 use super::connection::{Fault, Handle, Ticket};
 use super::incoming::{Named, Naming, Temporary};
-use super::packet::{self, BLOCK_BYTES, Code, Status};
+use super::packet::{self, Attributes, BLOCK_BYTES, Code, Status};
 use super::places::{Places, free_mib, known, or_slash, shard_of};
 use crate::store::{Placed, Reserve, StoreError};
 
@@ -24,6 +24,10 @@ const WRITING: &str = "write a blob";
 const SETTLING: &str = "make a name durable";
 const NAMING: &str = "name a blob";
 const COMPARING: &str = "compare a blob";
+
+/// Maximum length of a blob whose name is looked up before it is sent, bytes: with one block and the
+/// end behind it, it is read back in one round trip.
+const LOOKED_UP_MAX: u32 = BLOCK_BYTES;
 
 /// A blob that is being stored on the server.
 pub(super) struct SftpUpload {
@@ -38,6 +42,14 @@ pub(super) struct SftpUpload {
     new_shard: Option<SyncingRoot>,
     unconfirmed: VecDeque<Ticket>,
     written_bytes: u64,
+    /// A short blob whose name was taken when it was looked up.
+    kept: Option<Kept>,
+}
+
+/// A short blob, of which nothing is sent until it was compared with what has its name.
+struct Kept {
+    found: Attributes,
+    bytes: Vec<u8>,
 }
 
 /// What an upload begins with.
@@ -71,6 +83,11 @@ impl Begin {
         let shard = shard_of(&name);
         let making = places.ask_for_shard(shard).map_err(at_name(OPENING))?;
         let folder = places.open_to_sync(shard).map_err(at_name(OPENING))?;
+        // The newest commit is put again by every backup.
+        let looking = (length_bytes <= LOOKED_UP_MAX)
+            .then(|| places.server.ask(packet::LSTAT, &places.blob_path(&name)))
+            .transpose()
+            .map_err(at_name(COMPARING))?;
         let asked = places.ask_for_temporary(&name).map_err(at_name(MAKING))?;
         let asked = asked.handle();
         let temporary = match places.make_temporary(&name, asked) {
@@ -86,6 +103,7 @@ impl Begin {
             new_shard: None,
             unconfirmed: VecDeque::new(),
             written_bytes: 0,
+            kept: None,
         };
         let is_new = making.is_some();
         if let Some(making) = making {
@@ -101,6 +119,11 @@ impl Begin {
                 opened => opened,
             };
             upload.shard = Some(folder.map_err(at_name(OPENING))?);
+        }
+        // Whatever is wrong with the name, naming finds it.
+        if let Some(Ok(found)) = looking.map(Ticket::attributes) {
+            let bytes = Vec::new();
+            upload.kept = Some(Kept { found, bytes });
         }
         let space = space.map(|space| places.server.space_of(space)).transpose();
         if let Some(space) = space.map_err(in_writing)?.flatten() {
@@ -200,6 +223,10 @@ impl Places {
 impl SftpUpload {
     /// Appends bytes to the blob.
     pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), StoreError> {
+        if let Some(kept) = &mut self.kept {
+            kept.bytes.extend_from_slice(piece);
+            return Ok(());
+        }
         for block in piece.chunks(BLOCK_BYTES as usize) {
             self.write_block(block)
                 .map_err(|fault| self.places.no_room_or(fault, BLOCK_BYTES, WRITING))?;
@@ -210,6 +237,12 @@ impl SftpUpload {
     /// Gives the blob its name if the name is free, and returns when the outcome is durable.
     pub(super) fn finish(mut self) -> Result<Placed, StoreError> {
         const SYNCING: &str = "make a blob durable";
+        if let Some(kept) = self.kept.take() {
+            if let Some(placed) = self.compare_kept(&kept)? {
+                return Ok(placed);
+            }
+            self.write(&kept.bytes)?;
+        }
         // Before the name, because a power cut must not leave a name of half a blob. It need not
         // wait for the answers to the writes: what concerns one file is done in the order in which
         // it was asked.
@@ -371,6 +404,62 @@ impl SftpUpload {
         };
         settled().map_err(|fault| fault.failed(SETTLING))?;
         Ok(Placed::Same)
+    }
+
+    /// Compares a short blob, of which nothing was sent, with the file that had its name when it was
+    /// looked up, and removes the temporary one; `None` if that is no file of its length that can
+    /// be opened. With `Same` the file is durable.
+    fn compare_kept(&mut self, kept: &Kept) -> Result<Option<Placed>, StoreError> {
+        let Kept { found, bytes } = kept;
+        let is_alike = found.is_file() != Some(false)
+            && found.length_bytes == Some(bytes.len() as u64)
+            && !bytes.is_empty();
+        if !is_alike {
+            return Ok(None);
+        }
+        let path = self.places.blob_path(&self.name);
+        let opening = self.places.server.open_for_reading(&path);
+        let taken = match opening.and_then(Ticket::handle) {
+            Ok(taken) => taken,
+            Err(fault @ Fault::Lost(_)) => return Err(fault.at_name(COMPARING)),
+            Err(Fault::Status(_)) => return Ok(None),
+        };
+        let server = self.places.server.clone();
+        let lost = |fault: Fault| fault.at_name(COMPARING);
+        let length_bytes = u32::try_from(bytes.len()).unwrap_or(LOOKED_UP_MAX);
+        let reading = server.read(&taken, 0, length_bytes).map_err(lost)?;
+        // One byte more, so that a longer file differs.
+        let ending = server.read(&taken, length_bytes.into(), 1).map_err(lost)?;
+        let mut settling = Vec::new();
+        if server.extensions.fsync {
+            settling.push(server.fsync(&taken).map_err(lost)?);
+        }
+        if let Some(shard) = &self.shard {
+            settling.push(server.fsync(shard).map_err(lost)?);
+        }
+        let mut removing = None;
+        if let Some(Temporary { file, path }) = self.temporary.take() {
+            drop(file);
+            removing = Some(server.ask(packet::REMOVE, &path).map_err(lost)?);
+        }
+        let placed = match (reading.data(), ending.data()) {
+            (Err(fault @ Fault::Lost(_)), _) | (_, Err(fault @ Fault::Lost(_))) => {
+                return Err(lost(fault));
+            }
+            (Err(Fault::Status(_)), _) => Placed::Unknown,
+            (Ok(read), Err(fault)) if fault.is(Code::EndOfFile) && read == *bytes => Placed::Same,
+            (Ok(_), _) => Placed::Different,
+        };
+        if placed == Placed::Same {
+            for ticket in settling {
+                ticket.status().map_err(|fault| fault.failed(SETTLING))?;
+            }
+        }
+        // Where it may not be removed, it stays.
+        match removing.map(Ticket::status) {
+            Some(Err(fault @ Fault::Lost(_))) => Err(lost(fault)),
+            _ => Ok(Some(placed)),
+        }
     }
 
     fn same_bytes(&self, ours: &Handle, taken: &Handle, end_bytes: u64) -> Result<bool, Fault> {
