@@ -239,7 +239,7 @@ fn what_was_sent_without_a_session_is_alive_until_the_session_comes_or_the_minim
     };
     let mut other = world(&elsewhere, 3 * DAY, &sources);
     adopt(&mut other).unwrap();
-    admin::take_over(&mut other, "home").unwrap();
+    admin::take_over(&mut other, "home", admin::OtherWriter::MayWrite).unwrap();
     let taken = other.end();
     assert_eq!(floor_and_given_up(&prune(&taken, 4 * DAY)), (floor, 0));
     for durable in [&pruned, &taken] {

@@ -432,6 +432,7 @@ fn a_new_machine_brings_no_time_of_its_own_into_the_chain() {
     let (exit, told) = new.run(Command::ArchiveTakeOver {
         archive: "home".into(),
         promote: false,
+        other_writer_is_gone: false,
     });
     assert_eq!(exit, ExitStatus::Done, "{told:?}");
     assert!(

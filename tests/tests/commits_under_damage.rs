@@ -128,7 +128,7 @@ impl History {
 
     fn take_over(&mut self) -> Result<(), Failure> {
         let mut world = self.world();
-        let ended = admin::take_over(&mut world, "home");
+        let ended = admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite);
         self.durable = world.end();
         ended
     }
@@ -420,7 +420,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
     let start = || elsewhere.clone().world();
     let go_on = |world: &mut MemoryWorld| {
         admin::open(world, &request(Some(3)))?;
-        admin::take_over(world, "home")
+        admin::take_over(world, "home", admin::OtherWriter::MayWrite)
     };
     cut_everywhere(start, go_on, |n, killed| {
         let mut after = History {
@@ -438,7 +438,7 @@ fn going_on_from_an_older_generation_survives_a_kill_at_every_call() {
             Err(failure) => panic!("{failure:?} after a kill at call {n}"),
         }
         assert_eq!(
-            admin::take_over(&mut world, "home"),
+            admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite),
             Ok(()),
             "after a kill at call {n}"
         );

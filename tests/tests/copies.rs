@@ -455,12 +455,12 @@ fn a_promotion_that_was_killed_is_completed_by_the_same_command() {
     let opened = world.end();
     let (start, run) = (
         || MemoryWorld::new(opened.clone(), 10),
-        |world: &mut MemoryWorld| admin::promote(world, "home"),
+        |world: &mut MemoryWorld| admin::promote(world, "home", admin::OtherWriter::MayWrite),
     );
     let mut cuts = 0;
     cut_everywhere(start, run, |call, killed| {
         let mut again = MemoryWorld::new(killed.crash(call.wrapping_mul(0x9e37_79b9)).0, 11);
-        admin::promote(&mut again, "home").unwrap();
+        admin::promote(&mut again, "home", admin::OtherWriter::MayWrite).unwrap();
         let mut writer = MemoryWorld::new(again.end(), 12);
         writer.volumes.sources = vec![noise(20_000, 8)];
         back_up(&mut writer).unwrap();
@@ -533,7 +533,7 @@ fn a_promotion_takes_nothing_along_that_only_the_lost_store_has() {
             return;
         }
         let mut world = MemoryWorld::new(world.end(), 12);
-        admin::promote(&mut world, "home").unwrap();
+        admin::promote(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
         let mut world = with_source(world.end(), 13);
         back_up(&mut world).unwrap();
         let all = [&sessions[..], &reported(&world)].concat();
@@ -553,7 +553,9 @@ fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
         ..open_request()
     };
     assert_eq!(
-        admin::promote(&mut world, "home").unwrap_err().code(),
+        admin::promote(&mut world, "home", admin::OtherWriter::MayWrite)
+            .unwrap_err()
+            .code(),
         "not-a-copy"
     );
     // The archive's own store is gone.
@@ -562,7 +564,7 @@ fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
     world.volumes.sources = vec![noise(20_000, 8)];
     let refused = back_up(&mut world).unwrap_err();
     assert_eq!(refused.code(), "is-copy");
-    let refused = admin::take_over(&mut world, "home").unwrap_err();
+    let refused = admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap_err();
     assert_eq!(refused.code(), "is-copy");
     assert_eq!(
         world.end().copies,
@@ -570,7 +572,7 @@ fn only_archive_copy_writes_to_a_copy_until_it_is_promoted() {
         "nothing was written to it"
     );
 
-    admin::promote(&mut world, "home").unwrap();
+    admin::promote(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
     let mut promoted = MemoryWorld::new(world.end(), 5);
     promoted.volumes.sources = vec![noise(20_000, 8)];
     back_up(&mut promoted).unwrap();

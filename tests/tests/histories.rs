@@ -314,7 +314,7 @@ impl History {
         let mut world = self.world(taking);
         let ended = cut(&mut world, step.kill, &mut |world| {
             admin::open(world, &open_request())?;
-            admin::take_over(world, "home")
+            admin::take_over(world, "home", admin::OtherWriter::MayWrite)
         });
         self.leave(taking, &world, step.kill.map_or(0, |(_, chance)| chance));
         // What the last writer had pending may have been pushed: then it is a rival.

@@ -177,7 +177,7 @@ fn opening_survives(base: &Durable, sessions: &[Reported], source: &[u8]) {
                 world = MemoryWorld::new(world.end(), 41);
                 world.volumes.sources = vec![source.to_vec()];
                 adopt(&mut world).unwrap();
-                admin::take_over(&mut world, "home").unwrap();
+                admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
                 back_up(&mut world).unwrap();
             }
             assert!(!reported(&world).is_empty(), "in state {n}");
@@ -205,7 +205,7 @@ fn catching_up_with_another_writer_survives_a_kill_at_every_call() {
         10,
     );
     adopt(&mut world).unwrap();
-    admin::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
     source[..2000].fill(3);
     let (theirs, more) = backed_up(&world.end(), &source, 11);
     sessions.extend(more);
@@ -644,7 +644,7 @@ fn an_old_recovery_key_opens_after_any_number_of_changed_passphrases() {
 
 fn assert_whole_with(durable: &Durable, sessions: &[Reported], passphrase: &str) {
     let mut world = MemoryWorld::new(durable.clone(), 900);
-    admin::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
     assert_whole(
         &change(&world.end(), passphrase, "passphrase", 901),
         sessions,

@@ -134,7 +134,7 @@ fn a_volume_without_a_session_is_in_the_catalog_so_that_another_machine_knows_it
         30,
     );
     adopt(&mut world).unwrap();
-    admin::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
     let mut world = MemoryWorld::new(world.end(), 40);
     world.volumes.sources = sources;
     back_up_in_many_commits(&mut world).unwrap();
@@ -225,7 +225,7 @@ fn wherever_a_run_is_killed_no_session_is_without_the_place_that_it_came_from() 
         let mut world = MemoryWorld::new(killed.crash(u64::MAX).0, 20);
         let mut archive = world.open_archive("home").unwrap();
         // A pending commit may have arrived.
-        let _ = admin::take_over(&mut world, "home");
+        let _ = admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite);
         let origins = Origins::read(&mut world.files, &archive.folder).unwrap();
         archive = world.open_archive("home").unwrap();
         for (_, volume) in archive.volumes(&mut world.files).unwrap() {
@@ -492,7 +492,7 @@ fn adopting_survives_a_kill_at_every_call() {
     };
     let take_over: fn(&mut MemoryWorld) -> Result<(), Failure> = |world| {
         adopt(world)?;
-        admin::take_over(world, "home")
+        admin::take_over(world, "home", admin::OtherWriter::MayWrite)
     };
     killed_everywhere(&elsewhere, &[], take_over, |n, survived| {
         if n % 4 == 0 {

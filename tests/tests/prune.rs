@@ -1041,7 +1041,7 @@ fn another_machine_that_takes_over_in_the_middle_finishes_the_prune() {
             };
             let mut world = other.world();
             wyng_tests::engine::adopt(&mut world).unwrap();
-            admin::take_over(&mut world, "home").unwrap();
+            admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
             other.durable = world.end();
             other.prune(&rules);
             other.assert_whole();

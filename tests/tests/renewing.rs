@@ -325,7 +325,7 @@ fn a_lost_note_and_another_machines_blobs_count_as_locks_that_have_ended() {
     let mut request = open_request();
     request.store = Some(ADDRESS.into());
     admin::open(&mut world, &request).unwrap();
-    admin::take_over(&mut world, "home").unwrap();
+    admin::take_over(&mut world, "home", admin::OtherWriter::MayWrite).unwrap();
     other.leave(&world);
     assert!(other.summary().1.unknown_count > 3);
     assert!(other.back_up().0 > 3);

@@ -571,7 +571,12 @@ fn a_session_comes_back_on_a_machine_whose_cache_was_built_after_its_removal() {
     };
     let mut world = at(&other, now + HOUR);
     adopt(&mut world).unwrap();
-    wyng_engine::admin::take_over(&mut world, "home").unwrap();
+    wyng_engine::admin::take_over(
+        &mut world,
+        "home",
+        wyng_engine::admin::OtherWriter::MayWrite,
+    )
+    .unwrap();
     undelete(&mut world, &sessions[0]).unwrap();
     assert_whole(&world.end(), &sessions);
 }

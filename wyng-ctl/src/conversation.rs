@@ -794,6 +794,7 @@ fn confirm(cli: &Cli, signals: &Signals) -> Result<(), Message> {
         Verb::Archive(ArchiveVerb::TakeOver {
             name,
             promote: true,
+            ..
         }) => (
             format!(
                 "Make the copy from which archive {name} is open its own store? The store before must not be written to any more."

@@ -187,6 +187,9 @@ pub enum Command {
         archive: String,
         /// The store is a copy, and becomes the archive's own store.
         promote: bool,
+        /// The machine that wrote until now does not write any more. Needed unless the store takes
+        /// only one of two commits that come at one moment.
+        other_writer_is_gone: bool,
     },
     /// Brings a copy of the archive in a further store up to date, without a passphrase.
     ArchiveCopy {

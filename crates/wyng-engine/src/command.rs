@@ -255,10 +255,15 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             let shown = look::show(world, &request.name)?;
             opened.failure().map_or(Ok(shown), Err)
         }
-        Command::ArchiveTakeOver { archive, promote } => {
+        Command::ArchiveTakeOver {
+            archive,
+            promote,
+            other_writer_is_gone,
+        } => {
+            let other = admin::OtherWriter::said(other_writer_is_gone);
             match promote {
-                true => admin::promote(world, &archive)?,
-                false => admin::take_over(world, &archive)?,
+                true => admin::promote(world, &archive, other)?,
+                false => admin::take_over(world, &archive, other)?,
             }
             let _ = note_abilities(world, &archive); // the same
             look::show(world, &archive)
@@ -280,16 +285,18 @@ fn about_archive<P: Parts>(world: &mut World<P>, command: Command) -> Result<Exi
             copy::copy(world, &request)?;
             Ok(ExitStatus::Done)
         }
-        Command::ArchiveForget { archive } => {
-            let folder = ArchiveFolder::find(&mut world.files, &archive)?;
-            look::snapshots_of(world, &archive)?;
-            world.secrets.wipe_keys(Some(folder.id()));
-            folder.forget(&mut world.files, &archive)?;
-            Ok(ExitStatus::Done)
-        }
+        Command::ArchiveForget { archive } => forget(world, &archive),
         Command::ArchiveAcknowledge { archive } => verify::acknowledge(world, &archive),
         _ => Err(internal("a command that is not about an archive")),
     }
+}
+
+fn forget<P: Parts>(world: &mut World<P>, archive: &str) -> Result<ExitStatus, Failure> {
+    let folder = ArchiveFolder::find(&mut world.files, archive)?;
+    look::snapshots_of(world, archive)?;
+    world.secrets.wipe_keys(Some(folder.id()));
+    folder.forget(&mut world.files, archive)?;
+    Ok(ExitStatus::Done)
 }
 
 fn about_volumes<P: Parts>(world: &mut World<P>, command: Command) -> Result<ExitStatus, Failure> {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use wyng_control::{Failure, Via};
+use wyng_control::{Abilities, CreateOnly, Failure, Via};
 use wyng_engine::world::{
     Deleted, Doomed, Fetched, Found, Kept, Lasting, OpenStore, Place, Receipt, RenewalBudget,
     Renewed, Reserve, Store, Wait,
@@ -92,6 +92,12 @@ pub struct MemoryStore {
     pub renewal_budget: RenewalBudget,
     /// What the present push stores is locked until this day.
     locks_until_day: u32,
+    /// What keeps two blobs from one name, as a push finds out whose first blob tries it.
+    pub create_only: CreateOnly,
+    /// The next blob is a trial.
+    is_trying: bool,
+    /// What trials showed, until it is taken.
+    shown: Abilities,
 }
 
 impl MemoryStore {
@@ -131,6 +137,9 @@ impl MemoryStore {
             answers_renewals_of: BTreeMap::new(),
             renewal_budget: RenewalBudget::default(),
             locks_until_day: 0,
+            create_only: CreateOnly::Atomic,
+            is_trying: false,
+            shown: Abilities::default(),
         }
     }
 
@@ -271,6 +280,7 @@ impl Store for MemoryStore {
         }
         if service == Service::Push {
             self.locks_until_day = place.lock_until_day;
+            self.is_trying = open == OpenStore::Tried;
             // What has no receipt of the push before never gets one.
             self.in_flight.clear();
             self.renewing.clear();
@@ -313,8 +323,12 @@ impl Store for MemoryStore {
             self.plug.pull();
         }
         self.puts.push(length_bytes);
-        let number = self.put_number;
         let at = self.open.get(&Service::Push).cloned().unwrap_or_default();
+        // A name that is taken shows nothing.
+        if std::mem::take(&mut self.is_trying) && !self.of(Service::Push).contains_key(&name.0) {
+            self.shown.create_only = Some(self.create_only);
+        }
+        let number = self.put_number;
         self.in_flight.push_back(Sent {
             at,
             number,
@@ -463,5 +477,9 @@ impl Store for MemoryStore {
     fn finish_fetch(&mut self) -> Result<(), Failure> {
         self.plug.step();
         Ok(())
+    }
+
+    fn take_abilities(&mut self) -> Abilities {
+        std::mem::take(&mut self.shown)
     }
 }

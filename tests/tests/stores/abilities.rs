@@ -85,13 +85,26 @@ fn a_bucket_that_takes_both_of_two_puts_at_one_moment_is_known_as_checked_and_no
             .wyng(&[&words[..], &["--store", &elsewhere]].concat())
             .success();
         assert_eq!(shown(&sandbox), [Value::Null, json!("durable")]);
-        // Whoever takes the archive over there finds it out by its commit.
+        // Whoever takes the archive over there finds it out before anything is committed.
         let other = Sandbox::new();
         other.text("credentials", &server.credentials());
         proxy.set_rule(second_put_is(status));
         let opened = other.wyng(&[&words[..], &["--store", &url]].concat());
         assert_eq!(abilities(&opened), [Value::Null, json!("durable")]);
-        let taken = other.wyng(&["archive", "take-over", "home"]);
+        let gone = ["archive", "take-over", "home", "--other-writer-is-gone"];
+        let mut taken = other.wyng(&gone[..3]);
+        if found == "checked" {
+            assert_eq!(taken.expect(1).codes(), ["writers-not-kept-apart"]);
+            assert_eq!(shown(&other), [json!(found), json!("durable")]);
+            // It was not taken over: the first machine writes on, and the second one may not.
+            sandbox.image("disk.img", 100_000, 2);
+            sandbox.wyng(&["backup", "home", "disk.img"]).success();
+            other.wyng(&["archive", "open", "home"]).success();
+            other.image("disk.img", 100_000, 3);
+            let refused = other.wyng(&["backup", "home", "disk.img"]);
+            assert_eq!(refused.expect(1).codes(), ["not-writer"]);
+            taken = other.wyng(&gone);
+        }
         assert_eq!(abilities(&taken), [json!(found), json!("durable")]);
         assert_eq!(shown(&other), [json!(found), json!("durable")]);
         other.wyng(&["verify", "home"]).success();

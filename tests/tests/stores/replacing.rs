@@ -145,7 +145,10 @@ fn an_archive_whose_store_replaces_objects_is_checked_and_not_atomic() {
     // Another machine takes over, and the first one does not know that.
     let second = sandbox(&server);
     adopt(&second, &url, &[]).success();
-    second.wyng(&["archive", "take-over", "home"]).success();
+    let gone = ["archive", "take-over", "home", "--other-writer-is-gone"];
+    let refused = second.wyng(&gone[..3]);
+    assert_eq!(refused.expect(1).codes(), ["writers-not-kept-apart"]);
+    second.wyng(&gone).success();
     second.image("disk.img", 1_000_000, 2);
     second.wyng(&["backup", "home", "disk.img"]).success();
     let before = objects(&server);

@@ -340,6 +340,10 @@ pub(crate) enum ArchiveVerb {
         /// The store is a copy made by `archive copy`: make it the archive's own store
         #[arg(long)]
         promote: bool,
+        /// The machine that wrote until now does not write any more: needed where the store cannot
+        /// keep two writers apart
+        #[arg(long)]
+        other_writer_is_gone: bool,
     },
     /// List the archives that this machine knows
     List,

@@ -224,9 +224,14 @@ impl ArchiveVerb {
                 credentials: copy.reach.store_credentials.is_some(),
                 anew: copy.anew,
             },
-            Self::TakeOver { name, promote } => Command::ArchiveTakeOver {
+            Self::TakeOver {
+                name,
+                promote,
+                other_writer_is_gone,
+            } => Command::ArchiveTakeOver {
                 archive: name.clone(),
                 promote: *promote,
+                other_writer_is_gone: *other_writer_is_gone,
             },
             Self::List => Command::ArchiveList,
             Self::Show { name } => Command::ArchiveShow {

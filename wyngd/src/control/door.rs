@@ -701,6 +701,7 @@ mod tests {
             Command::ArchiveTakeOver {
                 archive: "home".into(),
                 promote: false,
+                other_writer_is_gone: false,
             },
             Command::ArchiveCopy {
                 archive: "home".into(),

@@ -51,6 +51,18 @@ macro_rules! archive_failures {
         next: "If the other machine is no longer in use, run `wyng-ctl archive take-over ARCHIVE`.",
     }
 
+    /// The store may take the commits of two machines, and another one may still write.
+    WritersNotKeptApart { archive: String } = {
+        code: "writers-not-kept-apart", exit: Failed,
+        what: (
+            "another machine is the writer of archive {archive:?}, and of two commits that come at \
+             one moment its store may take both"
+        ),
+        safe: NOTHING_CHANGED,
+        next: "Make sure that the other machine does not write any more, then run `wyng-ctl \
+               archive take-over ARCHIVE --other-writer-is-gone`.",
+    }
+
     /// The store holds no key slot.
     NotAnArchive = {
         code: "not-an-archive", exit: Failed,

@@ -16,5 +16,5 @@ pub use create::{CreateRequest, CreateSettings, create};
 pub use entries::{SessionChange, change_session, describe, rename};
 pub use keys::{NewSlot, add, change, list, remove, report_slots};
 pub use open::{OpenRequest, Opened, open};
-pub use take_over::{promote, take_over};
+pub use take_over::{OtherWriter, promote, take_over};
 pub use unlock::{key_check, lock, named_archive, unlock};
