@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Puts back what a restore in place changed: the volumes from what is kept of them, and of the settings
-//! those that are still as the restore set them. Every part can be done again after a kill.
+//! Puts back what a restore in place changed: the volumes from what is kept of them, and of the
+//! settings those that are still as the restore set them. Every part can be done again after a kill.
 
 use wyng_control::QubeFault;
 use wyng_qube::plan::{
