@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, mpsc};
 
 use serde_json::json;
+use wyng_archive::format::COMMIT_BYTES;
 use wyng_tests::sandbox::{Outcome, Sandbox, noise, write_at};
 use wyng_tests::stores::{Action, Kind, Proxy, Seen, Server};
 use wyng_wire::{OpenStatus, ReceiptStatus, Service};
@@ -249,4 +251,57 @@ fn where_requests_are_signed_here_a_store_that_replaces_objects_is_refused() {
         .success();
     sandbox.wyng(&["backup", "home", "disk.img"]).success();
     assert_eq!(create_only(&sandbox.wyng(&["status", "home"])), "checked");
+}
+
+#[test]
+fn of_two_machines_that_commit_at_one_moment_the_replaced_one_is_told() {
+    let test = "of_two_machines_that_commit_at_one_moment_the_replaced_one_is_told";
+    let Some(server) = Server::start(Kind::S3, test) else {
+        return;
+    };
+    let proxies = [(); 2].map(|()| Proxy::start(server.port(), replacing(&server)));
+    let urls = proxies
+        .each_ref()
+        .map(|proxy| server.url_through(proxy.port(), "store"));
+    let first = sandbox(&server);
+    create(&first, &urls[0]).success();
+    let image = first.image("disk.img", 300_000, 1);
+    first.wyng(&["backup", "home", "disk.img"]).success();
+    let second = sandbox(&server);
+    adopt(&second, &urls[1], &[]).success();
+
+    // The first machine has seen that the name of its commit is free, and waits.
+    let (reached, is_reached) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let (data, replaces, waits) = (server.data(), replacing(&server), Mutex::new(may_go_on));
+    proxies[0].set_rule(move |seen| {
+        let length = format!("content-length: {COMMIT_BYTES}\r\n");
+        let is_commit = seen.is("PUT") && seen.head.to_ascii_lowercase().contains(&length);
+        if is_commit && object(&data, seen).is_some_and(|path| !path.exists()) {
+            reached.send(()).unwrap();
+            // Afterwards nobody sends any more, and nothing waits.
+            let _ = waits.lock().unwrap().recv();
+        }
+        replaces(seen)
+    });
+    write_at(&image, 0, &noise(200_000, 2));
+    let mut backup = first.command(&["backup", "home", "disk.img"]);
+    let backup = std::thread::spawn(move || Outcome::of(backup.output().unwrap()));
+    is_reached.recv().unwrap();
+    // Somebody says what is not so.
+    let gone = ["archive", "take-over", "home", "--other-writer-is-gone"];
+    second.wyng(&gone).success();
+    drop(go_on);
+    backup.join().unwrap().success();
+
+    // The store has the first machine's commit now, and the second machine says so.
+    for (words, code) in [
+        (["archive", "open", "home"].as_slice(), "not-descended"),
+        (&["verify", "home"], "forked"),
+    ] {
+        let told = second.wyng(words);
+        assert_eq!(told.expect(5).codes(), [code], "{words:?}");
+    }
+    let deep = first.wyng(&["verify", "home", "--deep"]);
+    assert_eq!(deep.success().json["problems"], json!([]));
 }
