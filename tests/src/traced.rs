@@ -18,10 +18,15 @@ pub struct Cut {
     pub killed: bool,
 }
 
+/// Whether tests kill at each call, which takes hours for all of them.
+pub fn kills_everywhere() -> bool {
+    std::env::var_os("WYNG_TEST_KILLS").is_some_and(|kills| kills == "all")
+}
+
 /// The numbers of the calls before which a test kills: by default each power of two, since a kill
 /// costs several runs of the programs; with `WYNG_TEST_KILLS=all`, all of them.
 pub fn kill_numbers() -> impl Iterator<Item = u32> {
-    let all = std::env::var_os("WYNG_TEST_KILLS").is_some_and(|kills| kills == "all");
+    let all = kills_everywhere();
     std::iter::successors(Some(1_u32), move |number| match all {
         true => number.checked_add(1),
         false => number.checked_mul(2),

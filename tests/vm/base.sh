@@ -74,7 +74,7 @@ debian() {
     mv "$base/unfinished.tar" "$debian"
 }
 
-# All of it, by one script at a time: both VMs may be started at once.
+# All of it, and what the arguments make of it, by one script at a time: VMs may be started at once.
 parts() {
     mkdir -p "$base"
     exec 9>"$base/lock"
@@ -83,6 +83,7 @@ parts() {
     kernel
     initramfs
     debian
+    "$@"
     exec 9>&-
 }
 

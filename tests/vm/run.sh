@@ -5,8 +5,9 @@
 # WYNG_VM_TESTS=NAME only those with NAME in their name; `tests/vm/run.sh COMMAND…` runs another
 # command, with its output and exit status. The VM sees the programs of target/debug, and the files
 # of the repository that tests read, at their own paths. What the command leaves in
-# $WYNG_TEST_RESULTS is then in target/vm/results. It requires root to write files of other owners;
-# `make test-vm` builds the programs first.
+# $WYNG_TEST_RESULTS is then in target/vm/results. With WYNG_VM_NAME=NAME the VM runs beside others of
+# other names, and the results are in target/vm/NAME-results. It requires root to write files of other
+# owners; `make test-vm` builds the programs first.
 set -eu
 cd "$(dirname "$0")/../.."
 here=tests/vm
@@ -14,6 +15,8 @@ programs=${WYNG_PROGRAMS:-target/debug}
 # A test that hangs ends the VM.
 patience_secs=${WYNG_VM_PATIENCE:-3000}
 . "$here/base.sh"
+# What is this VM's own.
+own=$base/${WYNG_VM_NAME:+$WYNG_VM_NAME-}
 
 # A disk with Debian and the users of the roles. It is never written to.
 root_disk() {
@@ -40,16 +43,16 @@ seen() {
 
 # A disk with them, without debug information, and with the command.
 files_disk() {
-    files_disk=$base/files-$(seen | xargs stat -c '%n %s %Y' | { echo "$*"; cat; } | sha256sum | cut -c 1-12).img
+    files_disk=${own}files-$(seen | xargs stat -c '%n %s %Y' | { echo "$*"; cat; } | sha256sum | cut -c 1-12).img
     [ ! -f "$files_disk" ] || return 0
-    rm -rf "$base"/files* && mkdir -p "$base/files"
-    seen | xargs cp --parents -t "$base/files"
-    find "$base/files/target" -type f -exec strip --strip-debug {} + 2>/dev/null || true
-    echo "cd '$PWD' && $*" >"$base/files/$here/command"
-    truncate -s 2G "$base/unfinished.img"
-    mke2fs -q -t ext4 -d "$base/files" "$base/unfinished.img"
-    rm -rf "$base/files"
-    mv "$base/unfinished.img" "$files_disk"
+    rm -rf "${own}"files* && mkdir -p "${own}files"
+    seen | xargs cp --parents -t "${own}files"
+    find "${own}files/target" -type f -exec strip --strip-debug {} + 2>/dev/null || true
+    echo "cd '$PWD' && $*" >"${own}files/$here/command"
+    truncate -s 2G "${own}unfinished.img"
+    mke2fs -q -t ext4 -d "${own}files" "${own}unfinished.img"
+    rm -rf "${own}files"
+    mv "${own}unfinished.img" "$files_disk"
 }
 
 # Options for a disk with this serial number, over this file. The VM names disks in their order.
@@ -65,8 +68,7 @@ boot() {
         -serial "file:$run/console" -serial "file:$run/output" -serial "file:$run/status"
 }
 
-parts
-root_disk
+parts root_disk
 tests=none
 if [ $# = 0 ]; then
     tests=$(cargo test --locked --workspace --test lvm --no-run --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\/lvm-[^"]*\)".*/\1/p')
@@ -75,7 +77,7 @@ if [ $# = 0 ]; then
     set -- env "WYNG_TEST_KILLS=${WYNG_TEST_KILLS:-}" "$tests" ${WYNG_VM_TESTS:-} --include-ignored --test-threads=1 --color never
 fi
 files_disk "$*"
-run=$(mktemp -d "$base/run.XXXXXX")
+run=$(mktemp -d "${own}run.XXXXXX")
 booted=""
 trap '[ -z "$booted" ] || kill "$booted" 2>/dev/null; rm -rf "$run"' EXIT
 trap 'exit 143' INT TERM
@@ -93,11 +95,11 @@ if [ -z "$status" ]; then
     tail -n 60 "$run/console" >&2
     exit 1
 fi
-rm -rf "$base/results" && mkdir -p "$base/results"
-tar -C "$base/results" -xf "$run/results"
-if [ "$tests" != none ] && [ "$status" = 0 ] && [ -f "$base/results/walk" ]; then
-    cat "$base/results/walk"
+rm -rf "${own}results" && mkdir -p "${own}results"
+tar -C "${own}results" -xf "$run/results"
+if [ "$tests" != none ] && [ "$status" = 0 ] && [ -f "${own}results/walk" ]; then
+    cat "${own}results/walk"
     passed=$(sed -n 's/^test result: ok\. \([0-9]*\) passed.*/\1/p' "$run/output")
-    awk -v passed="$passed" '{ read += $1; of += $2 } END { printf "lvm: %d passed, read %d of %d bytes\n", passed, read, of }' "$base/results/read"
+    awk -v passed="$passed" '{ read += $1; of += $2 } END { printf "lvm: %d passed, read %d of %d bytes\n", passed, read, of }' "${own}results/read"
 fi
 exit "$status"

@@ -294,7 +294,7 @@ impl Snapshots {
     }
 
     /// The volumes in thin pools that a command is about. An unfinished one belongs to a run that is
-    /// at work, or was killed.
+    /// at work, or was killed; what is kept of a qube is shown, and never removed by this command.
     fn thin_about<'a>(
         &'a self,
         about: About<'a>,
@@ -303,7 +303,11 @@ impl Snapshots {
     ) -> impl Iterator<Item = &'a ThinVolume> {
         thin.volumes.iter().filter(move |volume| {
             let Some(label) = &volume.label else {
-                return matches!(about, About::Shown(None) | About::LeftOver);
+                return match about {
+                    About::Shown(None) => true,
+                    About::LeftOver => !volume.kept,
+                    _ => false,
+                };
             };
             let name = self.archive_of(label).map(|archive| archive.name.as_str());
             match about {
@@ -317,6 +321,9 @@ impl Snapshots {
 
     /// Why a volume in a thin pool is unused; `None` if it is used, or this is unknown.
     fn thin_left_over(&self, volume: &ThinVolume, thin: &Thin) -> Option<&'static str> {
+        if volume.kept {
+            return None;
+        }
         let Some(label) = &volume.label else {
             return Some("unfinished: a run is at work, or was killed");
         };

@@ -7,6 +7,7 @@
 //! is killed, the role notices that volumes is gone, and ends as well.
 
 mod journal;
+mod kept;
 mod kernel;
 mod label;
 mod listed;
@@ -16,6 +17,7 @@ mod pools;
 mod programs;
 mod reservation;
 mod spool;
+mod successor;
 mod targets;
 mod trouble;
 mod udev;
@@ -26,11 +28,15 @@ mod zfs;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use wyng_control::ThinRemoval;
+use wyng_control::{TargetFault, ThinRemoval};
 
-use crate::ipc::{Fatal, PoolToVolumes, VolumesToPool, Wire, enter_jail, not_enforced};
+use crate::ipc::{
+    Fatal, PoolToVolumes, QuestionOfQube, VolumesToPool, Wire, enter_jail, not_enforced,
+};
 use crate::roles::{Daemon, Role};
 use pools::Pools;
+use successor::Looked;
+use targets::Made;
 use trouble::Trouble;
 
 /// Serves until volumes is gone.
@@ -108,20 +114,8 @@ fn serve(
                 place,
                 size_bytes,
                 of,
-            } => match known.make(&place, size_bytes, &of) {
-                Ok((number, made)) => wire.send(
-                    &PoolToVolumes::Made {
-                        number,
-                        size_bytes: made.size_bytes,
-                        discards_bytes: made.discards_bytes,
-                        room_bytes: made.room_bytes,
-                        block_bytes: made.block_bytes,
-                        base: made.base,
-                    },
-                    &[made.device.as_fd()],
-                )?,
-                Err(fault) => wire.send(&PoolToVolumes::NotMade(fault), &[])?,
-            },
+            } => send_made(wire, known.make(&place, size_bytes, &of))?,
+            VolumesToPool::OfQube(question) => answer_of_qube(wire, known, question)?,
             VolumesToPool::Name { number } => wire.send(&done(known.name(number)), &[])?,
             VolumesToPool::Remove(waste) => {
                 wire.send(&PoolToVolumes::Removed(known.discard(&waste)), &[])?
@@ -129,6 +123,61 @@ fn serve(
             VolumesToPool::List { .. } => {}
             VolumesToPool::Release { number } => known.release(number),
         }
+    }
+}
+
+/// Answers what is asked about a qube's volume.
+fn answer_of_qube(
+    wire: &Wire<PoolToVolumes, VolumesToPool>,
+    known: &mut Pools,
+    question: QuestionOfQube,
+) -> Result<(), Fatal> {
+    let looked = |looked: Result<Looked, TargetFault>| match looked {
+        Ok(looked) => PoolToVolumes::OfQube {
+            kept_bytes: looked.kept_bytes,
+            is_back: looked.is_back,
+            has_room: looked.has_room,
+        },
+        Err(fault) => PoolToVolumes::NotMade(fault),
+    };
+    let answer = match question {
+        QuestionOfQube::Look(of) => looked(known.look_at_qube(&of)),
+        QuestionOfQube::Keep(of) => {
+            let kept = known.keep_of_qube(&of);
+            looked(kept.and_then(|()| known.look_at_qube(&of)))
+        }
+        QuestionOfQube::Make {
+            of,
+            from,
+            size_bytes,
+        } => return send_made(wire, known.make_of_qube(&of, from, size_bytes)),
+        QuestionOfQube::PutImport { number } => done(known.put_import(number)),
+        QuestionOfQube::CheckImport { number } => done(known.check_import(number)),
+        QuestionOfQube::GiveUp(of) => match known.give_up_of_qube(&of) {
+            Ok(()) => done(Ok(())),
+            Err(fault) => PoolToVolumes::NotMade(fault),
+        },
+    };
+    wire.send(&answer, &[])
+}
+
+fn send_made(
+    wire: &Wire<PoolToVolumes, VolumesToPool>,
+    made: Result<(u32, Made), TargetFault>,
+) -> Result<(), Fatal> {
+    match made {
+        Ok((number, made)) => wire.send(
+            &PoolToVolumes::Made {
+                number,
+                size_bytes: made.size_bytes,
+                discards_bytes: made.discards_bytes,
+                room_bytes: made.room_bytes,
+                block_bytes: made.block_bytes,
+                base: made.base,
+            },
+            &[made.device.as_fd()],
+        ),
+        Err(fault) => wire.send(&PoolToVolumes::NotMade(fault), &[]),
     }
 }
 
@@ -147,7 +196,9 @@ fn refusal(message: &VolumesToPool, trouble: &Trouble) -> PoolToVolumes {
             tracing::warn!(%trouble, "nothing is removed");
             PoolToVolumes::Removed(ThinRemoval::Failed)
         }
-        VolumesToPool::Make { .. } => PoolToVolumes::NotMade(pools::fault(trouble)),
+        VolumesToPool::Make { .. } | VolumesToPool::OfQube(_) => {
+            PoolToVolumes::NotMade(pools::fault(trouble))
+        }
         _ => no_snapshot(trouble),
     }
 }

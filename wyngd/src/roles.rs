@@ -10,8 +10,9 @@
 //!   clones of sources, until they are committed; in dom0 a call to qubesd, and while it makes qubes
 //!   their records and one volume that is open for writing. Never keys, remote bytes.
 //! - **pool** holds snapshots of thin and ZFS volumes, new volumes of a restore until they have their
-//!   names, and a pool's metadata while it looks for changes. It alone starts lvm, dmsetup and zfs.
-//!   Never keys, remote bytes, a client's descriptor, a volume's bytes.
+//!   names or qubesd has made them a qube's, and a pool's metadata while it looks for changes. It
+//!   alone starts lvm, dmsetup and zfs. Never keys, remote bytes, a client's descriptor, a volume's
+//!   bytes.
 //! - **keyholder** holds keys; one source or target; the state directory. Never a path outside of
 //!   the state directory, a network socket, a child.
 //! - **reader** holds credentials while it looks; the state directory, for reading. Never

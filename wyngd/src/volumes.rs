@@ -184,6 +184,9 @@ pub fn run(daemon: Daemon, config: Config, owner: Option<String>) -> Result<(), 
     drop(folders);
     // The pool role has no wire to control: its protections are reported here.
     let (pools, pool) = ThinPools::meet()?.unzip();
+    if let (Some(qubes), Some(pools)) = (&mut volumes.whole, &pools) {
+        qubes.set_thin(Rc::clone(pools.wire()));
+    }
     volumes.pools = pools;
     volumes.control.send(
         &VolumesToControl::Ready {

@@ -83,4 +83,4 @@ pub use zvol::{OwnZfsName, ZVOLS, ZvolName};
 
 /// The version of the messages. It rises with every change of a message, so that an old `wyng-ctl`
 /// or an old daemon is detected.
-pub const CONTROL_VERSION: u32 = 15;
+pub const CONTROL_VERSION: u32 = 16;

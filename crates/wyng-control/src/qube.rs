@@ -7,6 +7,7 @@ use std::fmt;
 
 use bincode::{Decode, Encode};
 
+use crate::thin::PoolRefusal;
 use crate::via::is_qube;
 
 /// The word for all qubes that are to be in backups.
@@ -307,6 +308,8 @@ pub enum QubeFault {
     NoPlace(NoQubePlace),
     /// The folder of its pool is out of reach of this process.
     PoolOutOfReach,
+    /// Its thin pool cannot be used.
+    Pool(PoolRefusal),
     /// The volume was replaced at each attempt to read it.
     Replaced,
     /// The qube was not to be paused for so long.
@@ -383,6 +386,7 @@ impl fmt::Display for QubeFault {
             Self::PoolOutOfReach => {
                 to.write_str("the folder of its pool is out of reach of the daemon")
             }
+            Self::Pool(why) => write!(to, "its pool cannot be used: {}", why.phrase()),
             Self::Replaced => to.write_str("its qube was started or stopped at each attempt"),
             Self::PausedTooLong => {
                 to.write_str("its qube would have had to be paused for more than 10 seconds")

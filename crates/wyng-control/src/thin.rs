@@ -101,8 +101,10 @@ pub struct ThinVolume {
     /// Bytes that the pool gets back when it is removed; `None` where the tools do not say it: LVM
     /// never does.
     pub exclusive_bytes: Option<u64>,
-    /// The session of which it is the state. `None`: it is unfinished.
+    /// The session of which it is the state. `None`: it is unfinished, or kept.
     pub label: Option<BaseLabel>,
+    /// It keeps what a qube's volume was before a restore in place.
+    pub kept: bool,
 }
 
 /// A thin pool with at least one such volume, with a metadata snapshot that may be the daemon's, or
@@ -228,6 +230,8 @@ pub enum PoolRefusal {
     NotRoot,
     /// There is no such pool.
     NoPool,
+    /// There is no such volume of a qube in it, or it is in use.
+    NoVolume,
     /// The pool must not be used now.
     Unfit(WholeCause),
 }
@@ -238,6 +242,7 @@ impl PoolRefusal {
         match self {
             Self::NotRoot => "only root may, through a daemon that root started",
             Self::NoPool => "no active thin pool of this name exists",
+            Self::NoVolume => "the qube's volume is not in it, or is in use",
             Self::Unfit(cause) => cause.what(),
         }
     }

@@ -9,7 +9,7 @@ use crate::driver::Driver;
 use crate::form::{NAME_MAX_BYTES, is_plain, is_qube_name, is_volume_name};
 
 /// Characters beside letters and digits in the names of LVM.
-const LVM_OTHERS: &str = "+_.-";
+pub(crate) const LVM_OTHERS: &str = "+_.-";
 /// Characters beside letters and digits in the parts of a data set's name.
 const ZFS_OTHERS: &str = "_.:-";
 const PART_MAX_BYTES: usize = 255;

@@ -24,6 +24,7 @@
 
 mod admin;
 mod life;
+mod logical;
 mod properties;
 pub mod qrexec;
 pub mod qubesd;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! Volumes and their files, as the drivers `file-reflink` and `file` keep them in the folder of a
-//! pool. A volume of an `lvm_thin` pool is a name alone.
+//! pool. For a volume of an `lvm_thin` pool see logical.rs.
 //!
 //! A volume is the file `qubes/NAME/volumes/VOLUME` of the world, lines `KEY=VALUE`: `pool`, `vid`,
 //! `size` (for as long as there is no file), `rw`, `save_on_stop`, `snap_on_start`, `source`, and
@@ -17,6 +17,7 @@ use std::process::Command;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::World;
+use super::logical::Logical;
 use super::qubesd::Fault;
 use super::system::pairs;
 use crate::disk::run;
@@ -60,6 +61,11 @@ impl<'a> Volume<'a> {
         world.set_part(qube, "volumes", name, &text);
         let volume = Self::of(world, qube, name).unwrap();
         if volume.is("save_on_stop")
+            && let Some(logical) = volume.logical()
+        {
+            logical.create(volume.size()).unwrap();
+        }
+        if volume.is("save_on_stop")
             && let Some(clean) = volume.clean()
         {
             std::fs::create_dir_all(clean.parent().unwrap()).unwrap();
@@ -93,6 +99,17 @@ impl<'a> Volume<'a> {
         pool.get("driver").cloned().unwrap_or_default()
     }
 
+    /// The logical volume that it is; `None` in pools of another driver.
+    fn logical(&self) -> Option<Logical> {
+        let pool = self.world.pool(self.get("pool"));
+        (pool.get("driver")? == "lvm_thin").then_some(())?;
+        Logical::of(
+            self.get("vid"),
+            pool.get("volume_group")?,
+            pool.get("thin_pool")?,
+        )
+    }
+
     /// The path of one of its files; `None` for a volume without files.
     fn file(&self, suffix: &str) -> Option<PathBuf> {
         let folder = match self.driver().as_str() {
@@ -121,6 +138,9 @@ impl<'a> Volume<'a> {
     }
 
     fn size(&self) -> u64 {
+        if let Some(size) = self.logical().and_then(|logical| logical.size()) {
+            return size;
+        }
         let files = [self.dirty(), self.clean()].into_iter().flatten();
         files
             .filter_map(|file| Some(file.metadata().ok()?.len()))
@@ -181,6 +201,10 @@ impl<'a> Volume<'a> {
 
     /// The answer to ListSnapshots.
     pub(super) fn snapshots(&self) -> String {
+        if let Some(logical) = self.logical() {
+            let revisions = logical.revisions();
+            return revisions.iter().map(|name| format!("{name}\n")).collect();
+        }
         let revisions = self.revisions();
         revisions
             .iter()
@@ -190,6 +214,9 @@ impl<'a> Volume<'a> {
 
     /// What a start does to the files.
     pub(super) fn start(&self) {
+        if let Some(logical) = self.logical().filter(|_| self.is("save_on_stop")) {
+            logical.start().unwrap();
+        }
         let (Some(clean), Some(dirty)) = (self.clean(), self.dirty()) else {
             return;
         };
@@ -218,6 +245,9 @@ impl<'a> Volume<'a> {
 
     /// What a stop does to the files.
     pub(super) fn stop(&self) {
+        if let Some(logical) = self.logical().filter(|_| self.is("save_on_stop")) {
+            logical.stop(self.revisions_to_keep()).unwrap();
+        }
         let (Some(clean), Some(dirty)) = (self.clean(), self.dirty()) else {
             return;
         };
@@ -314,6 +344,9 @@ impl<'a> Volume<'a> {
         if !self.is("rw") {
             return Err(Fault::Error("StoragePoolException"));
         }
+        if let Some(logical) = self.logical().filter(|_| self.is("save_on_stop")) {
+            logical.resize(size)?;
+        }
         let file = if runs { self.dirty() } else { self.clean() };
         if let Some(file) = file.filter(|file| file.exists()) {
             let file = std::fs::File::options().write(true).open(file).unwrap();
@@ -351,6 +384,10 @@ impl<'a> Volume<'a> {
             "" => self.size(),
             size => size.parse().map_err(|_| Fault::Protocol)?,
         };
+        if let Some(logical) = self.logical() {
+            let path = logical.begin_import(size)?;
+            return Ok(format!("{size} {path}"));
+        }
         let import = self.import().ok_or(Fault::Error("StoragePoolException"))?;
         let file = std::fs::File::create(&import).unwrap();
         file.set_len(size).unwrap();
@@ -359,6 +396,9 @@ impl<'a> Volume<'a> {
 
     /// Ends an import. Without its file, because a start has removed it, qubesd fails inside.
     pub(super) fn end_import(&mut self, outcome: &[u8]) -> Result<String, Fault> {
+        if let Some(logical) = self.logical() {
+            return logical.end_import(outcome, self.revisions_to_keep());
+        }
         let import = self.import().ok_or(Fault::Nothing)?;
         if outcome != b"ok" {
             let _ = std::fs::remove_file(import);

@@ -5,6 +5,7 @@
 mod backups;
 mod bases;
 mod facts;
+mod in_place;
 mod kernel_pools;
 mod new_volumes;
 mod restores;

@@ -234,20 +234,28 @@ fn a_qube_that_is_another_or_may_start_is_not_changed() {
     is(&machine, &then(), "600");
     settle(&machine, "--undo").success();
     is(&machine, &now(), "700");
-    // A pool of which nothing is kept.
-    let pool = [
-        "driver=lvm_thin".to_owned(),
-        "volume_group=vg".to_owned(),
-        "thin_pool=pool".to_owned(),
+    // Pools of which nothing is kept: a thin one that is not there, and one of ZFS.
+    let pools = [
+        (
+            vec!["driver=lvm_thin", "volume_group=vg", "thin_pool=pool"],
+            "its pool cannot be used",
+        ),
+        (
+            vec!["driver=zfs", "container=tank/qubes"],
+            "of the driver zfs",
+        ),
     ];
-    world.add_pool("lvm", &pool);
-    world.remove("build");
-    let create = "admin.vm.CreateInPool.StandaloneVM";
-    qubes.call(create, "", "dom0", "name=build label=red pool=lvm");
-    let outcome = machine.restore(&[&IN_PLACE[..], &["--as", "build"]].concat());
-    assert_eq!(outcome.expect(2).codes(), ["qubes-in-place"]);
-    let text = outcome.json["errors"][0]["text"].to_string();
-    assert!(text.contains("of the driver lvm_thin"), "{text}");
+    for (lines, why) in pools {
+        let lines: Vec<String> = lines.into_iter().map(str::to_owned).collect();
+        world.add_pool("other", &lines);
+        world.remove("build");
+        let create = "admin.vm.CreateInPool.StandaloneVM";
+        qubes.call(create, "", "dom0", "name=build label=red pool=other");
+        let outcome = machine.restore(&[&IN_PLACE[..], &["--as", "build"]].concat());
+        assert_eq!(outcome.expect(2).codes(), ["qubes-in-place"]);
+        let text = outcome.json["errors"][0]["text"].to_string();
+        assert!(text.contains(why), "{why}: {text}");
+    }
 }
 
 #[test]

@@ -1069,6 +1069,11 @@ fn snapshot_state(line: &SnapshotLine) -> Cell {
     match (line.removed, line.left_over, line.session) {
         (true, ..) => "removed".to_owned().into(),
         (_, Some(why), _) => Cell::new(format!("left over: {why}"), State::Warning),
+        (_, None, None) if line.logical_volume.is_some() => {
+            "kept: what a qube was before its restore in place"
+                .to_owned()
+                .into()
+        }
         (_, None, None) => Cell::new(
             "only its owner and root can read it".to_owned(),
             State::Warning,

@@ -180,6 +180,7 @@ mod tests {
             size_bytes: 1,
             mapped_bytes: None,
             exclusive_bytes: None,
+            kept: false,
             label: archive.map(|archive| BaseLabel {
                 of: BaseOf {
                     archive: [archive; 16],

@@ -26,5 +26,7 @@ pub use keyholder_transport::{
 pub use service::Service;
 pub use spawner_transport::{SpawnerToTransport, TransportToSpawner};
 pub use volumes_keyholder::{CHANGES_MAX, FreshVolume, KeyholderToVolumes, VolumesToKeyholder};
-pub use volumes_pool::{DeviceNumber, PoolToVolumes, RangeKind, VolumesToPool};
+pub use volumes_pool::{
+    DeviceNumber, MadeFrom, OfQube, PoolToVolumes, QuestionOfQube, RangeKind, VolumesToPool,
+};
 pub use wire::{Encoded, Fatal, Received, Wire, wait};

@@ -4,7 +4,8 @@
 
 use bincode::{Decode, Encode};
 use wyng_control::{
-    BaseLabel, BaseOf, Method, TargetFault, ThinPage, ThinPlace, ThinRemoval, ThinWaste, WholeCause,
+    BaseLabel, BaseOf, LogicalName, Method, TargetFault, ThinPage, ThinPlace, ThinRemoval,
+    ThinWaste, WholeCause,
 };
 
 use super::jail::NotEnforced;
@@ -57,6 +58,8 @@ pub enum VolumesToPool {
         /// The volume's number.
         number: u32,
     },
+    /// A question about a volume of a qube that is restored in place.
+    OfQube(QuestionOfQube),
     /// Our volumes and their pools are to be listed. [`PoolToVolumes::Listed`] answers.
     List {
         /// The number of volumes that were listed before.
@@ -69,6 +72,60 @@ pub enum VolumesToPool {
         /// The snapshot's number.
         number: u32,
     },
+}
+
+/// A volume of a qube in a thin pool, and the restore in place that it is kept for.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct OfQube {
+    /// The pool, with its group.
+    pub pool: LogicalName,
+    /// The name of the volume in the same group, `vm-QUBE-VOLUME`.
+    pub name: String,
+    /// What tells this restore of this volume from every other.
+    pub restore: [u8; 16],
+}
+
+/// What is asked about a qube's volume.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum QuestionOfQube {
+    /// What is there? [`PoolToVolumes::OfQube`] or [`PoolToVolumes::NotMade`] answers.
+    Look(OfQube),
+    /// What it is now is to be kept. The answers are the same.
+    Keep(OfQube),
+    /// A volume is to be made that will take its place. [`PoolToVolumes::Made`] or
+    /// [`PoolToVolumes::NotMade`] answers.
+    Make {
+        /// The volume.
+        of: OfQube,
+        /// What the new one is a snapshot of.
+        from: MadeFrom,
+        /// The least size that it has, bytes.
+        size_bytes: u64,
+    },
+    /// The new volume is complete, and qubesd has made an empty one for an import: the new one
+    /// takes its place. [`PoolToVolumes::Done`] answers.
+    PutImport {
+        /// The new volume's number.
+        number: u32,
+    },
+    /// qubesd has made the new volume the qube's. [`PoolToVolumes::Done`] answers: whether that is
+    /// so. The number is not known any more then.
+    CheckImport {
+        /// The new volume's number.
+        number: u32,
+    },
+    /// What was kept is to be removed. [`PoolToVolumes::Done`] or [`PoolToVolumes::NotMade`]
+    /// answers.
+    GiveUp(OfQube),
+}
+
+/// What a volume that takes the place of a qube's begins as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub enum MadeFrom {
+    /// The qube's volume as it is now, which is what is kept.
+    Present,
+    /// What is kept.
+    Kept,
 }
 
 /// pool → volumes.
@@ -116,6 +173,16 @@ pub enum PoolToVolumes {
     },
     /// There is no new volume.
     NotMade(TargetFault),
+    /// What there is of a qube's volume.
+    OfQube {
+        /// The size of what is kept, bytes; `None` if nothing is.
+        kept_bytes: Option<u64>,
+        /// The volume is what is kept: a snapshot of it, or the very one that it is a snapshot
+        /// of.
+        is_back: bool,
+        /// The pool has room for a snapshot.
+        has_room: bool,
+    },
     /// Our volumes; `None` if LVM or ZFS failed.
     Listed(Option<ThinPage>),
     /// What became of what was to be removed.

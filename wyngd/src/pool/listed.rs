@@ -3,6 +3,7 @@
 
 use wyng_control::BaseOf;
 
+use super::kept::is_kept;
 use super::label::{Identity, Label};
 use super::names::{DmUuid, OwnVolume, VolumeName};
 use super::programs::{Call, SEPARATOR};
@@ -99,8 +100,13 @@ impl Listing {
             .iter()
             .filter_map(|found| {
                 let volume = found.own()?;
-                let label = found.label();
-                Some((Own { volume, label }, found))
+                let (label, is_kept) = (found.label(), found.is_kept());
+                let own = Own {
+                    volume,
+                    label,
+                    is_kept,
+                };
+                Some((own, found))
             })
             .collect();
         ours.sort_by(|(_, one), (_, other)| one.uuid.cmp(&other.uuid));
@@ -117,16 +123,38 @@ impl Listing {
             Some(Own {
                 volume: found.own()?,
                 label: found.label(),
+                is_kept: found.is_kept(),
             })
         })
     }
 
-    /// Our volumes in any pool that no label finishes.
+    /// Our volumes in any pool that no label finishes, and that are not kept.
     pub(super) fn unfinished(&self) -> impl Iterator<Item = OwnVolume> {
         self.0
             .iter()
-            .filter(|found| found.label().is_none())
+            .filter(|found| found.label().is_none() && !found.is_kept())
             .filter_map(Listed::own)
+    }
+
+    /// The thin volume of this name in a pool.
+    pub(super) fn in_pool(&self, pool_uuid: &str, volume: &VolumeName) -> Option<&Listed> {
+        self.0.iter().find(|found| {
+            found.kind == THIN
+                && found.pool_uuid == pool_uuid
+                && found.volume().as_ref() == Some(volume)
+        })
+    }
+
+    /// Our volume in a pool that has the tag which `tag` makes of its UUID. It cannot be written to.
+    pub(super) fn kept(
+        &self,
+        pool_uuid: &str,
+        tag: &dyn Fn(&str) -> String,
+    ) -> Option<(OwnVolume, &Listed)> {
+        let mut kept = self.0.iter().filter(|found| {
+            found.is_still(pool_uuid) && found.tags.iter().any(|own| *own == tag(&found.uuid))
+        });
+        kept.find_map(|found| Some((found.own()?, found)))
     }
 
     /// The newest base of a volume in a pool, which its label fits, and the older ones.
@@ -145,8 +173,10 @@ impl Listing {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Own {
     pub(super) volume: OwnVolume,
-    /// `None`: it is unfinished, or no longer what its label says.
+    /// `None`: it is unfinished, or no longer what its label says, or it is kept.
     pub(super) label: Option<Label>,
+    /// It keeps what a qube's volume was.
+    pub(super) is_kept: bool,
 }
 
 impl Listed {
@@ -206,6 +236,10 @@ impl Listed {
         OwnVolume::of_name(&self.group, &self.name)
     }
 
+    fn is_kept(&self) -> bool {
+        self.tags.iter().any(|tag| is_kept(tag))
+    }
+
     /// Its only label, if this is the volume that the label names. The transaction id is compared
     /// with the pool's own metadata later.
     fn label(&self) -> Option<Label> {
@@ -224,7 +258,9 @@ impl Listed {
 
 #[cfg(test)]
 mod tests {
+    use super::super::kept::kept_tag;
     use super::super::label::example;
+    use super::super::names::QubeVolume;
     use super::*;
 
     const GROUP: &str = "GGGGGG-GGGG-GGGG-GGGG-GGGG-GGGG-GGGGGG";
@@ -282,5 +318,31 @@ mod tests {
                 "{why}: it counts as unfinished"
             );
         }
+    }
+
+    #[test]
+    fn what_is_kept_is_never_unfinished_and_is_found_by_its_own_tag_alone() {
+        let of = QubeVolume::of_name("vg", "vm-work-private").unwrap();
+        let identity = example().identity;
+        let line =
+            |attributes, uuid: &str| lines(attributes, 1 << 40, &kept_tag(&[7; 16], &of, uuid));
+        let kept = |text: &str, restore| {
+            let listing = Listing::parse(text).unwrap();
+            assert_eq!(listing.unfinished().count(), 0, "{text}");
+            assert!(listing.ours(&identity.pool).all(|own| own.is_kept));
+            let tag = |uuid: &str| kept_tag(&[restore; 16], &of, uuid);
+            let kept = listing.kept(&identity.pool, &tag);
+            kept.map(|(volume, _)| volume.path())
+        };
+        let sound = line("Vri---tz-k", &identity.volume);
+        let path = Some("vg/wyng-00000000000000ab".to_owned());
+        assert_eq!(kept(&sound, 7), path);
+        assert_eq!(kept(&sound, 8), None, "another restore");
+        let spoilt = line("Vwi---tz-k", &identity.volume);
+        assert_eq!(kept(&spoilt, 7), None, "it can be written to");
+        let copied = line("Vri---tz-k", SOURCE);
+        assert_eq!(kept(&copied, 7), None, "the tag of another volume");
+        let later = sound.replace("wyng-kept:1", "wyng-kept:2");
+        assert_eq!(kept(&later, 7), None, "a form that is not known yet");
     }
 }

@@ -7,6 +7,14 @@ use std::fmt::Write;
 const PREFIX: &str = "wyng-";
 /// Digits behind the prefix.
 const DIGITS: usize = 16;
+/// Prefix of the volumes of qubes.
+const OF_QUBES: &str = "vm-";
+/// Ending of what a running qube writes to.
+const SNAP: &str = "-snap";
+/// Ending of what an import is written to.
+const IMPORT: &str = "-import";
+/// Ending of older states.
+const BACK: &str = "-back";
 /// Maximum length of a name in LVM.
 const NAME_MAX: usize = 127;
 /// Lengths of the parts of a UUID as LVM prints it.
@@ -37,6 +45,11 @@ impl VolumeName {
         })
     }
 
+    /// Its group.
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
     /// Its name without the group.
     pub(super) fn name(&self) -> &str {
         &self.name
@@ -45,6 +58,11 @@ impl VolumeName {
     /// `GROUP/VOLUME`.
     pub(super) fn path(&self) -> String {
         format!("{}/{}", self.group, self.name)
+    }
+
+    /// The name with this ending, if LVM allows it.
+    fn with(&self, ending: &str) -> Option<Self> {
+        Self::new(&self.group, &format!("{}{ending}", self.name))
     }
 }
 
@@ -66,19 +84,68 @@ impl OwnVolume {
             .then(|| VolumeName::new(group, name).map(Self))?
     }
 
+    /// Its name, as that of any volume.
+    pub(super) fn volume(&self) -> &VolumeName {
+        &self.0
+    }
+
     /// Its group.
     pub(super) fn group(&self) -> &str {
-        &self.0.group
+        self.0.group()
     }
 
     /// Its name without the group.
     pub(super) fn name(&self) -> &str {
-        &self.0.name
+        self.0.name()
     }
 
     /// `GROUP/VOLUME`.
     pub(super) fn path(&self) -> String {
         self.0.path()
+    }
+}
+
+/// A volume of a qube, as the driver of Qubes OS names it: `vm-QUBE-VOLUME`. It is read, and never
+/// changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct QubeVolume(VolumeName);
+
+impl QubeVolume {
+    /// The volume of this name, if a qube's volume can have it: none that belongs to a start, to an
+    /// import or to an older state.
+    pub(super) fn of_name(group: &str, name: &str) -> Option<Self> {
+        let is_own = name.starts_with(OF_QUBES)
+            && ![SNAP, IMPORT, BACK].iter().any(|end| name.ends_with(end));
+        // The names that Qubes OS makes of it must be names too.
+        let volume = is_own.then(|| VolumeName::new(group, name))??;
+        volume.with(IMPORT).map(|_| Self(volume))
+    }
+
+    /// Its name.
+    pub(super) fn volume(&self) -> &VolumeName {
+        &self.0
+    }
+
+    /// The volume that the qube writes to while it runs.
+    pub(super) fn snap(&self) -> Option<VolumeName> {
+        self.0.with(SNAP)
+    }
+
+    /// The volume that qubesd has the bytes of an import written to.
+    pub(super) fn import(&self) -> Option<ImportVolume> {
+        self.0.with(IMPORT).map(ImportVolume)
+    }
+}
+
+/// The volume of an import into a qube's volume. Only an empty one is ever given another name, and
+/// only one of ours is given this.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ImportVolume(VolumeName);
+
+impl ImportVolume {
+    /// Its name.
+    pub(super) fn volume(&self) -> &VolumeName {
+        &self.0
     }
 }
 
@@ -178,6 +245,26 @@ mod tests {
             "[wyng-0123456789abcdef]",
         ] {
             assert_eq!(OwnVolume::of_name("vg", name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_qubes_volume_is_none_of_a_start_an_import_or_an_older_state() {
+        let own = QubeVolume::of_name("vg", "vm-work-private").unwrap();
+        assert_eq!(own.volume().path(), "vg/vm-work-private");
+        assert_eq!(own.snap().unwrap().path(), "vg/vm-work-private-snap");
+        let import = own.import().unwrap();
+        assert_eq!(import.volume().path(), "vg/vm-work-private-import");
+        for name in [
+            "home",
+            "vm-work-private-snap",
+            "vm-work-private-import",
+            "vm-work-private-1600000000-back",
+            "wyng-0123456789abcdef",
+            "vm-a/b",
+            &format!("vm-{}", "x".repeat(124)),
+        ] {
+            assert_eq!(QubeVolume::of_name("vg", name), None, "{name}");
         }
     }
 

@@ -2,6 +2,8 @@
 //! What the role does with pools: a snapshot that lives for a run, its ranges, its label once its
 //! session is committed, and the removal of what is not needed.
 
+mod of_qubes;
+
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::Path;
@@ -20,6 +22,7 @@ use super::made::{BASES_MAX_PERCENT, Made, SNAPSHOT_MAX_PERCENT};
 use super::names::{DmUuid, OwnVolume};
 use super::programs::{Call, LVM};
 use super::reservation::Patience;
+use super::successor::Successor;
 use super::targets::{self, NewVolume};
 use super::trouble::Trouble;
 use super::udev;
@@ -43,6 +46,8 @@ pub(super) struct Pools {
     snapshots: HashMap<u32, Snapshot>,
     /// New volumes that are not complete.
     targets: HashMap<u32, NewVolume>,
+    /// New volumes that are to take the places of qubes' volumes.
+    of_qubes: HashMap<u32, Successor>,
     /// Snapshots of ZFS volumes. Their numbers are of the same row.
     zvols: Zvols,
     last_number: u32,
@@ -91,6 +96,7 @@ impl Pools {
             checked: BTreeSet::new(),
             snapshots: HashMap::new(),
             targets: HashMap::new(),
+            of_qubes: HashMap::new(),
             zvols: Zvols::default(),
             last_number: 0,
             lock: None,
@@ -307,6 +313,9 @@ impl Pools {
         if let Some(target) = self.targets.remove(&number) {
             remove(&target.volume);
         }
+        if let Some(new) = self.of_qubes.remove(&number).filter(|new| !new.is_placed) {
+            remove(&new.volume);
+        }
         self.zvols.release(number);
         self.unlock();
     }
@@ -396,7 +405,11 @@ impl Pools {
         };
         let of_target =
             |target: &NewVolume| target.volume == volume || target.base() == Some(&volume);
-        if self.snapshots.values().any(is_held) || self.targets.values().any(of_target) {
+        let of_qube = |new: &Successor| new.volume == volume;
+        if self.snapshots.values().any(is_held)
+            || self.targets.values().any(of_target)
+            || self.of_qubes.values().any(of_qube)
+        {
             return Ok(ThinRemoval::InUse);
         }
         waste::remove(&self.journal, &volume)
@@ -410,12 +423,16 @@ impl Pools {
         for (_, target) in self.targets.drain() {
             remove(&target.volume);
         }
+        for (_, new) in self.of_qubes.drain().filter(|(_, new)| !new.is_placed) {
+            remove(&new.volume);
+        }
         self.zvols.release_all();
         self.unlock();
     }
 
     fn unlock(&mut self) {
-        if self.snapshots.is_empty() && self.targets.is_empty() && self.zvols.is_empty() {
+        let is_idle = self.snapshots.is_empty() && self.targets.is_empty();
+        if is_idle && self.of_qubes.is_empty() && self.zvols.is_empty() {
             self.lock = None;
         }
     }

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::process::{ChildStderr, Command, Stdio};
 use std::thread::JoinHandle;
 
-use super::names::{DmUuid, OwnVolume, VolumeName};
+use super::names::{DmUuid, ImportVolume, OwnVolume, VolumeName};
 use super::trouble::Trouble;
 
 /// Where lvm is.
@@ -53,10 +53,10 @@ pub(super) enum Call<'a> {
         pool: &'a VolumeName,
         empty: &'a OwnVolume,
     },
-    /// Makes a snapshot of a base that can be written to, and activates it. It has the flag that
-    /// keeps others from activating it.
+    /// Makes a snapshot that can be written to, and activates it. It has the flag that keeps others
+    /// from activating it.
     SnapshotToWrite {
-        base: &'a OwnVolume,
+        origin: &'a VolumeName,
         snapshot: &'a OwnVolume,
     },
     /// Makes a volume of this size in bytes in a pool, and activates it. It has the same flag.
@@ -89,25 +89,101 @@ pub(super) enum Call<'a> {
     Unreserve(&'a DmUuid),
 }
 
+/// What a program is started for when one of our volumes is to take the place of a qube's.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Move<'a> {
+    /// Gives the empty volume of an import one of our names.
+    TakeAway {
+        import: &'a ImportVolume,
+        to: &'a OwnVolume,
+    },
+    /// Gives one of our volumes the name of an import's. It is not ours any more.
+    PutInPlace {
+        volume: &'a OwnVolume,
+        to: &'a ImportVolume,
+    },
+    /// Makes a volume longer, to a size in bytes.
+    Extend {
+        volume: &'a OwnVolume,
+        size_bytes: u64,
+    },
+    /// Prints the options of the next call. lvm knows `--fs` since 2.03.17.
+    ReduceOptions,
+    /// Makes a volume shorter, to a size in bytes. With `knows_fs`, lvm is told not to look for a
+    /// file system in it, which a guest made.
+    Reduce {
+        volume: &'a OwnVolume,
+        size_bytes: u64,
+        knows_fs: bool,
+    },
+    /// Takes the flag away that keeps others from activating it.
+    LetActivate(&'a OwnVolume),
+}
+
+/// A program and its arguments.
+type Vector = (&'static str, Vec<String>);
+
+fn lvm(verb: &str, options: &[&str], target: Option<String>) -> Vector {
+    let words = [verb].into_iter().chain(options.iter().copied());
+    let mut words: Vec<String> = words.map(str::to_owned).collect();
+    words.extend(
+        target
+            .into_iter()
+            .flat_map(|target| ["--".to_owned(), target]),
+    );
+    (LVM, words)
+}
+
+fn rename(from: &VolumeName, to: &VolumeName) -> Vector {
+    let words = ["lvrename", "--", from.group(), from.name(), to.name()];
+    (LVM, words.map(str::to_owned).to_vec())
+}
+
+fn dmsetup(verb: &str, device: &DmUuid, rest: &[&str]) -> Vector {
+    let words = [verb, "--uuid", device.as_str()]
+        .into_iter()
+        .chain(rest.iter().copied());
+    (DMSETUP, words.map(str::to_owned).collect())
+}
+
+impl Move<'_> {
+    fn vector(&self) -> Vector {
+        match self {
+            Self::TakeAway { import, to } => rename(import.volume(), to.volume()),
+            Self::PutInPlace { volume, to } => rename(volume.volume(), to.volume()),
+            Self::Extend { volume, size_bytes } => {
+                let size = format!("{size_bytes}b");
+                lvm("lvextend", &["--size", &size], Some(volume.path()))
+            }
+            Self::ReduceOptions => lvm("lvreduce", &["--help"], None),
+            Self::Reduce {
+                volume,
+                size_bytes,
+                knows_fs,
+            } => {
+                let size = format!("{size_bytes}b");
+                let how = ["--yes", "--force", "--size", &size];
+                let fs: &[&str] = if *knows_fs { &["--fs", "ignore"] } else { &[] };
+                lvm("lvreduce", &[&how[..], fs].concat(), Some(volume.path()))
+            }
+            Self::LetActivate(volume) => lvm(
+                "lvchange",
+                &["--setactivationskip", "n"],
+                Some(volume.path()),
+            ),
+        }
+    }
+
+    /// Runs the program to its end, and returns what it printed.
+    pub(super) fn run(&self) -> Result<String, Trouble> {
+        let (program, arguments) = self.vector();
+        run(program, &arguments)
+    }
+}
+
 impl Call<'_> {
     /// The program and its arguments.
-    fn vector(&self) -> (&'static str, Vec<String>) {
-        let lvm = |verb: &str, options: &[&str], target: Option<String>| {
-            let words = [verb].into_iter().chain(options.iter().copied());
-            let mut words: Vec<String> = words.map(str::to_owned).collect();
-            words.extend(
-                target
-                    .into_iter()
-                    .flat_map(|target| ["--".to_owned(), target]),
-            );
-            (LVM, words)
-        };
-        let dmsetup = |verb: &str, device: &DmUuid, rest: &[&str]| {
-            let words = [verb, "--uuid", device.as_str()]
-                .into_iter()
-                .chain(rest.iter().copied());
-            (DMSETUP, words.map(str::to_owned).collect())
-        };
+    fn vector(&self) -> Vector {
         match self {
             Self::ScansVolumes => lvm(
                 "lvmconfig",
@@ -148,11 +224,11 @@ impl Call<'_> {
                 let named = ["--name", empty.name()];
                 lvm("lvcreate", &[&how[..], &named].concat(), Some(pool.path()))
             }
-            Self::SnapshotToWrite { base, snapshot } => {
+            Self::SnapshotToWrite { origin, snapshot } => {
                 let how = ["--yes", "--snapshot", "--permission", "rw"];
                 let named = ["--name", snapshot.name()];
                 let words = [&how[..], &ACTIVE_FOR_US, &named].concat();
-                lvm("lvcreate", &words, Some(base.path()))
+                lvm("lvcreate", &words, Some(origin.path()))
             }
             Self::Make {
                 pool,
@@ -165,10 +241,7 @@ impl Call<'_> {
                 let words = [&how[..], &ACTIVE_FOR_US, &named].concat();
                 lvm("lvcreate", &words, Some(pool.path()))
             }
-            Self::Rename { volume, to } => {
-                let words = ["lvrename", "--", volume.group(), volume.name(), to.name()];
-                (LVM, words.map(str::to_owned).to_vec())
-            }
+            Self::Rename { volume, to } => rename(volume.volume(), to),
             Self::Activate(volume) => lvm(
                 "lvchange",
                 &["--activate", "y", "--ignoreactivationskip"],
@@ -280,6 +353,10 @@ mod tests {
                  --setactivationskip y --name wyng-00000000000000ab -- qubes_dom0/vm-work-private"
             )
         );
+        let moved = |call: Move<'_>| {
+            let (program, words) = call.vector();
+            format!("{program} {}", words.join(" "))
+        };
         let path = "qubes_dom0/wyng-00000000000000ab";
         assert_eq!(
             words(Call::Activate(&own)),
@@ -292,6 +369,32 @@ mod tests {
                 to: &to
             }),
             "/usr/sbin/lvm lvrename -- qubes_dom0 wyng-00000000000000ab home"
+        );
+        let import = super::super::names::QubeVolume::of_name("qubes_dom0", "vm-work-private");
+        let import = import.unwrap().import().unwrap();
+        assert_eq!(
+            [
+                moved(Move::TakeAway {
+                    import: &import,
+                    to: &own
+                }),
+                moved(Move::PutInPlace {
+                    volume: &own,
+                    to: &import
+                }),
+            ],
+            [
+                "/usr/sbin/lvm lvrename -- qubes_dom0 vm-work-private-import wyng-00000000000000ab",
+                "/usr/sbin/lvm lvrename -- qubes_dom0 wyng-00000000000000ab vm-work-private-import",
+            ]
+        );
+        assert_eq!(
+            moved(Move::Reduce {
+                volume: &own,
+                size_bytes: 4096,
+                knows_fs: true
+            }),
+            format!("/usr/sbin/lvm lvreduce --yes --force --size 4096b --fs ignore -- {path}")
         );
         assert_eq!(
             words(Call::Remove(&own)),

@@ -64,7 +64,7 @@ impl NewVolume {
     ) -> Result<Made, Trouble> {
         match &self.base {
             Some((base, _)) => Call::SnapshotToWrite {
-                base,
+                origin: base.volume(),
                 snapshot: &self.volume,
             }
             .run()?,
@@ -82,26 +82,10 @@ impl NewVolume {
                 .run()?
             }
         };
-        let gone = || Trouble::Answer("the new volume is gone");
-        let listing = Listing::take()?;
-        let listed = listing.named(&self.volume).ok_or_else(gone)?;
-        let uuid = listed.device_uuid().ok_or_else(gone)?;
-        let table = ThinTable::of(&uuid)?;
-        if Some(table.pool) != kernel::active(device)
-            || Some(table.device) != listed.device
-            || table.size_bytes < size_bytes
-        {
-            return Err(Trouble::Answer("the new volume is not what lvm lists"));
-        }
-        let (of_pool, status) = (PoolTable::of(device)?, PoolStatus::of(device)?);
-        let discards_bytes = u32::try_from(of_pool.block_bytes).unwrap_or(0);
+        let made = opened(&self.volume, device, size_bytes)?;
         Ok(Made {
-            size_bytes: table.size_bytes,
-            discards_bytes: if of_pool.discards { discards_bytes } else { 0 },
-            room_bytes: status.room_blocks().saturating_mul(of_pool.block_bytes),
-            block_bytes: of_pool.block_bytes,
             base: self.base.as_ref().map(|(_, label)| label.base),
-            device: kernel::open(kernel::active(&uuid).ok_or_else(gone)?, OFlags::RDWR)?,
+            ..made
         })
     }
 
@@ -121,4 +105,33 @@ impl NewVolume {
     pub(super) fn base(&self) -> Option<&OwnVolume> {
         self.base.as_ref().map(|(base, _)| base)
     }
+}
+
+/// Opens a volume that was just made in the pool with this device, and has at least this size.
+pub(super) fn opened(
+    volume: &OwnVolume,
+    device: &DmUuid,
+    size_bytes: u64,
+) -> Result<Made, Trouble> {
+    let gone = || Trouble::Answer("the new volume is gone");
+    let listing = Listing::take()?;
+    let listed = listing.named(volume).ok_or_else(gone)?;
+    let uuid = listed.device_uuid().ok_or_else(gone)?;
+    let table = ThinTable::of(&uuid)?;
+    if Some(table.pool) != kernel::active(device)
+        || Some(table.device) != listed.device
+        || table.size_bytes < size_bytes
+    {
+        return Err(Trouble::Answer("the new volume is not what lvm lists"));
+    }
+    let (of_pool, status) = (PoolTable::of(device)?, PoolStatus::of(device)?);
+    let discards_bytes = u32::try_from(of_pool.block_bytes).unwrap_or(0);
+    Ok(Made {
+        size_bytes: table.size_bytes,
+        discards_bytes: if of_pool.discards { discards_bytes } else { 0 },
+        room_bytes: status.room_blocks().saturating_mul(of_pool.block_bytes),
+        block_bytes: of_pool.block_bytes,
+        base: None,
+        device: kernel::open(kernel::active(&uuid).ok_or_else(gone)?, OFlags::RDWR)?,
+    })
 }

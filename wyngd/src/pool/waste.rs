@@ -73,6 +73,7 @@ fn line(own: &Own, listed: &Listed, listing: &Listing) -> Option<ThinVolume> {
         mapped_bytes: is_active.then(|| kernel::mapped_bytes(&device)).flatten(),
         exclusive_bytes: None,
         label: own.label.as_ref().map(|label| label.base),
+        kept: own.is_kept,
     })
 }
 
@@ -99,14 +100,18 @@ fn is_uncertain(journal: &Journal, pool_uuid: &str) -> Result<bool, Trouble> {
 
 /// Removes one of our volumes. An unfinished one stays while any daemon has snapshots.
 pub(super) fn remove(journal: &Journal, volume: &OwnVolume) -> Result<ThinRemoval, Trouble> {
-    let is_finished = |listing: &Listing| {
+    let find = |listing: &Listing| {
         let ours = listing.all_ours();
         let found = ours.into_iter().find(|(own, _)| own.volume == *volume);
-        found.map(|(own, _)| own.label.is_some())
+        found.map(|(own, _)| own)
     };
-    let Some(finished) = is_finished(&Listing::take()?) else {
-        return Ok(ThinRemoval::Removed);
+    let finished = match find(&Listing::take()?) {
+        None => return Ok(ThinRemoval::Removed),
+        // It is given up by whoever gives up the way back.
+        Some(own) if own.is_kept => return Ok(ThinRemoval::InUse),
+        Some(own) => own.label.is_some(),
     };
+    let is_left = |own: Own| own.label.is_none() && !own.is_kept;
     let alone = if finished {
         None
     } else {
@@ -116,7 +121,7 @@ pub(super) fn remove(journal: &Journal, volume: &OwnVolume) -> Result<ThinRemova
         }
     };
     // A run may have finished it, or removed it, before the lock.
-    if alone.is_some() && is_finished(&Listing::take()?) != Some(false) {
+    if alone.is_some() && !find(&Listing::take()?).is_some_and(is_left) {
         return Ok(ThinRemoval::InUse);
     }
     Call::Remove(volume).run()?;

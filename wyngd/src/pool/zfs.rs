@@ -350,6 +350,7 @@ pub(super) fn shown() -> Result<Vec<ThinVolume>, Trouble> {
             mapped_bytes: None,
             exclusive_bytes: name.is_snapshot().then_some(found.used_bytes),
             label: base.map(|base| base.label),
+            kept: false,
             volume: OwnName::Zfs(name),
         })
     });

@@ -2,12 +2,12 @@
 //! The keyholder's questions of a restore of qubes: memory for records, the plan, and the volumes of
 //! new qubes as targets.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 
-use wyng_control::{Failure, TargetFault, TargetKind, There};
+use wyng_control::{Failure, TargetFault, TargetKind};
 
 use super::Volumes;
-use super::qubes::Next;
+use super::qubes::{Next, Opened};
 use crate::ipc::{Fatal, KeyholderToVolumes, VolumesToKeyholder};
 
 impl Volumes {
@@ -19,7 +19,15 @@ impl Volumes {
         };
         let answer = match message {
             KeyholderToVolumes::OpenRecord { item } => match qubes.restores().open_record(item) {
-                Ok(file) => return self.hand_over_new(item, &file, (TargetKind::File, None)),
+                Ok(file) => {
+                    let opened = Opened {
+                        file,
+                        kind: TargetKind::File,
+                        there: None,
+                        of_pool: None,
+                    };
+                    return self.hand_over_new(item, &opened);
+                }
                 Err(errno) => VolumesToKeyholder::NoTarget {
                     item,
                     fault: TargetFault::Unavailable {
@@ -51,13 +59,8 @@ impl Volumes {
                 lines: qubes.restores().next_lines(),
             },
             KeyholderToVolumes::NextOfQubes => match qubes.next_of_plan(trusted) {
-                Ok(Next::Import {
-                    item,
-                    file,
-                    kind,
-                    there,
-                }) => {
-                    return self.hand_over_new(item, &file, (kind, there));
+                Ok(Next::Import { item, opened }) => {
+                    return self.hand_over_new(item, &opened);
                 }
                 Ok(Next::NoImport { item }) => VolumesToKeyholder::NoImport { item },
                 Ok(Next::Made(qube, failure)) => VolumesToKeyholder::QubeMade { qube, failure },
@@ -83,21 +86,17 @@ impl Volumes {
     }
 
     /// Hands over a new target without a name of its own, with what is in it already.
-    fn hand_over_new(
-        &self,
-        item: u32,
-        file: &OwnedFd,
-        (kind, there): (TargetKind, Option<There>),
-    ) -> Result<(), Fatal> {
+    fn hand_over_new(&self, item: u32, opened: &Opened) -> Result<(), Fatal> {
+        let of_pool = opened.of_pool;
         let message = VolumesToKeyholder::Target {
             item,
-            kind,
-            there,
-            discards_bytes: 0,
-            fresh: None,
+            kind: opened.kind,
+            there: opened.there,
+            discards_bytes: of_pool.map_or(0, |of_pool| of_pool.discards_bytes),
+            fresh: of_pool.map(|of_pool| of_pool.fresh),
             remembered: None,
         };
-        self.keyholder.send(&message, &[file.as_fd()])
+        self.keyholder.send(&message, &[opened.file.as_fd()])
     }
 
     /// The answer where qubesd is not asked: no qube can be restored.

@@ -5,13 +5,16 @@
 use std::num::NonZeroU64;
 use std::ops::Range;
 
-use wyng_control::{Failure, TargetKind};
+use wyng_control::{Failure, Phase, TargetKind};
 
 use super::behind::piece_behind;
 use super::changes::Changes;
-use super::target::{Context, Replacement};
+use super::differences::{Comparison, Found};
+use super::reading::Reading;
+use super::target::{Context, Replacement, stop_if_cancelled};
 use super::walk::for_each_chunk;
 use crate::bits::Bits;
+use crate::outcome::report;
 use crate::world::Parts;
 
 /// Refuses a restore that would leave too little of the pool free. `suspects` are the chunks that
@@ -54,6 +57,52 @@ fn taken_bytes(chunks: &Bits, chunk_bytes: u64, block_bytes: u64) -> u64 {
         counted_to = end;
     }
     blocks.saturating_mul(block.get())
+}
+
+/// The chunks of a session that its target has not.
+pub(super) struct Differing {
+    /// All of them.
+    pub all: Bits,
+    /// Those that are no holes: they are fetched, and may take room.
+    pub fetched: Bits,
+}
+
+/// Compares all of a target with its session. Nothing is written.
+pub(super) fn find_differing<P: Parts>(
+    target: &Replacement<'_>,
+    parts: &mut Context<'_, P>,
+    comparison: &Comparison<'_>,
+) -> Result<Differing, Failure> {
+    let session = target.session;
+    let count = session.chunk_count();
+    let mut differing = Differing {
+        all: Bits::none(count),
+        fetched: Bits::none(count),
+    };
+    let mut reading = Reading::of(session);
+    let every = |from| (from < count).then_some(from..count);
+    while let Some(batch) =
+        reading.next(parts.world, parts.archive, parts.pool, comparison, &every)?
+    {
+        let chunks = batch.chunks.iter();
+        for compared in chunks.filter(|compared| compared.found != Found::Same) {
+            let only = compared.index..compared.index.saturating_add(1);
+            if compared.expected.is_some() {
+                differing.fetched.insert(only.clone());
+            }
+            differing.all.insert(only);
+        }
+        reading.give_back(batch);
+        let client = &mut parts.world.client;
+        let seen_bytes = reading
+            .position()
+            .saturating_mul(session.chunk_size_bytes.into());
+        let volume = &target.volume.name;
+        let (seen, all) = (seen_bytes.min(session.size_bytes), session.size_bytes);
+        report(client, Phase::Reading, volume, seen, all);
+        stop_if_cancelled(client)?;
+    }
+    Ok(differing)
 }
 
 /// Has all of a new volume read back, holes and the bytes behind the session's end included: a pool

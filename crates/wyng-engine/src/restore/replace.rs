@@ -11,7 +11,8 @@ use super::behind::clear_behind;
 use super::changes::Changes;
 use super::differences::{Batch, Compared, Comparison, Found, samples_hold};
 use super::fresh::{
-    beside_changes, check_room, data_chunks, holes_with, may_get_old_bytes, read_all_back,
+    beside_changes, check_room, data_chunks, find_differing, holes_with, may_get_old_bytes,
+    read_all_back,
 };
 use super::read_back::read_back;
 use super::reading::Reading;
@@ -34,6 +35,14 @@ pub(super) fn write<P: Parts>(
 ) -> Result<(), Failure> {
     let comparison = target.comparison();
     let suspects = comparison.suspects(parts.world, parts.archive)?;
+    if suspects.is_none() && target.fresh.is_some() && target.is_in_target() {
+        // All of it is compared before anything is written: only what differs may need room.
+        let differing = find_differing(target, parts, &comparison)?;
+        check_room(target, parts, Some(&differing.fetched))?;
+        let which = Which::In(&differing.all);
+        compare_and_fetch(target, parts, &comparison, which, changes)?;
+        return complete(target, parts, &comparison, changes);
+    }
     check_room(target, parts, suspects.as_ref())?;
     match suspects {
         None => compare_and_fetch(target, parts, &comparison, Which::All, changes)?,
@@ -52,12 +61,23 @@ pub(super) fn write<P: Parts>(
             }
         }
     }
+    complete(target, parts, &comparison, changes)
+}
+
+/// Does what is left once all chunks of the session are in the target: what is behind them, and
+/// what the writes may have changed beside themselves; and reads it back.
+fn complete<P: Parts>(
+    target: &Replacement<'_>,
+    parts: &mut Context<'_, P>,
+    comparison: &Comparison<'_>,
+    changes: &mut Changes,
+) -> Result<(), Failure> {
     clear_behind(target, parts, changes)?;
     changes.cut = target
         .there
         .is_some_and(|there| there.size_bytes > target.session.size_bytes);
     finish(target, parts)?;
-    mend(target, parts, &comparison, changes)?;
+    mend(target, parts, comparison, changes)?;
     read_all_back(target, changes);
     read_back(target, parts, changes)
 }

@@ -31,7 +31,7 @@ pub use fate::{Fate, PlanError, QubePlan, WhyNot};
 pub use global::global_commands;
 pub use in_place::{
     Back, BadNotes, Change, Field, InPlaceLine, InPlaceNote, InPlacePlan, InPlaceState,
-    InPlaceWish, KeptVolume, NOTES_MAX_BYTES, NotesFile, Present, WhyNotInPlace, back,
+    InPlaceWish, KeptVolume, NOTES_MAX_BYTES, NotesFile, Present, ThinVolume, WhyNotInPlace, back,
     plan_in_place,
 };
 pub use line::{Instead, Line, Need, Setting, WhyLeft};

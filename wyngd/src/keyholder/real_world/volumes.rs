@@ -60,6 +60,15 @@ pub struct OpenVolumes {
     peak_bytes: u64,
 }
 
+/// A new volume of a thin pool, as the engine knows it.
+fn fresh_volume(fresh: crate::ipc::FreshVolume) -> FreshVolume {
+    FreshVolume {
+        size_bytes: fresh.size_bytes,
+        room_bytes: fresh.room_bytes,
+        block_bytes: fresh.block_bytes,
+    }
+}
+
 /// The error of a number that a client said: one that the system cannot say is an error of the
 /// medium.
 fn system_errno(errno: i32) -> SystemErrno {
@@ -166,7 +175,7 @@ impl OpenVolumes {
             kind,
             there,
             discards_bytes,
-            fresh: None,
+            fresh,
             remembered: None,
         } = received.message
         else {
@@ -190,7 +199,7 @@ impl OpenVolumes {
         let shape = TargetShape {
             kind,
             there,
-            fresh: None,
+            fresh: fresh.map(fresh_volume),
             remembered: None,
         };
         Ok((item, shape))
@@ -692,11 +701,7 @@ impl Volumes for OpenVolumes {
             kind,
             there,
             remembered,
-            fresh: fresh.map(|fresh| FreshVolume {
-                size_bytes: fresh.size_bytes,
-                room_bytes: fresh.room_bytes,
-                block_bytes: fresh.block_bytes,
-            }),
+            fresh: fresh.map(fresh_volume),
         })
     }
 

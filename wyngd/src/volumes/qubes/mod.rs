@@ -30,11 +30,12 @@ use wyng_qube::{Place, Which};
 use wyng_snapshot::{Folder, Fresh};
 
 use super::open::Trusted;
+use super::thin::PoolWire;
 use api::{Api, Found};
 pub(super) use part::Part;
 use reach::{Pools, clone_of, place_of};
-pub(super) use restore::Next;
 use restore::Restores;
+pub(super) use restore::{Next, Opened};
 
 /// Maximum number of attempts to open a volume that qubesd replaces meanwhile.
 const ATTEMPTS: usize = 3;
@@ -105,6 +106,11 @@ impl Qubes {
             .into_iter()
             .chain(self.restores.reach())
             .collect()
+    }
+
+    /// Lets it ask the role that makes volumes in thin pools.
+    pub(super) fn set_thin(&mut self, thin: Rc<PoolWire>) {
+        self.pools.set_thin(thin);
     }
 
     /// Whether volumes of its pools are devices.

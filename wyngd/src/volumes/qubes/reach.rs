@@ -15,6 +15,7 @@ use wyng_qube::{Driver, NoPlace, Place, PlaceQuery, Which, ZvolAt, place};
 use wyng_snapshot::{Folder, Fresh};
 
 use super::super::open::{Trusted, open, open_beneath, open_beneath_for_writing, open_for_writing};
+use super::super::thin::PoolWire;
 use super::api::{Api, Found};
 use super::part::Part;
 
@@ -24,6 +25,8 @@ const DEVICES: &str = "/dev";
 pub(super) struct Pools {
     folders: Vec<Pool>,
     has_devices: bool,
+    /// The role that makes volumes in thin pools, where this daemon has it.
+    thin: Option<Rc<PoolWire>>,
 }
 
 /// The folder of a pool of files.
@@ -45,7 +48,18 @@ impl Pools {
         Self {
             has_devices: pools.iter().any(is_of_devices),
             folders: pools.iter().filter_map(Pool::of).collect(),
+            thin: None,
         }
+    }
+
+    /// Lets it ask the role that makes volumes in thin pools.
+    pub(super) fn set_thin(&mut self, thin: Rc<PoolWire>) {
+        self.thin = Some(thin);
+    }
+
+    /// The wire to that role.
+    pub(super) fn thin(&self) -> Option<&Rc<PoolWire>> {
+        self.thin.as_ref()
     }
 
     pub(super) fn has_devices(&self) -> bool {

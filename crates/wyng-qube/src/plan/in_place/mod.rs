@@ -23,7 +23,9 @@ use crate::uuid::QubeUuid;
 
 pub use change::{Back, Change, Field, back};
 pub use lines::InPlaceLine;
-pub use note::{BadNotes, InPlaceNote, InPlaceState, KeptVolume, NOTES_MAX_BYTES, NotesFile};
+pub use note::{
+    BadNotes, InPlaceNote, InPlaceState, KeptVolume, NOTES_MAX_BYTES, NotesFile, ThinVolume,
+};
 pub use shape::{InPlacePlan, InPlaceWish};
 
 /// The qube that is changed.

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::super::step::Nonce;
 use super::change::Change;
-use crate::form::{is_qube_name, is_volume_name};
+use crate::form::{is_plain, is_qube_name, is_volume_name};
+use crate::place::LVM_OTHERS;
 use crate::uuid::QubeUuid;
 
 /// Maximum length of all notes, bytes.
@@ -16,6 +17,9 @@ const NOTES_MAX: usize = 256;
 const VOLUMES_MAX: usize = 64;
 const CHANGES_MAX: usize = 256;
 const FOLDER_MAX_BYTES: usize = 4096;
+const LVM_NAME_MAX_BYTES: usize = 127;
+/// Prefix of the volumes of qubes in a volume group.
+const OF_QUBES: &str = "vm-";
 
 /// How far a restore in place is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,9 +43,25 @@ pub enum InPlaceState {
 pub struct KeptVolume {
     /// Its name in the qube.
     pub volume: String,
-    /// The folder of the pool that it lies in. It is compared with those of pools, and never
-    /// opened as it is.
-    pub pool_folder: String,
+    /// The folder of the pool of files that it lies in. It is compared with those of pools, and
+    /// never opened as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_folder: Option<String>,
+    /// The volume of a thin pool that it is. One of both is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thin: Option<ThinVolume>,
+}
+
+/// A volume of a qube in a thin pool, by its names. They are compared with what LVM lists.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ThinVolume {
+    /// The volume group.
+    pub group: String,
+    /// The pool in it.
+    pub pool: String,
+    /// The volume in it, `vm-QUBE-VOLUME`.
+    pub name: String,
 }
 
 /// One restore in place.
@@ -80,6 +100,16 @@ pub struct NotesFile {
 #[error("these are no notes of restores in place")]
 pub struct BadNotes;
 
+impl ThinVolume {
+    fn is_sound(&self) -> bool {
+        let names = [&self.group, &self.pool, &self.name];
+        let is_name = |name: &&String| {
+            is_plain(name, LVM_NAME_MAX_BYTES, LVM_OTHERS) && !name.starts_with('-')
+        };
+        names.iter().all(is_name) && self.name.starts_with(OF_QUBES)
+    }
+}
+
 impl InPlaceNote {
     /// The uuid of the qube; `None` where a note is not sound.
     pub fn qube_uuid(&self) -> Option<QubeUuid> {
@@ -87,10 +117,14 @@ impl InPlaceNote {
     }
 
     fn is_sound(&self) -> bool {
+        let is_folder = |path: &str| path.len() <= FOLDER_MAX_BYTES && path.starts_with('/');
         let is_kept = |volume: &KeptVolume| {
-            is_volume_name(&volume.volume)
-                && volume.pool_folder.len() <= FOLDER_MAX_BYTES
-                && volume.pool_folder.starts_with('/')
+            let is_placed = match (&volume.pool_folder, &volume.thin) {
+                (Some(folder), None) => is_folder(folder),
+                (None, Some(thin)) => thin.is_sound(),
+                _ => false,
+            };
+            is_volume_name(&volume.volume) && is_placed
         };
         is_qube_name(&self.qube)
             && self.qube_uuid().is_some()

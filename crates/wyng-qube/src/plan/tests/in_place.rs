@@ -182,10 +182,22 @@ fn notes_of_restores_read_back_and_are_refused_when_they_do_not_fit() {
         nonce: "0123456789abcdef".into(),
         state: InPlaceState::Begun,
         guard_before: Some("mine".into()),
-        volumes: vec![KeptVolume {
-            volume: "private".into(),
-            pool_folder: "/var/lib/qubes".into(),
-        }],
+        volumes: vec![
+            KeptVolume {
+                volume: "private".into(),
+                pool_folder: Some("/var/lib/qubes".into()),
+                thin: None,
+            },
+            KeptVolume {
+                volume: "root".into(),
+                pool_folder: None,
+                thin: Some(ThinVolume {
+                    group: "qubes_dom0".into(),
+                    pool: "vm-pool".into(),
+                    name: "vm-work-root".into(),
+                }),
+            },
+        ],
         touched: vec!["private".into()],
         changes: vec![Change {
             field: Field::Property("memory".into()),
@@ -200,6 +212,10 @@ fn notes_of_restores_read_back_and_are_refused_when_they_do_not_fit() {
         ("\"work\"", "\"../x\""),
         ("\"private\"", "\"a/b\""),
         ("\"/var/lib/qubes\"", "\"var\""),
+        ("\"pool_folder\": \"/var/lib/qubes\"", "\"thin\": null"),
+        ("\"vm-work-root\"", "\"home\""),
+        ("\"qubes_dom0\"", "\"-f\""),
+        ("\"vm-pool\"", "\"a/b\""),
         ("\"memory\"", "\"a b\""),
         ("\"version\": 1", "\"version\": 2"),
         ("\"begun\"", "\"over\""),

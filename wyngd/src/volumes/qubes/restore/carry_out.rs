@@ -2,17 +2,15 @@
 //! Does a plan, one step after the other. What is begun is noted before qubesd is asked for it. A
 //! qube that cannot be made whole is removed again, and the others go on.
 
-use std::os::fd::OwnedFd;
-
-use wyng_control::{Failure, QubeFault, TargetKind};
+use wyng_control::{Failure, QubeFault};
 use wyng_qube::Shown;
 use wyng_qube::plan::{Guard, Intent, Step, check_room};
 
 use super::super::api::Api;
 use super::clean::{Unanswered, remove, send, set};
+use super::ground::Ground;
 use super::journal::{Noted, Progress};
-use super::keep::Ground;
-use super::next::Next;
+use super::next::{Next, Opened};
 use super::outcome::words;
 use super::{Planned, Restores, import, machine, unwritable};
 
@@ -52,12 +50,7 @@ impl Restores {
                     return Ok(Next::NoImport { item });
                 }
                 return Ok(match self.open(item, (api, pools, trusted), &step) {
-                    Ok((file, kind)) => Next::Import {
-                        item,
-                        file,
-                        kind,
-                        there: None,
-                    },
+                    Ok(opened) => Next::Import { item, opened },
                     Err(fault) => {
                         self.give_up(api, &qube, fault);
                         Next::NoImport { item }
@@ -154,7 +147,7 @@ impl Restores {
         item: u32,
         (api, pools, trusted): Ground<'_>,
         step: &Step,
-    ) -> Result<(OwnedFd, TargetKind), QubeFault> {
+    ) -> Result<Opened, QubeFault> {
         let Step::Import { qube, volume, .. } = step else {
             return Err(QubeFault::Replaced);
         };
@@ -162,11 +155,16 @@ impl Restores {
         self.note_of(qube, |noted| {
             noted.intent.open_import = Some(volume.clone());
         })?;
-        let opened = import::begin((api, pools, trusted), step)?;
+        let (file, kind) = import::begin((api, pools, trusted), step)?;
         if let Some(planned) = &mut self.planned {
             planned.open = Some((item, qube.clone(), volume.clone()));
         }
-        Ok(opened)
+        Ok(Opened {
+            file,
+            kind,
+            there: None,
+            of_pool: None,
+        })
     }
 
     /// The qube must be the one that was made here.

@@ -6,17 +6,25 @@ use std::os::fd::OwnedFd;
 
 use wyng_control::{NoQubePlace, QubeFault, TargetKind};
 use wyng_qube::plan::{ImportEnd, Step, import_end};
-use wyng_qube::{NoPlace, PlaceQuery, answer, import_place};
+use wyng_qube::{NoPlace, Place, PlaceQuery, answer, import_place};
 
 use super::super::api::Api;
 use super::clean::send;
-use super::keep::Ground;
+use super::ground::Ground;
 
 /// Begins an import, and opens what is to be written. After an error the import is ended.
-pub(super) fn begin(
-    (api, pools, trusted): Ground<'_>,
-    step: &Step,
-) -> Result<(OwnedFd, TargetKind), QubeFault> {
+pub(super) fn begin(ground: Ground<'_>, step: &Step) -> Result<(OwnedFd, TargetKind), QubeFault> {
+    let (api, pools, trusted) = ground;
+    let place = begin_at(ground, step)?;
+    let opened = pools.open_import(&place, trusted);
+    if let (Err(_), Step::Import { qube, volume, .. }) = (&opened, step) {
+        end_unsuccessfully(api, qube, volume);
+    }
+    opened
+}
+
+/// Begins an import, and returns where its bytes are to be. After an error the import is ended.
+pub(super) fn begin_at((api, ..): Ground<'_>, step: &Step) -> Result<Place, QubeFault> {
     let Step::Import {
         qube,
         volume,
@@ -47,14 +55,13 @@ pub(super) fn begin(
     let target = answer::import_target(&text)
         .ok()
         .filter(|target| target.path == place.path() && target.size_bytes == *size_bytes);
-    let opened = match target {
-        Some(_) => pools.open_import(&place, trusted),
-        None => Err(QubeFault::OtherPlace),
-    };
-    if opened.is_err() {
-        end_unsuccessfully(api, qube, volume);
+    match target {
+        Some(_) => Ok(place),
+        None => {
+            end_unsuccessfully(api, qube, volume);
+            Err(QubeFault::OtherPlace)
+        }
     }
-    opened
 }
 
 /// Makes what was written the volume.

@@ -1,23 +1,27 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 //! One restore into a qube that is here: it is guarded and kept, its volumes are imported one after
-//! the other, and then its settings follow. If a volume fails, everything is put back.
+//! the other, and then its settings follow. If a volume fails, everything is put back. A volume of a
+//! thin pool is written beside the qube's, and imported once all volumes are complete.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::OwnedFd;
 
-use wyng_control::{Failure, QubeDeed, QubeFault, RestoredQube, TargetKind, There};
+use wyng_control::{Failure, QubeDeed, QubeFault, RestoredQube, There};
 use wyng_qube::QubeUuid;
 use wyng_qube::plan::{
     Change, InPlaceNote, InPlacePlan, InPlaceState, KeptVolume, Nonce, Present, Step,
 };
 
 use super::clean::{send, set};
+use super::ground::Ground;
 use super::import;
 use super::journal::Journal;
-use super::keep::{Ground, keep, kept, name_of, opened};
-use super::next::Next;
+use super::keep::{keep, kept, name_of, opened};
+use super::next::{Next, Opened};
 use super::outcome::words;
 use super::put_back::{add, end_whole, halted, present, put_back, take_guard, update};
+use super::thin::{self, Successor};
+use crate::ipc::MadeFrom;
 
 /// How far it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,9 @@ pub(super) struct Running {
     waiting: VecDeque<(String, u64)>,
     stage: Stage,
     is_noted: bool,
-    open: Option<(u32, String)>,
+    open: Option<(u32, String, Option<Successor>)>,
+    /// Volumes of thin pools that are complete, and take their places once all volumes are.
+    ready: Vec<(String, Successor)>,
     failed: Option<QubeFault>,
     unset: Vec<String>,
 }
@@ -55,8 +61,8 @@ pub(super) struct Target {
     pub(super) name: String,
     /// The qube.
     pub(super) present: Present,
-    /// The folders of the pools, by the volumes' names.
-    pub(super) folders: BTreeMap<String, String>,
+    /// Where each volume is kept, by its name.
+    pub(super) places: BTreeMap<String, KeptVolume>,
     /// The numbers of the volumes' targets.
     pub(super) items: BTreeMap<String, u32>,
 }
@@ -67,13 +73,11 @@ impl Running {
             label,
             name,
             present,
-            folders,
+            places,
             items,
         } = target;
-        let volumes = plan.volumes.iter().map(|(volume, _)| KeptVolume {
-            volume: volume.clone(),
-            pool_folder: folders.get(volume).cloned().unwrap_or_default(),
-        });
+        let volumes = plan.volumes.iter();
+        let volumes = volumes.filter_map(|(volume, _)| places.get(volume).cloned());
         let changes: Vec<Change> = plan.before.iter().chain(&plan.after).cloned().collect();
         let note = InPlaceNote {
             qube: name,
@@ -95,6 +99,7 @@ impl Running {
             stage: Stage::New,
             is_noted: false,
             open: None,
+            ready: Vec::new(),
             failed: None,
             unset: Vec::new(),
         }
@@ -122,14 +127,9 @@ impl Running {
                 continue;
             };
             match self.open(ground, journal, (&volume, size_bytes)) {
-                Ok((file, kind, there)) => {
-                    self.open = Some((item, volume));
-                    return Ok(Next::Import {
-                        item,
-                        file,
-                        kind,
-                        there,
-                    });
+                Ok((successor, opened)) => {
+                    self.open = Some((item, volume, successor));
+                    return Ok(Next::Import { item, opened });
                 }
                 Err(fault) => {
                     self.failed = Some(fault);
@@ -170,6 +170,11 @@ impl Running {
         let found = halted(api, &self.note.qube, Some(self.uuid()))?;
         for volume in &self.note.volumes {
             let info = api.volume(&self.note.qube, &volume.volume)?;
+            if let Some(thin) = &volume.thin {
+                let of = thin::of(&self.note, &volume.volume, thin);
+                thin::keep(ground, (&found, &info), (&of, thin))?;
+                continue;
+            }
             let name = name_of(&self.note, &volume.volume).ok_or(QubeFault::OtherPlace)?;
             keep(ground, (&found, &info), &name)?;
         }
@@ -184,32 +189,54 @@ impl Running {
         Ok(())
     }
 
-    /// Opens a volume's import, with everything in it that is there now.
+    /// Opens a volume's import, or its successor in a thin pool, with everything in it that is there
+    /// now.
     fn open(
         &mut self,
         ground: Ground<'_>,
         journal: &Journal,
         (volume, size_bytes): (&str, u64),
-    ) -> Result<(OwnedFd, TargetKind, Option<There>), QubeFault> {
+    ) -> Result<(Option<Successor>, Opened), QubeFault> {
         let (api, pools, _) = ground;
         halted(api, &self.note.qube, Some(self.uuid()))?;
+        let mut volumes = self.note.volumes.iter();
+        let place = volumes.find(|kept| kept.volume == volume).cloned();
+        let place = place.ok_or(QubeFault::OtherPlace)?;
+        if let Some(thin) = &place.thin {
+            let of = thin::of(&self.note, volume, thin);
+            let made = thin::make(pools, (of, thin), MadeFrom::Present, size_bytes)?;
+            return Ok((Some(made.0), made.1));
+        }
+        self.touch(journal, volume)?;
+        let (file, kind) = import::begin(ground, &self.step(volume, size_bytes))?;
+        let clone = kept(pools, &self.note, &place).ok().flatten();
+        let there = clone.and_then(|clone| share(&file, &clone));
+        let opened = Opened {
+            file,
+            kind,
+            there,
+            of_pool: None,
+        };
+        Ok((None, opened))
+    }
+
+    /// Notes that an import of a volume is about to begin.
+    fn touch(&mut self, journal: &Journal, volume: &str) -> Result<(), QubeFault> {
         let mut touched = self.note.touched.clone();
         touched.push(volume.to_owned());
         update(journal, &self.note.nonce, |note| {
             note.touched.clone_from(&touched);
         })?;
         self.note.touched = touched;
-        let step = Step::Import {
+        Ok(())
+    }
+
+    fn step(&self, volume: &str, size_bytes: u64) -> Step {
+        Step::Import {
             qube: self.note.qube.clone(),
             volume: volume.to_owned(),
             size_bytes,
-        };
-        let (file, kind) = import::begin(ground, &step)?;
-        let mut volumes = self.note.volumes.iter();
-        let place = volumes.find(|kept| kept.volume == volume);
-        let clone = place.and_then(|place| kept(pools, &self.note, place).ok().flatten());
-        let there = clone.and_then(|clone| share(&file, &clone));
-        Ok((file, kind, there))
+        }
     }
 
     /// Ends the import of a volume that is complete. `None` if it is not this one's.
@@ -218,8 +245,12 @@ impl Running {
         ground: Ground<'_>,
         item: u32,
     ) -> Option<Result<(), Failure>> {
-        let (_, volume) = self.open.take_if(|(open, _)| *open == item)?;
+        let (_, volume, successor) = self.open.take_if(|(open, ..)| *open == item)?;
         let qube = self.note.qube.clone();
+        if let Some(successor) = successor {
+            self.ready.push((volume, successor));
+            return Some(Ok(()));
+        }
         Some(import::end(ground.0, &qube, &volume).map_err(|fault| {
             self.failed = Some(fault.clone());
             Failure::QubeNotMade { qube, why: fault }
@@ -228,8 +259,10 @@ impl Running {
 
     /// Ends the import of a volume that is not.
     pub(super) fn close(&mut self, ground: Ground<'_>, item: u32) {
-        if let Some((_, volume)) = self.open.take_if(|(open, _)| *open == item) {
-            import::end_unsuccessfully(ground.0, &self.note.qube, &volume);
+        if let Some((_, volume, successor)) = self.open.take_if(|(open, ..)| *open == item) {
+            if successor.is_none() {
+                import::end_unsuccessfully(ground.0, &self.note.qube, &volume);
+            }
             self.failed = Some(QubeFault::VolumeNotRestored { volume });
         }
     }
@@ -241,6 +274,8 @@ impl Running {
             None => self.complete(ground, journal).err(),
             failed => failed,
         };
+        // Those that have not taken their places are removed.
+        self.ready.clear();
         let failure = failed.map(|why| {
             tracing::warn!(qube, %why, "a qube is not restored in place");
             if !self.is_noted {
@@ -283,6 +318,15 @@ impl Running {
     fn complete(&mut self, ground: Ground<'_>, journal: &Journal) -> Result<(), QubeFault> {
         let (api, ..) = ground;
         halted(api, &self.note.qube, Some(self.uuid()))?;
+        for (volume, successor) in std::mem::take(&mut self.ready) {
+            let mut sizes = self.plan.volumes.iter();
+            let size = sizes.find(|(name, _)| *name == volume);
+            let (_, size_bytes) = size.ok_or(QubeFault::OtherPlace)?;
+            let step = self.step(&volume, *size_bytes);
+            self.touch(journal, &volume)?;
+            successor.put_in_place(ground, &step)?;
+            halted(api, &self.note.qube, Some(self.uuid()))?;
+        }
         let mut lacks_firewall = false;
         for change in &self.plan.after {
             let Some(step) = change.field.step(&self.note.qube, change.after.as_deref()) else {

@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 
 use wyng_control::{Failure, InPlaceEnd, KeptQube, QubeDeed, QubeFault, QubesWish, RestoredQube};
-use wyng_qube::plan::{InPlaceNote, InPlaceState, InPlaceWish, Present, plan_in_place};
+use wyng_qube::plan::{
+    InPlaceNote, InPlaceState, InPlaceWish, KeptVolume, Nonce, Present, plan_in_place,
+};
 
+use super::ground::Ground;
 use super::in_place::{Running, Target};
 use super::journal::Journal;
-use super::keep::{Ground, keepable};
+use super::keep::keepable;
 use super::outcome::Outcomes;
 use super::{Added, Planned, Restores, machine, nonce, parts, proof, put_back};
 
@@ -38,12 +41,12 @@ impl Restores {
             qube: name.clone(),
             why,
         };
-        let (present, folders) =
-            self.look_at(ground, &name, added)
-                .map_err(|fault| match fault {
-                    QubeFault::Gone => refused("there is no such qube here".into()),
-                    fault => refused(fault.to_string()),
-                })?;
+        let (present, places) = self
+            .look_at(ground, (&name, &nonce), added)
+            .map_err(|fault| match fault {
+                QubeFault::Gone => refused("there is no such qube here".into()),
+                fault => refused(fault.to_string()),
+            })?;
         let of_plan = InPlaceWish {
             name: &name,
             is_named_apart: wish.new_name.is_some(),
@@ -59,7 +62,7 @@ impl Restores {
             items: added.items.clone(),
             name,
             present,
-            folders,
+            places,
         };
         self.running = Some(Running::of(plan, target, &nonce));
         self.planned = Some(Planned {
@@ -81,20 +84,20 @@ impl Restores {
     fn look_at(
         &self,
         ground: Ground<'_>,
-        name: &str,
+        (name, nonce): (&str, &Nonce),
         added: &Added,
-    ) -> Result<(Present, BTreeMap<String, String>), QubeFault> {
+    ) -> Result<(Present, BTreeMap<String, KeptVolume>), QubeFault> {
         let (api, ..) = ground;
         let found = api.find(name)?;
         let record = put_back::present(api, &found)?;
-        let (mut not_kept, mut folders) = (BTreeMap::new(), BTreeMap::new());
+        let (mut not_kept, mut places) = (BTreeMap::new(), BTreeMap::new());
         for volume in added.archived.volumes.keys() {
             if !record.volumes.contains_key(volume) || !found.is_halted() {
                 continue;
             }
             let info = api.volume(name, volume)?;
-            match keepable(ground, &found, &info) {
-                Ok(folder) => drop(folders.insert(volume.clone(), folder)),
+            match keepable(ground, &found, &info, nonce.as_str()) {
+                Ok(place) => drop(places.insert(volume.clone(), place)),
                 Err(why) => drop(not_kept.insert(volume.clone(), why)),
             }
         }
@@ -106,7 +109,7 @@ impl Restores {
             uuid: found.uuid,
             not_kept,
         };
-        Ok((present, folders))
+        Ok((present, places))
     }
 
     /// The notes of restores in place; none if they cannot be read.

@@ -1,38 +1,43 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Volumes as they are before a restore in place changes them: clones beside the base snapshots,
-//! which nothing but a person's word or the end of their time removes.
+//! Volumes as they are before a restore in place changes them: clones beside the base snapshots, and
+//! snapshots in thin pools, which nothing but a person's word or the end of their time removes.
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::io::Errno;
-use wyng_control::{NoSource, QubeFault};
+use wyng_control::QubeFault;
 use wyng_qube::answer::VolumeInfo;
 use wyng_qube::plan::{InPlaceNote, KeptVolume};
 use wyng_qube::{Driver, Which};
 use wyng_snapshot::AsideName;
 
-use super::super::super::open::Trusted;
-use super::super::api::{Api, Found};
+use super::super::api::Found;
 use super::super::part::Part;
 use super::super::reach::{Pools, clone_of, place_of};
+use super::ground::{Ground, fault_of};
+use super::thin;
 
-/// qubesd, the pools, and whom this process trusts.
-pub(in crate::volumes::qubes) type Ground<'a> = (&'a Api, &'a Pools, Trusted);
-
-/// The folder of the pool in which a volume can be kept; else why it cannot, the end of a sentence.
+/// Where a volume can be kept; else why it cannot, the end of a sentence. `nonce` is of the restore.
 pub(super) fn keepable(
-    (api, pools, trusted): Ground<'_>,
+    ground: Ground<'_>,
     found: &Found,
     info: &VolumeInfo,
-) -> Result<String, String> {
+    nonce: &str,
+) -> Result<KeptVolume, String> {
+    let (api, pools, trusted) = ground;
     let pool = api
         .pool(&info.pool)
         .map_err(|fault: QubeFault| fault.to_string())?;
-    if pool.driver != Driver::FileReflink {
-        let (name, driver) = (&pool.name, &pool.driver);
-        return Err(format!(
-            "its pool {name} is of the driver {driver}, and only volumes of file-reflink are kept"
-        ));
+    match pool.driver {
+        Driver::LvmThin => return thin::keepable(ground, found, (info, nonce)),
+        Driver::FileReflink => {}
+        driver => {
+            return Err(format!(
+                "its pool {} is of the driver {driver}, and only volumes of file-reflink and \
+                 lvm_thin are kept",
+                pool.name
+            ));
+        }
     }
     let place =
         place_of(api, found, info, Which::Committed).map_err(|why| fault_of(&why).to_string())?;
@@ -45,7 +50,11 @@ pub(super) fn keepable(
         Err(why) => return Err(fault_of(&why).to_string()),
     };
     match pool.dir_path.filter(|_| is_cloneable) {
-        Some(folder) => Ok(folder),
+        Some(folder) => Ok(KeptVolume {
+            volume: info.name.clone(),
+            pool_folder: Some(folder),
+            thin: None,
+        }),
         None => Err(format!(
             "the file system of its pool {} does not clone files, or its folder .wyng cannot be used",
             pool.name
@@ -91,9 +100,7 @@ pub(super) fn kept(
     note: &InPlaceNote,
     volume: &KeptVolume,
 ) -> Result<Option<OwnedFd>, QubeFault> {
-    let folder = pools
-        .bases_of(&volume.pool_folder)
-        .ok_or(QubeFault::PoolOutOfReach)?;
+    let folder = folder_of(pools, volume)?;
     let name = name_of(note, &volume.volume).ok_or(QubeFault::OtherPlace)?;
     match folder.open_aside(&name) {
         Ok(file) => Ok(Some(file)),
@@ -102,12 +109,24 @@ pub(super) fn kept(
     }
 }
 
-/// Removes all clones of a restore.
+fn folder_of<'a>(
+    pools: &'a Pools,
+    volume: &KeptVolume,
+) -> Result<&'a wyng_snapshot::Folder, QubeFault> {
+    let folder = volume.pool_folder.as_deref();
+    folder
+        .and_then(|folder| pools.bases_of(folder))
+        .ok_or(QubeFault::PoolOutOfReach)
+}
+
+/// Removes everything that a restore has kept.
 pub(super) fn give_up(pools: &Pools, note: &InPlaceNote) -> Result<(), QubeFault> {
     for volume in &note.volumes {
-        let folder = pools
-            .bases_of(&volume.pool_folder)
-            .ok_or(QubeFault::PoolOutOfReach)?;
+        if let Some(thin) = &volume.thin {
+            thin::give_up(pools, thin::of(note, &volume.volume, thin))?;
+            continue;
+        }
+        let folder = folder_of(pools, volume)?;
         let name = name_of(note, &volume.volume).ok_or(QubeFault::OtherPlace)?;
         folder.remove_aside(&name).map_err(opened)?;
     }
@@ -122,14 +141,5 @@ pub(super) fn name_of(note: &InPlaceNote, volume: &str) -> Option<AsideName> {
 pub(super) fn opened(errno: Errno) -> QubeFault {
     QubeFault::NotOpened {
         errno: errno.raw_os_error(),
-    }
-}
-
-fn fault_of(why: &NoSource) -> QubeFault {
-    match why {
-        NoSource::OfQube(fault) => fault.clone(),
-        NoSource::Errno(errno) => QubeFault::NotOpened { errno: *errno },
-        NoSource::QubeRuns => QubeFault::NotHalted,
-        _ => QubeFault::OtherPlace,
     }
 }

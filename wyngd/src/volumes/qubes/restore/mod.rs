@@ -5,6 +5,7 @@
 
 mod carry_out;
 mod clean;
+mod ground;
 mod import;
 mod in_place;
 mod into_present;
@@ -15,6 +16,7 @@ mod next;
 mod outcome;
 mod policy;
 mod put_back;
+mod thin;
 mod whole_file;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -33,10 +35,10 @@ use wyng_qube::record::{QubeRecord, RECORD_MAX_BYTES};
 use wyng_qube::{QubeUuid, Shown};
 
 use clean::Unanswered;
+use ground::Ground;
 use in_place::Running;
 use journal::{Journal, Noted};
-use keep::Ground;
-pub(in crate::volumes) use next::Next;
+pub(in crate::volumes) use next::{Next, Opened};
 use outcome::Outcomes;
 use policy::PolicyFolders;
 use whole_file::read_all;

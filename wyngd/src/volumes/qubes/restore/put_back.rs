@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
-//! Puts back what a restore in place changed: the volumes from their clones, and of the settings
-//! those that are still as the restore set them. Every part can be done again after a kill.
+//! Puts back what a restore in place changed: the volumes from what is kept of them, and of the
+//! settings those that are still as the restore set them. Every part can be done again after a kill.
 
 use wyng_control::QubeFault;
 use wyng_qube::plan::{
-    Back, GUARD_FEATURE, Guard, ImportEnd, InPlaceNote, InPlaceState, KeptVolume, Step, back,
-    guard_query, import_end, is_guarded,
+    Back, GUARD_FEATURE, Guard, ImportEnd, InPlaceNote, InPlaceState, KeptVolume, Step, ThinVolume,
+    back, guard_query, import_end, is_guarded,
 };
 use wyng_qube::record::QubeRecord;
 use wyng_qube::{QubeUuid, Shown};
@@ -14,9 +14,12 @@ use super::super::super::reflink::is_clone;
 use super::super::api::{Api, Found};
 use super::super::record::record;
 use super::clean::{is_missing, send, set};
+use super::ground::Ground;
 use super::import;
 use super::journal::Journal;
-use super::keep::{Ground, committed, give_up, kept, opened};
+use super::keep::{committed, give_up, kept, opened};
+use super::thin;
+use crate::ipc::MadeFrom;
 
 /// Changes the note of a restore durably. `change` is not called if there is none.
 pub(super) fn update(
@@ -164,6 +167,9 @@ fn put_volume_back(
     volume: &KeptVolume,
 ) -> Result<(), QubeFault> {
     let (api, pools, _) = ground;
+    if let Some(thin) = &volume.thin {
+        return put_thin_back(ground, note, found, (&volume.volume, thin));
+    }
     let (qube, name) = (&note.qube, &volume.volume);
     let lost = || QubeFault::VolumeNotRestored {
         volume: name.clone(),
@@ -196,6 +202,34 @@ fn put_volume_back(
         true => Ok(()),
         false => Err(lost()),
     }
+}
+
+/// Makes a volume of a thin pool again what is kept, by an import of a snapshot of that.
+fn put_thin_back(
+    ground: Ground<'_>,
+    note: &InPlaceNote,
+    found: &Found,
+    (volume, place): (&str, &ThinVolume),
+) -> Result<(), QubeFault> {
+    let (api, pools, _) = ground;
+    thin::check_place(ground, found, &api.volume(&note.qube, volume)?, place)?;
+    let of = thin::of(note, volume, place);
+    let looked = thin::look(pools, &of)?;
+    let size_bytes = looked
+        .kept_bytes
+        .ok_or_else(|| QubeFault::VolumeNotRestored {
+            volume: volume.to_owned(),
+        })?;
+    if looked.is_back {
+        return Ok(());
+    }
+    let (successor, _) = thin::make(pools, (of, place), MadeFrom::Kept, size_bytes)?;
+    let step = Step::Import {
+        qube: note.qube.clone(),
+        volume: volume.to_owned(),
+        size_bytes,
+    };
+    successor.put_in_place(ground, &step)
 }
 
 fn put_settings_back(
