@@ -186,7 +186,7 @@ fn another_history_from_the_same_start_is_refused() {
     );
     assert_eq!(
         change_and_back_up(&sandbox, 11).expect(5).codes(),
-        ["forked"]
+        ["stopped"]
     );
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use rustix::io::Errno;
-use wyng_wire::BlobName;
+use wyng_wire::{BlobName, WINDOW_BYTES};
 
 use super::Webdav;
 use super::folder::{Ask, Folder, incoming_path_of, path_of};
@@ -78,7 +78,7 @@ impl Folder {
                     let (status, after) = (answer.status, retry_after(&answer));
                     if status.is_server_error() {
                         self.finish(answer).await;
-                        self.check_room(&incoming, body.len()).await?;
+                        self.check_room(&incoming, body.len() as u64).await?;
                     }
                     Faced::Status(status, after)
                 }
@@ -99,11 +99,14 @@ impl Folder {
                 }
                 Err(problem) => {
                     // Some close the connection before the body has come, and their answer is lost.
-                    self.check_room(&incoming, body.len()).await?;
+                    self.check_room(&incoming, body.len() as u64).await?;
                     Faced::Error(problem)
                 }
             };
             if !patience.again(&faced).await {
+                // The other bodies on their way took the room that this one lacked, and may have
+                // given it back since.
+                self.check_room(&incoming, WINDOW_BYTES).await?;
                 return Err(failed(STORING, faced.errno()));
             }
             self.remove_incoming(&incoming).await;
@@ -111,9 +114,9 @@ impl Folder {
     }
 
     /// Whether a disk that is full may be why the server failed: some have no better word for it.
-    async fn check_room(&self, incoming: &str, body_bytes: usize) -> Result<(), StoreError> {
+    async fn check_room(&self, incoming: &str, needed_bytes: u64) -> Result<(), StoreError> {
         let free_bytes = self.free_bytes(STORING).await;
-        let Some(free_bytes) = free_bytes.filter(|free| *free < body_bytes as u64) else {
+        let Some(free_bytes) = free_bytes.filter(|free| *free < needed_bytes) else {
             return Ok(());
         };
         self.remove_incoming(incoming).await;
