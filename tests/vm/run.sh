@@ -13,7 +13,7 @@ cd "$(dirname "$0")/../.."
 here=tests/vm
 programs=${WYNG_PROGRAMS:-target/debug}
 # A test that hangs ends the VM.
-patience_secs=${WYNG_VM_PATIENCE:-3000}
+patience_secs=${WYNG_VM_PATIENCE:-4500}
 . "$here/base.sh"
 # What is this VM's own.
 own=$base/${WYNG_VM_NAME:+$WYNG_VM_NAME-}
