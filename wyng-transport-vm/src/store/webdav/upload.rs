@@ -56,6 +56,10 @@ impl Folder {
     async fn put(&self, name: &BlobName, body: Bytes) -> Result<Placed, StoreError> {
         let incoming = self.send(name, &body).await?;
         let placed = self.name_it(&incoming, &path_of(name), &body).await;
+        if matches!(placed, Err(StoreError::Failed { .. })) {
+            // The folder of the name needs room too.
+            self.check_room(&incoming, WINDOW_BYTES).await?;
+        }
         if !matches!(placed, Ok(Placed::New)) {
             self.remove_incoming(&incoming).await;
         }
