@@ -67,11 +67,13 @@ pub fn open<P: Parts>(world: &mut World<P>, request: &OpenRequest) -> Result<Ope
     let view = match named {
         Some((here, credential)) => {
             let (folder, mut ledger) = (here.folder.clone(), here.ledger.clone());
+            let is_own_store = here.toml.as_ref().is_some_and(|known| known.store == url);
             let (store, client) = (&mut world.store, &mut world.client);
             let looked = look(store, client, wanted, Arc::new(credential), here);
-            if matches!(looked, Err(Failure::NotDescended { .. })) && wanted.expected.is_none() {
+            let is_other_history = matches!(looked, Err(Failure::NotDescended { .. }));
+            if is_other_history && is_own_store && wanted.expected.is_none() {
                 // Another machine's commit has the place of one of this machine's. Nothing is
-                // pushed beside it.
+                // pushed beside it. What a copy has stops nothing.
                 ledger.stopped = true;
                 ledger.write(&mut world.files, &folder)?;
             }
